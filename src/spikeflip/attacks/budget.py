@@ -1,0 +1,51 @@
+"""How much an attack may change."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikeflip.attacks.metrics import METRICS
+from spikeflip.errors import SpikeflipError
+from spikeflip.snn.inputs import Kind
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A bound on the perturbation of a sample.
+
+    Args:
+        limit: in units of the metric.
+        metric: ``"linf"`` keeps an image within ``limit`` of the original by projection. With any other metric of
+            :mod:`spikeflip.attacks.metrics` a sample that reaches the limit has failed (Algorithm 1) and keeps its last
+            state below it.
+
+    Raises:
+        SpikeflipError: the metric is unknown or the limit is not positive.
+    """
+
+    limit: float
+    metric: str = "mse"
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise SpikeflipError(f"budget metric is {self.metric!r}: choose from {', '.join(METRICS)}")
+        if not self.limit > 0:
+            raise SpikeflipError(f"budget is {self.limit} in {self.metric}: give a positive limit, such as 0.08")
+
+    def check(self, kind: Kind) -> None:
+        """Raise a SpikeflipError if the metric says nothing about inputs of this kind."""
+        if self.metric == "linf" and kind == "spikes":
+            raise SpikeflipError("a linf budget bounds nothing on spikes, where every flip is 1: use mse or l0")
+
+    def project(self, inputs: Tensor, originals: Tensor) -> Tensor:
+        """The nearest inputs within the budget, where that is how it binds; else the inputs as they are."""
+        if self.metric != "linf":
+            return inputs
+        return torch.minimum(torch.maximum(inputs, originals - self.limit), originals + self.limit)
+
+    def exceeded(self, inputs: Tensor, originals: Tensor) -> Tensor:
+        """``(N,)`` bool: the samples that have reached the limit and so have failed."""
+        if self.metric == "linf":
+            return torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
+        return METRICS[self.metric](inputs - originals) >= self.limit

@@ -1,0 +1,233 @@
+"""The only loop: every iterative attack is an update rule given to :func:`run`.
+
+The loop alone knows which samples are still active, keeps the micro-batch full from those that wait, holds budgets,
+counters and progress, and decides success by the paper's rule. One iteration is one encoding and one forward pass: the
+pass that judges an updated input is the pass whose gradient makes the next update.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.result import AttackResult, Trace, Vanishing
+from spikeflip.errors import SpikeflipError
+from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.inputs import check_classes, check_values, kind_of
+from spikeflip.snn.losses import Loss, score_gradient
+from spikeflip.snn.network import InputGradient
+from spikeflip.victims import Probe, Victim
+
+Progress = Callable[[int, int], None]
+"""Called with the number of finished samples and of all samples."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an update rule sees: n active samples, each at its own iteration."""
+
+    inputs: Tensor
+    """The adversarial inputs so far, ``(n, ...)``."""
+    originals: Tensor
+    spikes: Tensor
+    """What the victim saw of ``inputs``, ``(n, T, *input)``."""
+    samples: Tensor
+    """Sample ids ``(n,)``, which name the random streams."""
+    iterations: Tensor
+    """``(n,)``, from 0."""
+    seed: int
+    targeted: bool
+    _classes: Tensor
+    _probe: Probe
+    _rows: Tensor
+
+    def gradient(
+        self, loss: Loss, *, penultimate_threshold: float | None = None, output_window: float | None = None
+    ) -> InputGradient:
+        """The direction in which the input should move (Eq. 5), ``values`` of shape ``(n, T, *input)``.
+
+        Up the loss of the true class if untargeted, down that of the target if targeted.
+        """
+
+        def towards_goal(scores: Tensor, _rows: Tensor) -> Tensor:
+            gradient = score_gradient(loss, scores, self._classes)[1]
+            return -gradient if self.targeted else gradient
+
+        found = self._probe.input_gradient(
+            towards_goal, self._rows, penultimate_threshold=penultimate_threshold, output_window=output_window
+        )
+        finite = torch.isfinite(found.values.flatten(1)).all(1)
+        if not bool(finite.all()):
+            sample = int(self.samples[~finite][0])
+            raise SpikeflipError(f"the victim's input gradient is not finite for sample {sample}: check its weights")
+        return found
+
+
+@dataclass(frozen=True)
+class Move:
+    """What an update rule answers for its n samples."""
+
+    inputs: Tensor
+    gradient: InputGradient
+    vanished: Tensor
+    """``(n,)`` bool: the input gradient was zero everywhere."""
+    rule: Tensor
+    """``(n,)`` int8, which rule moved the sample: a value of :class:`spikeflip.attacks.result.Trace`."""
+
+
+Rule = Callable[[Step], Move]
+
+
+def run(
+    victim: Victim,
+    inputs: Tensor,
+    labels: Tensor,
+    targets: Tensor | None,
+    rule: Rule,
+    *,
+    steps: int,
+    budget: Budget | None = None,
+    seed: int = 0,
+    samples: Tensor | None = None,
+    micro_batch: int = 16,
+    progress: Progress | None = None,
+    trace: bool = False,
+) -> AttackResult:
+    """Run an update rule until every sample has succeeded, failed or used its iterations.
+
+    Args:
+        victim: the model under attack.
+        inputs: spikes ``(N, T, *input)`` of exactly 0 and 1, or images ``(N, *input)`` in [0, 1].
+        labels: true classes ``(N,)`` int64.
+        targets: wanted classes ``(N,)`` int64, none equal to its label; None for an untargeted attack.
+        rule: makes the next inputs from a :class:`Step`.
+        steps: most updates a sample.
+        budget: most perturbation a sample; unbounded when not given.
+        seed: of all random streams.
+        samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 when not given.
+        micro_batch: samples in memory at a time.
+        progress: called whenever samples finish.
+        trace: record penultimate spikes and the moving rule of every iteration.
+
+    Returns:
+        One entry a sample, in the order given; adversarials for every sample, also where the attack failed.
+
+    Raises:
+        SpikeflipError: an argument is out of range.
+    """
+    kind = kind_of(inputs, victim.input_shape)
+    _check(victim, inputs, labels, targets, steps, micro_batch)
+    if budget is not None:
+        budget.check(kind)
+    samples = torch.arange(len(inputs)) if samples is None else samples
+    result = AttackResult.blank(inputs, steps if trace else None)
+    active, waiting = _Active.none(inputs, victim.device), 0
+    while True:
+        fresh = torch.arange(waiting, min(len(inputs), waiting + micro_batch - len(active.index)))
+        waiting += len(fresh)
+        active = active.join(fresh, inputs)
+        if len(active.index) == 0:
+            return result
+        ids = samples[active.index]
+        spikes = encode(
+            active.inputs, victim.input_shape, victim.time_steps, seed=seed, samples=ids, step=active.iteration
+        )
+        probe = victim.probe(spikes)
+        finished = _judge(result, active, winner(probe.scores).cpu(), labels, targets, steps)
+        result.forwards[active.index] += 1
+        rows = (~finished).nonzero().squeeze(1)
+        after = active.inputs
+        if len(rows):
+            index = active.index[rows]
+            at = rows.to(victim.device)
+            wanted = (labels if targets is None else targets)[index].to(victim.device)
+            step = Step(
+                active.inputs[at],
+                inputs[index].to(active.inputs),
+                spikes[at],
+                ids[rows],
+                active.iteration[rows],
+                seed,
+                targets is not None,
+                wanted,
+                probe,
+                at,
+            )
+            move = rule(step)
+            moved = move.inputs if budget is None else budget.project(move.inputs, step.originals)
+            over = torch.zeros_like(move.vanished) if budget is None else budget.exceeded(moved, step.originals)
+            # Spikes that nothing moved would meet the same zero gradient for ever; images are encoded afresh.
+            stuck = (move.rule == Trace.UNMOVED) & (kind == "spikes")
+            result.record(index, active.iteration[rows], move.gradient, move.vanished, move.rule, over)
+            after = active.inputs.clone()
+            after[at] = torch.where(_as_column(over, moved), step.inputs, moved)
+            finished[rows] = (over | stuck).cpu()
+            result.steps[index] += (~over).long().cpu()
+        result.adversarials[active.index[finished]] = after[finished.to(after.device)].to(inputs)
+        active = active.advance(after, ~finished)
+        if progress is not None and bool(finished.any()):
+            progress(waiting - len(active.index), len(inputs))
+
+
+@dataclass(frozen=True)
+class _Active:
+    """The samples under way: their positions in the call, iterations done, and inputs so far."""
+
+    index: Tensor
+    iteration: Tensor
+    inputs: Tensor
+
+    @classmethod
+    def none(cls, inputs: Tensor, device: torch.device) -> "_Active":
+        nothing = torch.empty(0, dtype=torch.int64)
+        dtype = inputs.dtype if inputs.is_floating_point() else torch.float32
+        return cls(nothing, nothing, torch.empty((0, *inputs.shape[1:]), dtype=dtype, device=device))
+
+    def join(self, fresh: Tensor, inputs: Tensor) -> "_Active":
+        if len(fresh) == 0:
+            return self
+        return _Active(
+            torch.cat([self.index, fresh]),
+            torch.cat([self.iteration, torch.zeros_like(fresh)]),
+            torch.cat([self.inputs, inputs[fresh].to(self.inputs)]),
+        )
+
+    def advance(self, inputs: Tensor, kept: Tensor) -> "_Active":
+        return _Active(self.index[kept], self.iteration[kept] + 1, inputs[kept.to(inputs.device)])
+
+
+def _judge(
+    result: AttackResult, active: _Active, winners: Tensor, labels: Tensor, targets: Tensor | None, steps: int
+) -> Tensor:
+    """Record what the victim says of every active sample; returns which are finished, ``(n,)`` bool."""
+    index, first = active.index, active.iteration == 0
+    label = labels[index].cpu()
+    right = winners == label
+    won = (winners >= 0) & ~right if targets is None else winners == targets[index].cpu()
+    result.prediction[index] = winners
+    result.already_wrong[index[first]] = ~right[first]
+    result.success[index] = won & ~first
+    return torch.where(first, ~right, won) | (active.iteration == steps)
+
+
+def _check(
+    victim: Victim, inputs: Tensor, labels: Tensor, targets: Tensor | None, steps: int, micro_batch: int
+) -> None:
+    for name, value in (("steps", steps), ("micro_batch", micro_batch)):
+        if value < 1:
+            raise SpikeflipError(f"{name} is {value}: give at least 1")
+    check_values(inputs, kind_of(inputs, victim.input_shape))
+    check_classes("label", labels, len(inputs), victim.classes)
+    if targets is not None:
+        check_classes("target", targets, len(inputs), victim.classes)
+        if bool((same := targets == labels).any()):
+            sample = int(same.nonzero()[0])
+            raise SpikeflipError(
+                f"the target of sample {sample} is its label, {int(labels[sample])}: choose another class"
+            )
+
+
+def _as_column(mask: Tensor, like: Tensor) -> Tensor:
+    return mask.reshape(-1, *[1] * (like.ndim - 1))

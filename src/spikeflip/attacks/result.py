@@ -1,0 +1,119 @@
+"""What an attack returns."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from spikeflip.snn.network import InputGradient
+
+
+class Vanishing(IntEnum):
+    """Why the input gradient of an iteration was zero everywhere."""
+
+    NONE = 0
+    """It was not."""
+    LOSS = 1
+    """The loss was at its minimum: it asked for no change."""
+    OUTPUT = 2
+    """No output neuron lay inside its surrogate window."""
+    DEEPER = 3
+    """It died in a layer below the output."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The course of an attack: one entry a sample and iteration."""
+
+    NOT_RUN = -1
+    UNMOVED = 0
+    CONVERTER = 1
+    FLIPPER = 2
+
+    penultimate_spikes: Tensor
+    """``(N, steps)`` int32: spikes of the penultimate layer in the generating pass; -1 where no iteration was run."""
+    rule: Tensor
+    """``(N, steps)`` int8: which rule moved the sample, one of the four constants."""
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One entry a sample, in the order of the call; everything but the adversarials is on the CPU."""
+
+    adversarials: Tensor
+    """Same shape, dtype and device as the input, for every sample, also where the attack failed."""
+    success: Tensor
+    """``(N,)`` bool: the wanted class (untargeted: a wrong one) fired alone the most, on the untouched victim."""
+    already_wrong: Tensor
+    """``(N,)`` bool: the original was not classified as its label; not attacked, and no success."""
+    prediction: Tensor
+    """``(N,)`` int64: the class of the last judging pass, -1 for a tie."""
+    steps: Tensor
+    """``(N,)`` int64: updates made."""
+    vanished: Tensor
+    """``(N,)`` int64: iterations whose input gradient was zero everywhere."""
+    first_vanishing: Tensor
+    """``(N,)`` int8: a :class:`Vanishing`, of the first iteration."""
+    over_budget: Tensor
+    """``(N,)`` bool: the attack failed by reaching its budget."""
+    forwards: Tensor
+    """``(N,)`` int64: passes through the trunk."""
+    backwards: Tensor
+    """``(N,)`` int64: backward passes that went below the output layer."""
+    trace: Trace | None
+
+    @classmethod
+    def blank(cls, inputs: Tensor, traced_steps: int | None) -> "AttackResult":
+        """A result in which nothing has happened yet."""
+        n = len(inputs)
+
+        def no() -> Tensor:
+            return torch.zeros(n, dtype=torch.bool)
+
+        def zero() -> Tensor:
+            return torch.zeros(n, dtype=torch.int64)
+
+        trace = None
+        if traced_steps is not None:
+            trace = Trace(
+                torch.full((n, traced_steps), -1, dtype=torch.int32),
+                torch.full((n, traced_steps), Trace.NOT_RUN, dtype=torch.int8),
+            )
+        return cls(
+            adversarials=inputs.clone(),
+            success=no(),
+            already_wrong=no(),
+            prediction=torch.full((n,), -1),
+            steps=zero(),
+            vanished=zero(),
+            first_vanishing=torch.zeros(n, dtype=torch.int8),
+            over_budget=no(),
+            forwards=zero(),
+            backwards=zero(),
+            trace=trace,
+        )
+
+    def record(
+        self,
+        index: Tensor,
+        iteration: Tensor,
+        gradient: InputGradient,
+        vanished: Tensor,
+        rule: Tensor,
+        over: Tensor,
+    ) -> None:
+        """Note one iteration of the samples ``index`` ``(n,)``."""
+        vanished = vanished.cpu()
+        self.vanished[index] += vanished.long()
+        self.backwards[index] += (~gradient.output_zero).long().cpu()
+        self.over_budget[index] = over.cpu()
+        first = iteration == 0
+        cause = torch.full(index.shape, Vanishing.DEEPER, dtype=torch.int8)
+        cause[gradient.output_zero.cpu()] = Vanishing.OUTPUT
+        cause[gradient.loss_zero.cpu()] = Vanishing.LOSS
+        cause[~vanished] = Vanishing.NONE
+        self.first_vanishing[index[first]] = cause[first]
+        if self.trace is not None:
+            self.trace.penultimate_spikes[index, iteration] = gradient.penultimate_spikes.to("cpu", torch.int32)
+            self.trace.rule[index, iteration] = rule.to("cpu", torch.int8)

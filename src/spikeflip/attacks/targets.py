@@ -1,0 +1,28 @@
+"""Which classes a targeted attack aims at."""
+
+import torch
+from torch import Tensor
+
+
+def every_target(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Every sample towards every class but its own, as the paper attacks.
+
+    Args:
+        labels: ``(N,)`` int64.
+        classes: K.
+
+    Returns:
+        ``index`` and ``targets``, both ``(N * (K - 1),)`` int64: attack ``inputs[index]`` towards ``targets``.
+
+    >>> index, targets = every_target(torch.tensor([1, 0]), 3)
+    >>> index.tolist(), targets.tolist()
+    ([0, 0, 1, 1], [0, 2, 1, 2])
+    """
+    every = torch.arange(classes).expand(len(labels), classes)
+    index, targets = (every != labels.cpu().unsqueeze(1)).nonzero(as_tuple=True)
+    return index, targets
+
+
+def next_target(labels: Tensor, classes: int) -> Tensor:
+    """The class after the label, the last wrapping to 0; ``(N,)`` int64."""
+    return (labels + 1) % classes

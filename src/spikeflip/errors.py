@@ -1,0 +1,5 @@
+"""The one exception a user can cause: what is wrong, the value, and the fix, in one sentence."""
+
+
+class SpikeflipError(ValueError):
+    """An input, file or option that cannot be used; the message names the rule, the value and the fix."""

@@ -1,0 +1,397 @@
+"""The page: one self-contained HTML file that shows what one or several attack runs found.
+
+A run folder is read and checked here, a few examples are chosen, and everything is handed as plain strings and
+numbers to `page.html.j2`, which escapes all of it: names in a run folder may come from strangers.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.report import pictures
+
+_WHOLE = ("sample", "label", "target", "prediction", "already_wrong", "success", "steps")
+_REAL = ("verified", "mse")
+_EXAMPLES = 6
+
+_KNOWN_RATES = (
+    "clean_accuracy",
+    "attack_success_rate",
+    "verified_success_rate",
+    "robust_accuracy",
+    "tie_rate",
+    "vanished_first_step_rate",
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One input to show: its row, and the input before and after."""
+
+    row: int
+    original: NDArray[Any]
+    adversarial: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share in [0, 1], its number of inputs and its 95 % interval, each None where the run does not say."""
+
+    key: str
+    value: float | None
+    n: int | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the page uses of a run folder."""
+
+    config: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    rows: Mapping[str, NDArray[Any]]
+    examples: tuple[Example, ...]
+    kind: str
+    name: str
+
+
+def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -> Path:
+    """Writes the page of one or several runs; the file appears whole or not at all.
+
+    Args:
+        runs: Run folders, shown in this order.
+        out: The HTML file; its folder must exist.
+        title: The page's heading; made from the runs' names if None.
+
+    Returns:
+        `out`.
+
+    Raises:
+        SpikeflipError: A folder is no run, one of its files is missing or damaged, or `out` cannot be written.
+    """
+    out = Path(out)
+    page = render_report(runs, title=title)
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=out.parent, suffix=".part", delete=False) as file:
+            temporary = file.name
+            file.write(page)
+        os.chmod(temporary, 0o644)  # temporary files are private, pages are there to be handed on
+        os.replace(temporary, out)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise SpikeflipError(
+            f"cannot write the page {out} ({error.strerror}); name a file in an existing folder that you may write to"
+        ) from error
+    return out
+
+
+def render_report(runs: Sequence[Path], *, title: str | None = None) -> str:
+    """Makes the page of one or several runs as a string; see `write_report`."""
+    loaded = [load_run(Path(run)) for run in runs]
+    if not loaded:
+        raise SpikeflipError("a page needs at least one run and got 0 run folders; name the folder of a finished run")
+    heading = title or (loaded[0].name if len(loaded) == 1 else f"{len(loaded)} attack runs")
+    used = {key for run in loaded for key, value in run.summary.items() if value is not None}
+    views = [_view(run, number) for number, run in enumerate(loaded, start=1)]
+    colours = {name: f"rgb{getattr(pictures, name)}" for name in ("ON", "OFF", "ADDED", "REMOVED", "MOVED", "KEPT")}
+    return _environment().get_template("page.html.j2").render(title=heading, runs=views, used=used, colours=colours)
+
+
+def load_run(folder: Path) -> Run:
+    """Reads and checks a run folder; of the adversarial inputs only the few to be shown.
+
+    Args:
+        folder: A finished run: `config.json`, `manifest.json`, `summary.json`, `rows.parquet` and
+            `adversarials.safetensors`.
+
+    Returns:
+        The run.
+
+    Raises:
+        SpikeflipError: The folder is no run, or a file is missing, damaged, or does not fit the others.
+    """
+    if not (folder / "config.json").is_file():
+        raise SpikeflipError(f"{folder} is no run folder, it has no config.json; give the folder that the attack wrote")
+    config, manifest, summary = (_read_json(folder / f"{name}.json") for name in ("config", "manifest", "summary"))
+    path = folder / "adversarials.safetensors"
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shape = _checked_shape(file, path)
+            rows = _read_rows(folder / "rows.parquet", shape[0])
+            if not np.array_equal(file.get_tensor("samples"), rows["sample"]):
+                raise _damaged(path, "its samples are not those of rows.parquet")
+            before, after = file.get_slice("originals"), file.get_slice("adversarials")
+            examples = tuple(Example(i, before[i : i + 1][0], after[i : i + 1][0]) for i in choose_examples(rows))
+            whole = not before.get_dtype().startswith(("F", "BF"))
+    except SpikeflipError:
+        raise
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except (OSError, SafetensorError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    kind = config.get("kind") if config.get("kind") in ("images", "spikes") else ("spikes" if whole else "images")
+    for example in examples:
+        _check_values(example, str(kind), path)
+    name = config.get("name") or folder.resolve().name
+    return Run(config, manifest, summary, rows, examples, str(kind), str(name))
+
+
+def choose_examples(rows: Mapping[str, NDArray[Any]], count: int = _EXAMPLES) -> list[int]:
+    """Chooses typical successes spread over the classes, and one failure where there is any.
+
+    Args:
+        rows: The columns of `rows.parquet`.
+        count: How many at most.
+
+    Returns:
+        Row numbers: successes sorted by label, each near the median `mse` of its class, then the failure.
+    """
+    attacked = ~rows["already_wrong"].astype(bool)
+    won = rows["success"].astype(bool) & attacked
+    failed = _by_typicality(rows, np.flatnonzero(attacked & ~won))[:1]
+    labels = np.unique(rows["label"][won])
+    queues = [_by_typicality(rows, np.flatnonzero(won & (rows["label"] == label))) for label in labels]
+    wanted = min(count - len(failed), int(won.sum()))
+    if len(queues) > wanted:  # more classes than places: classes evenly far from each other
+        queues = [queues[round(at)] for at in np.linspace(0, len(queues) - 1, wanted)]
+    in_turn = [queue[turn] for turn in range(wanted) for queue in queues if turn < len(queue)]
+    return sorted(in_turn[:wanted], key=lambda row: (rows["label"][row], row)) + failed
+
+
+def _by_typicality(rows: Mapping[str, NDArray[Any]], candidates: NDArray[np.intp]) -> list[int]:
+    mse = rows["mse"][candidates]
+    finite = mse[np.isfinite(mse)]
+    distance = np.abs(mse - (np.median(finite) if finite.size else 0.0))
+    return [int(row) for row in candidates[np.argsort(distance, kind="stable")]]  # NaN sorts last
+
+
+def rates(summary: Mapping[str, Any]) -> list[Rate]:
+    """Collects the rates of a summary: the known ones in the page's order, then any other that has an interval."""
+    others = [key.removesuffix("_interval") for key in summary if key.endswith("_interval")]
+    found = []
+    for key in dict.fromkeys((*_KNOWN_RATES, *others)):
+        if key in summary:
+            ends = summary.get(f"{key}_interval")
+            low, high = ends if isinstance(ends, list) and len(ends) == 2 else (None, None)
+            n = summary.get(f"{key}_n")
+            found.append(Rate(key, _real(summary[key]), n if isinstance(n, int) else None, _real(low), _real(high)))
+    return found
+
+
+def overstates(summary: Mapping[str, Any]) -> bool:
+    """Whether the verified success rate's interval lies wholly below that of the attack success rate."""
+    by_key = {rate.key: rate for rate in rates(summary)}
+    claimed, verified = by_key.get("attack_success_rate"), by_key.get("verified_success_rate")
+    if claimed is None or verified is None or claimed.low is None or verified.high is None:
+        return False
+    return verified.high < claimed.low
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(value, dict):
+        raise _damaged(path, f"it holds a {type(value).__name__} instead of an object")
+    return value
+
+
+def _checked_shape(file: Any, path: Path) -> tuple[int, ...]:
+    """Compares the shapes in the header, before anything is allocated."""
+    lacking = sorted({"originals", "adversarials", "samples"} - set(file.keys()))
+    if lacking:
+        raise _damaged(path, f"it has no {lacking[0]}")
+    before, after, samples = (
+        tuple(file.get_slice(key).get_shape()) for key in ("originals", "adversarials", "samples")
+    )
+    if len(before) < 3 or 0 in before[1:] or before != after or samples != before[:1]:
+        raise _damaged(path, f"originals {before}, adversarials {after} and samples {samples} do not fit each other")
+    return before
+
+
+def _read_rows(path: Path, n: int) -> dict[str, NDArray[Any]]:
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            lacking = [name for name in (*_WHOLE, *_REAL) if name not in file.schema_arrow.names]
+            if lacking:
+                raise _damaged(path, f"it has no column {lacking[0]}")
+            if file.metadata.num_rows != n:
+                raise _damaged(path, f"it has {file.metadata.num_rows} rows for {n} adversarial inputs")
+            table = file.read(columns=[*_WHOLE, *_REAL])
+        columns = {name: np.array(table[name].to_pylist(), dtype=np.int64) for name in _WHOLE}
+        return columns | {name: np.array(table[name].to_pylist(), dtype=np.float64) for name in _REAL}
+    except SpikeflipError:
+        raise
+    except FileNotFoundError:
+        raise _missing(path) from None
+    except (OSError, pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise _damaged(path, error) from error
+
+
+def _check_values(example: Example, kind: str, path: Path) -> None:
+    if kind == "images" and example.original.ndim > 3:
+        raise _damaged(path, f"images are (N, C, H, W) and these have {example.original.ndim + 1} dimensions")
+    for values in (example.original, example.adversarial):
+        if kind == "spikes" and not np.isin(values, (0, 1)).all():
+            raise _damaged(path, f"spikes are 0 or 1 and row {example.row} has {values.max()}")
+        if not (np.isfinite(values).all() and values.min(initial=0) >= -1e-6 and values.max(initial=0) <= 1 + 1e-6):
+            raise _damaged(path, f"images lie in [0, 1] and row {example.row} does not")
+
+
+def _missing(path: Path) -> SpikeflipError:
+    return SpikeflipError(f"{path.parent} is not a finished run, {path.name} is missing; resume the run first")
+
+
+def _damaged(path: Path, reason: object) -> SpikeflipError:
+    why = " ".join(str(reason).split())[:200]
+    return SpikeflipError(f"{path} is damaged ({why}); run the attack again or restore the file")
+
+
+def _view(run: Run, number: int) -> dict[str, Any]:
+    """Everything the template shows of a run, as plain values and finished pictures."""
+    rows, settings, data = run.rows, run.config.get("settings"), run.config.get("data")
+    attacked = ~rows["already_wrong"].astype(bool)
+    won = attacked & rows["success"].astype(bool)
+    sizes = rows["mse"][won & np.isfinite(rows["mse"])]
+    last = settings.get("steps") if isinstance(settings, dict) else None
+    curve = histogram = None
+    if attacked.any():
+        steps = rows["steps"][attacked]
+        figure = pictures.success_curve(steps, won[attacked], len(steps), last=last if isinstance(last, int) else None)
+        curve = _inline(figure, f"Cumulative attack success over the steps, of {len(steps)} inputs", f"r{number}c-")
+    if sizes.size:
+        figure = pictures.perturbation_histogram(sizes)
+        histogram = _inline(figure, f"Histogram of mse over {sizes.size} successful attacks", f"r{number}h-")
+    return {
+        "number": number,
+        "name": run.name,
+        "kind": run.kind,
+        "polarities": any(example.original.ndim == 4 and example.original.shape[1] == 2 for example in run.examples),
+        "simulated": isinstance(data, dict) and data.get("simulated") is True,
+        "config": {key: value for key, value in run.config.items() if value is not None},
+        "summary": run.summary,
+        "rates": rates(run.summary),
+        "overstates": overstates(run.summary),
+        "curve": curve,
+        "histogram": histogram,
+        "successes": int(won.sum()),
+        "sizes": int(sizes.size),
+        "examples": [_example_view(run, example, f"r{number}e{i}") for i, example in enumerate(run.examples)],
+        "manifest": list(_flat(run.manifest)),
+    }
+
+
+def _example_view(run: Run, example: Example, prefix: str) -> dict[str, Any]:
+    row = {name: column[example.row].item() for name, column in run.rows.items()}
+    label, prediction = _class_name(run, row["label"]), _class_name(run, row["prediction"])
+    before, after = example.original, example.adversarial
+    words = f"Original, adversarial and difference of input {row['sample']}: {label}, taken for {prediction}"
+    strip, width = None, 0.0
+    if run.kind == "spikes":
+        picture = pictures.spike_example(before, after)
+        if before.ndim in (3, 4):  # (T, F) is drawn as a raster, which shows time already
+            figure = pictures.time_strip(before, after)
+            strip, width = _inline(figure, f"{words}, step by step", f"{prefix}s-"), figure.get_figwidth()
+    else:
+        picture = pictures.image_example(before, after)
+    return {
+        **row,
+        "label": label,
+        "prediction": prediction,
+        "target": _class_name(run, row["target"]) if row["target"] >= 0 else None,
+        "change": float(np.abs(after.astype(np.float64) - before).max(initial=0)),
+        "cells": before.size,
+        "picture": _inline(picture, words, f"{prefix}p-"),
+        "strip": strip,
+        "strip_inches": width,
+    }
+
+
+def _inline(figure: Figure, title: str, prefix: str) -> Markup:
+    return Markup(pictures.to_svg(figure, title=title, prefix=prefix))
+
+
+def _class_name(run: Run, index: int) -> str:
+    classes = run.config.get("classes")
+    if index < 0:
+        return "tie"
+    return str(classes[index]) if isinstance(classes, list) and index < len(classes) else str(index)
+
+
+def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yields the leaves of a nested dict as dotted names and short texts."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, _plain(value)
+
+
+def _real(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _percent(value: object) -> str:
+    real = _real(value)
+    return "–" if real is None else f"{100 * real:.1f}"
+
+
+def _number(value: object) -> str:
+    """Writes a number with three significant digits, whole ones in full: 1,654 and 0.0301."""
+    real = _real(value)
+    if real is None:
+        return "–"
+    if isinstance(value, int) or abs(real) >= 1000:
+        return f"{real:,.0f}"
+    return f"{real:#.3g}".rstrip(".") if abs(real) >= 1e-4 or real == 0 else f"{real:.2e}"
+
+
+def _plain(value: object) -> str:
+    """Writes any value of a configuration for a reader, cut to a length that cannot break the page."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return (" × " if all(isinstance(part, int) for part in value) else ", ").join(_plain(part) for part in value)[
+            :400
+        ]
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "–" if value is None else str(value)[:400]
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("spikeflip.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "number": _number, "plain": _plain}
+    return environment

@@ -1,0 +1,74 @@
+"""From images to spikes, and from output rates to a class."""
+
+import torch
+from torch import Tensor
+
+from spikeflip.snn.architecture import Shape
+from spikeflip.snn.streams import Purpose, uniform
+
+
+def bernoulli(
+    images: Tensor, time_steps: int, *, seed: int, samples: Tensor, purpose: Purpose = "encode", step: Tensor | int = 0
+) -> Tensor:
+    """Bernoulli rate coding: at every time step a pixel of intensity p fires with probability p.
+
+    Args:
+        images: ``(N, ...)`` float in [0, 1].
+        time_steps: T, the length of the simulation window.
+        seed: of the random streams.
+        samples: ``(N,)`` int64, the ids of the samples.
+        purpose: which of a sample's streams to use.
+        step: ``(N,)`` or one number: the iteration or draw, each with its own numbers.
+
+    Returns:
+        Spikes ``(N, T, ...)`` of the dtype and on the device of ``images``, exactly 0 or 1.
+
+    Source: Liang et al. (2021), Sec. IV ("Bernoulli sampling").
+
+    >>> bernoulli(torch.tensor([[0.0, 1.0]]), 3, seed=0, samples=torch.tensor([0]))[0].tolist()
+    [[0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    """
+    numbers = uniform(seed, samples, purpose, step, (time_steps, *images.shape[1:]), images.device)
+    return torch.lt(numbers, images.unsqueeze(1)).to(images.dtype)
+
+
+def encode(
+    inputs: Tensor,
+    input_shape: Shape,
+    time_steps: int,
+    *,
+    seed: int,
+    samples: Tensor,
+    purpose: Purpose = "encode",
+    step: Tensor | int = 0,
+) -> Tensor:
+    """What a network sees of its inputs: images are rate-coded, spikes pass as they are.
+
+    Args:
+        inputs: images ``(N, *input_shape)`` or spikes ``(N, T, *input_shape)``, the latter of any dtype.
+        input_shape: of one time step; tells the two apart.
+        time_steps, seed, samples, purpose, step: as for :func:`bernoulli`; unused for spikes.
+
+    Returns:
+        Spikes ``(N, T, *input_shape)``, float.
+    """
+    if inputs.ndim == 1 + len(input_shape):
+        return bernoulli(inputs, time_steps, seed=seed, samples=samples, purpose=purpose, step=step)
+    return inputs if inputs.is_floating_point() else inputs.float()
+
+
+def winner(scores: Tensor) -> Tensor:
+    """The class whose output fires most, or -1 where two or more tie for it.
+
+    Args:
+        scores: output rates ``(N, K)``.
+
+    Returns:
+        ``(N,)`` int64. A tie is no class's win: neither a correct classification nor a successful attack.
+
+    >>> winner(torch.tensor([[0.2, 0.8], [0.4, 0.4]])).tolist()
+    [1, -1]
+    """
+    best, classes = scores.max(1)
+    alone = (scores == best.unsqueeze(1)).sum(1) == 1
+    return torch.where(alone, classes, -1)

@@ -1,0 +1,1 @@
+"""How a SpikingNetwork is executed. An engine is chosen behind the network: attacks never know which one runs."""

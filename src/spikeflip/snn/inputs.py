@@ -1,0 +1,53 @@
+"""What a network can be given, checked once at the boundary."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.snn.architecture import Shape
+
+Kind = Literal["images", "spikes"]
+
+
+def kind_of(inputs: Tensor, input_shape: Shape) -> Kind:
+    """Whether inputs are images ``(N, *input_shape)`` or spikes ``(N, T, *input_shape)``.
+
+    Raises:
+        SpikeflipError: they are neither; the message holds both shapes.
+    """
+    if inputs.ndim == 1 + len(input_shape) and inputs.shape[1:] == input_shape:
+        return "images"
+    if inputs.ndim == 2 + len(input_shape) and inputs.shape[2:] == input_shape and inputs.shape[1] > 0:
+        return "spikes"
+    sizes = ", ".join(map(str, input_shape))
+    raise SpikeflipError(
+        f"inputs have shape {tuple(inputs.shape)}, but the network takes images (N, {sizes}) or spikes (N, T, {sizes}): "
+        "put the batch axis first"
+    )
+
+
+def check_values(inputs: Tensor, kind: Kind) -> None:
+    """Raise a SpikeflipError unless spikes are exactly 0 or 1, and images lie in [0, 1]."""
+    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
+        value = inputs[~torch.isfinite(inputs)][0]
+        raise SpikeflipError(f"inputs hold the value {float(value)}: replace it by numbers in [0, 1]")
+    wrong = (inputs < 0) | (inputs > 1) if kind == "images" else (inputs != 0) & (inputs != 1)
+    if bool(wrong.any()):
+        where = tuple(wrong.nonzero()[0].tolist())
+        fix = "scale them to [0, 1]" if kind == "images" else "binarise them to exactly 0 or 1"
+        raise SpikeflipError(f"{kind} hold the value {float(inputs[where]):g} at {where}: {fix}")
+
+
+def check_classes(name: str, values: Tensor, n: int, classes: int) -> None:
+    """Raise a SpikeflipError unless ``values`` is one class number, 0 to ``classes - 1``, an input."""
+    if values.ndim != 1 or len(values) != n:
+        raise SpikeflipError(f"{name}s have shape {tuple(values.shape)} for {n} inputs: give one {name} an input, (N,)")
+    if values.dtype != torch.int64:
+        raise SpikeflipError(f"{name}s are of type {values.dtype}: give class numbers as torch.int64")
+    wrong = (values < 0) | (values >= classes)
+    if bool(wrong.any()):
+        raise SpikeflipError(
+            f"{name} {int(values[wrong][0])} is out of range: the network has classes 0 to {classes - 1}"
+        )

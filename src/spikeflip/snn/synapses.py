@@ -1,0 +1,85 @@
+"""The weighted half of a layer: convolution, average pooling and fully-connected, with time merged into the batch.
+
+Maps are kept channels-last in memory, which is what the CPU's and the GPU's fast convolutions want; the shapes stay
+``(N, T, C, H, W)``.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from spikeflip.snn.architecture import AvgPool, Conv, Layer, Linear, Shape
+
+
+def channels_last(maps: Tensor) -> Tensor:
+    """``(B, C, H, W)`` in channels-last memory.
+
+    With one channel both formats look the same to PyTorch, which then takes its slow path: the strides have to be spelled out.
+    """
+    channels, height, width = maps.shape[1:]
+    if channels == 1:
+        return maps.contiguous().as_strided(maps.shape, (height * width, 1, width, 1))
+    return maps.contiguous(memory_format=torch.channels_last)
+
+
+def weight_shape(layer: Layer, input_shape: Shape) -> Shape | None:
+    """The shape of a layer's weight, None for a pooling layer."""
+    match layer:
+        case Conv(channels, kernel):
+            return (channels, input_shape[0], kernel, kernel)
+        case Linear(features):
+            return (features, torch.Size(input_shape).numel())
+        case AvgPool():
+            return None
+
+
+def apply(layer: Layer, spikes: Tensor, weight: Tensor | None) -> Tensor:
+    """The layer's current: ``(N, T, *input)`` to ``(N, T, *output)``, differentiable in both arguments."""
+    n, t = spikes.shape[:2]
+    match layer, weight:
+        case Linear(), Tensor():
+            return F.linear(spikes.flatten(2), weight)
+        case Conv(_, kernel), Tensor():
+            current = F.conv2d(channels_last(spikes.flatten(0, 1)), weight, padding=kernel // 2)
+        case AvgPool(size), None:
+            current = F.avg_pool2d(channels_last(spikes.flatten(0, 1)), size)
+        case _:
+            raise TypeError(f"a weight and {layer} do not belong together")
+    return current.unflatten(0, (n, t))
+
+
+def transposed(layer: Layer, weight: Tensor | None) -> Tensor | None:
+    """The weight with which :func:`apply_transposed` runs: a convolution's flipped, with its channels exchanged."""
+    if isinstance(layer, Conv) and weight is not None:
+        return channels_last(weight.flip(2, 3).transpose(0, 1))
+    return weight
+
+
+def apply_transposed(layer: Layer, gradient: Tensor, weight: Tensor | None, input_shape: Shape) -> Tensor:
+    """The gradient of the layer's input from that of its current, ``(N, T, *output)`` to ``(N, T, *input)``."""
+    n, t = gradient.shape[:2]
+    match layer, weight:
+        case Linear(), Tensor():
+            return (gradient @ weight).unflatten(2, input_shape)
+        case Conv(_, kernel), Tensor():
+            result = F.conv2d(channels_last(gradient.flatten(0, 1)), weight, padding=kernel // 2)
+        case AvgPool(size), None:
+            result = F.interpolate(channels_last(gradient.flatten(0, 1)), scale_factor=size).mul_(1 / size**2)
+            _, height, width = input_shape
+            # The remainder that pooling dropped has no influence.
+            result = F.pad(result, (0, width - result.shape[3], 0, height - result.shape[2]))
+        case _:
+            raise TypeError(f"a weight and {layer} do not belong together")
+    return result.unflatten(0, (n, t))
+
+
+def weight_gradient(layer: Conv | Linear, spikes: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of the layer's weight from its input ``(N, T, *input)`` and that of its current."""
+    if isinstance(layer, Linear):
+        return gradient.flatten(0, 1).T @ spikes.flatten(2).flatten(0, 1)
+    return torch.nn.grad.conv2d_weight(
+        channels_last(spikes.flatten(0, 1)),
+        list(weight.shape),
+        channels_last(gradient.flatten(0, 1)),
+        padding=layer.kernel // 2,
+    )

@@ -1,0 +1,266 @@
+"""Training by backpropagation through time, resumable at any moment with the same result.
+
+Every random number comes from a stream of (seed, purpose, sample or update), so an interrupted training that is
+resumed ends with the same weights as an undisturbed one.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.snn.architecture import Conv, Layer
+from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.inputs import check_classes, check_values, kind_of
+from spikeflip.snn.losses import LossName, score_gradient
+from spikeflip.snn.network import SpikingNetwork
+from spikeflip.snn.streams import stream, torch_generator
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a victim is trained.
+
+    Args:
+        loss: on the output rates, ``"mse"`` against one-hot classes or ``"ce"`` with the rates as logits.
+        updates: number of optimiser steps.
+        batch_size: samples an update.
+        learning_rate: of Adam, at its highest; it rises over the first 3 % of the updates and falls as a half cosine.
+        dropout: share of spikes dropped after a hidden weight layer, one mask a sample for all time steps.
+        widest_dropout: the same after the convolution with the most channels.
+        seed: of batches, encodings, masks.
+        micro_batch: samples in memory at a time; changes nothing but the rounding of the sums.
+        validate_every: updates between two measurements of the validation accuracy, and between two saved states.
+    """
+
+    loss: LossName = "mse"
+    updates: int = 300
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    dropout: float = 0.25
+    widest_dropout: float = 0.5
+    seed: int = 0
+    micro_batch: int = 16
+    validate_every: int = 50
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "batch_size", "micro_batch", "validate_every"):
+            if (value := getattr(self, name)) < 1:
+                raise SpikeflipError(f"{name} is {value}: give at least 1")
+        if not 0 < self.learning_rate < math.inf:
+            raise SpikeflipError(f"learning_rate is {self.learning_rate}: give a positive number, such as 0.001")
+        for name in ("dropout", "widest_dropout"):
+            if not 0 <= (value := getattr(self, name)) < 1:
+                raise SpikeflipError(f"{name} is {value}: give a share in [0, 1)")
+
+
+@dataclass
+class History:
+    """What training saw: one entry a validation."""
+
+    update: list[int] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    validation_accuracy: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """Given to the progress callback after every update; the accuracy is that of the last validation."""
+
+    update: int
+    updates: int
+    loss: float
+    validation_accuracy: float | None
+
+
+Progress = Callable[[TrainingProgress], None]
+Labelled = tuple[Tensor, Tensor]
+"""Inputs, as images ``(N, *input)`` in [0, 1] or spikes ``(N, T, *input)``, and their classes ``(N,)`` int64."""
+
+
+def train(
+    network: SpikingNetwork,
+    data: Labelled,
+    validation: Labelled,
+    settings: Training,
+    *,
+    progress: Progress | None = None,
+    state: Path | None = None,
+    fingerprint: str = "",
+) -> History:
+    """Train a network in place by BPTT (Eq. 8) with Adam.
+
+    Args:
+        network: its weights are updated.
+        data: training inputs and classes.
+        validation: held-out inputs and classes.
+        settings: see :class:`Training`.
+        progress: called after every update.
+        state: a file in which the training is saved at every validation and from which it goes on when it exists.
+        fingerprint: of the data; a saved state of other data is refused.
+
+    Returns:
+        Losses and validation accuracies.
+
+    Raises:
+        SpikeflipError: the inputs do not fit the network, or the saved state is damaged or of another training.
+    """
+    for inputs, classes in (data, validation):
+        check_values(inputs, kind_of(inputs, network.input_shape))
+        check_classes("label", classes, len(inputs), network.classes)
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    identity = {"architecture": network.architecture, "settings": asdict(settings), "data": fingerprint}
+    history, first = History(), 0
+    if state is not None and state.exists():
+        history, first = _restore(state, network, optimiser, identity)
+        _log.info("training goes on at update %d of %d", first, settings.updates)
+    batches = _batches(len(data[0]), settings, first)
+    for update, batch in zip(range(first + 1, settings.updates + 1), batches, strict=False):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate * _schedule(update, settings.updates)
+        loss = _update(network, data, batch, settings, update)
+        optimiser.step()
+        if update % settings.validate_every == 0 or update == settings.updates:
+            history.update.append(update)
+            history.loss.append(loss)
+            history.validation_accuracy.append(accuracy(network, *validation, seed=settings.seed))
+            if state is not None:
+                _save(state, network, optimiser, identity, history, update)
+        if progress is not None:
+            known = history.validation_accuracy
+            progress(TrainingProgress(update, settings.updates, loss, known[-1] if known else None))
+    return history
+
+
+def accuracy(network: SpikingNetwork, inputs: Tensor, classes: Tensor, *, seed: int = 0, micro_batch: int = 64) -> float:
+    """The share of inputs whose class fires alone the most, over one encoding each; ties count as wrong."""
+    right = 0
+    for start in range(0, len(inputs), micro_batch):
+        part = slice(start, start + micro_batch)
+        samples = torch.arange(start, start + len(inputs[part]))
+        spikes = encode(inputs[part], network.input_shape, network.time_steps, seed=seed, samples=samples)
+        right += int((winner(network.scores(spikes.to(network.device))).cpu() == classes[part].cpu()).sum())
+    return right / max(1, len(inputs))
+
+
+def _batches(n: int, settings: Training, first: int) -> Iterator[Tensor]:
+    """Index batches without end: every epoch is a permutation from its own stream, batches run over its border."""
+    position = first * settings.batch_size
+    while True:
+        wanted: list[Tensor] = []
+        missing = settings.batch_size
+        while missing:
+            epoch, offset = divmod(position, n)
+            order = torch.from_numpy(stream(settings.seed, epoch, "batch").permutation(n))
+            wanted.append(order[offset : offset + missing])
+            position += len(wanted[-1])
+            missing -= len(wanted[-1])
+        yield torch.cat(wanted)
+
+
+def _schedule(update: int, updates: int) -> float:
+    warm_up = max(1, round(0.03 * updates))
+    if update <= warm_up:
+        return update / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (update - warm_up) / max(1, updates - warm_up + 1)))
+
+
+def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Training, update: int) -> float:
+    """Put the gradient of one batch into the parameters; returns the mean loss."""
+    engine, device = network.engine, network.device
+    sums = [None if weight is None else torch.zeros_like(weight) for weight in network.weights_by_layer()]
+    total = 0.0
+    generator = torch_generator(settings.seed, "dropout", update)
+    for rows in batch.split(settings.micro_batch):
+        spikes = encode(
+            data[0][rows],
+            network.input_shape,
+            network.time_steps,
+            seed=settings.seed,
+            samples=rows,
+            purpose="train",
+            step=update,
+        ).to(device)
+        masks = _masks(network, len(rows), settings, generator)
+        with torch.no_grad():
+            out, potentials = engine.forward(spikes, masks=masks)
+            values, gradient = score_gradient(settings.loss, out.mean(1), data[1][rows].to(device))
+            t = out.shape[1]
+            gradient = (gradient / (len(batch) * t)).unsqueeze(1).expand_as(out).contiguous()
+            engine.weight_gradients(spikes, gradient, potentials, masks, sums)
+        total += float(values.sum())
+    for parameter, value in zip(network.weights, (value for value in sums if value is not None), strict=True):
+        parameter.grad = value
+    return total / len(batch)
+
+
+def _masks(network: SpikingNetwork, n: int, settings: Training, generator: torch.Generator) -> list[Tensor | None]:
+    masks: list[Tensor | None] = []
+    widest = max((layer.channels for layer in network.layers if isinstance(layer, Conv)), default=0)
+    for layer, shape in zip(network.layers, network.shapes[1:], strict=True):
+        share = _dropout(layer, widest, settings)
+        if layer is network.layers[-1] or share == 0:
+            masks.append(None)
+            continue
+        kept = torch.empty((n, 1, *shape)).bernoulli_(1 - share, generator=generator)
+        masks.append(kept.div_(1 - share).to(network.device))
+    return masks
+
+
+def _dropout(layer: Layer, widest: int, settings: Training) -> float:
+    if isinstance(layer, Conv):
+        return settings.widest_dropout if layer.channels == widest else settings.dropout
+    return settings.dropout if hasattr(layer, "features") else 0.0
+
+
+def _save(
+    path: Path,
+    network: SpikingNetwork,
+    optimiser: torch.optim.Adam,
+    identity: dict[str, Any],
+    history: History,
+    update: int,
+) -> None:
+    tensors = {}
+    for i, weight in enumerate(network.weights):
+        moments = optimiser.state[weight]
+        tensors |= {f"{i}.weight": weight.data, f"{i}.first": moments["exp_avg"], f"{i}.second": moments["exp_avg_sq"]}
+    metadata = {"identity": json.dumps(identity), "history": json.dumps(asdict(history)), "update": str(update)}
+    temporary = path.with_name(f".{path.name}.partial")
+    save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary, metadata)
+    temporary.replace(path)
+
+
+def _restore(
+    path: Path, network: SpikingNetwork, optimiser: torch.optim.Adam, identity: dict[str, Any]
+) -> tuple[History, int]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            if json.loads(metadata["identity"]) != identity:
+                raise SpikeflipError(
+                    f"{path} holds the unfinished training of another network, setting or data set: "
+                    "train with the same options to finish it, or delete it"
+                )
+            update = int(metadata["update"])
+            for i, weight in enumerate(network.weights):
+                weight.data.copy_(file.get_tensor(f"{i}.weight"))
+                optimiser.state[weight] = {
+                    "step": torch.tensor(float(update)),
+                    "exp_avg": torch.empty_like(weight.data).copy_(file.get_tensor(f"{i}.first")),
+                    "exp_avg_sq": torch.empty_like(weight.data).copy_(file.get_tensor(f"{i}.second")),
+                }
+            return History(**json.loads(metadata["history"])), update
+    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, RuntimeError) as error:
+        raise SpikeflipError(f"the saved training {path} is damaged ({error}): delete it to start anew") from error
