@@ -1,0 +1,7 @@
+"""A run: a validated configuration in, a folder with rows, adversarial inputs, a summary and a page out."""
+
+from spikeflip.runs.attack import run_attack
+from spikeflip.runs.config import AttackConfig, TrainConfig
+from spikeflip.runs.train import run_training
+
+__all__ = ["AttackConfig", "TrainConfig", "run_attack", "run_training"]

@@ -1,0 +1,188 @@
+"""What an untouched victim says of adversarial inputs, and how large they are.
+
+Nothing is taken over from the attack but the inputs themselves and, for images, the number of updates, which names the
+one encoding that decided: every rate is recomputed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikeflip.attacks.metrics import METRICS, METRICS_VERSION
+from spikeflip.attacks.result import AttackResult, Vanishing
+from spikeflip.errors import SpikeflipError
+from spikeflip.judging.intervals import wilson
+from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.inputs import Kind, check_values, kind_of
+from spikeflip.victims import Victim
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One entry a sample in ``rows``; :meth:`summary` makes the rates of them."""
+
+    kind: Kind
+    draws: int
+    """Fresh encodings a sample; 1 for spikes, which are what they are."""
+    rows: dict[str, Tensor]
+
+    def summary(self) -> dict[str, object]:
+        """The rates, each with its own n (``*_n``) and 95 % Wilson interval (``*_interval``), and the means.
+
+        ``clean_accuracy``: originals whose label fires alone the most, over all inputs, one encoding each.
+        ``attack_success_rate``: the paper's; over originally correct inputs, one encoding decides, a tie is no success.
+        ``verified_success_rate``: over originally correct inputs, the mean share of fresh encodings that fool.
+        ``robust_accuracy``: over all inputs, the mean share of fresh encodings of the final input that are still
+        classified as the label; inputs that were wrong from the start count 0.
+        ``tie_rate``: over originally correct inputs, the share of deciding encodings that ended in a tie.
+        ``vanished_first_step_rate``: over originally correct inputs, a zero input gradient in the first iteration.
+        The means of perturbation, steps and passes are over successes, but for ``vanished_mean`` (all attacked).
+        """
+        rows, n = self.rows, len(self.rows["success"])
+        attacked, won = ~rows["already_wrong"], rows["success"]
+        rates = {
+            "clean_accuracy": attacked.double(),
+            "attack_success_rate": won[attacked].double(),
+            "verified_success_rate": rows["verified"][attacked],
+            "robust_accuracy": rows["still_right"],
+            "tie_rate": (rows["prediction"][attacked] == -1).double(),
+            "vanished_first_step_rate": rows["vanished_first_step"][attacked].double(),
+        }
+        result: dict[str, object] = {"n": n, "kind": self.kind, "draws": self.draws, "metrics_version": METRICS_VERSION}
+        for name, values in rates.items():
+            rate = float(values.mean()) if len(values) else None
+            result[name] = rate
+            result[f"{name}_n"] = len(values)
+            result[f"{name}_interval"] = list(wilson(0.0 if rate is None else rate, len(values)))
+        for name in (*METRICS, "steps", "forwards", "backwards"):
+            result[f"{name}_mean"] = _mean(rows[name][won])
+        result["vanished_mean"] = _mean(rows["vanished"][attacked])
+        result["vanished_first_step"] = int(rows["vanished_first_step"].sum())
+        for cause in (Vanishing.LOSS, Vanishing.OUTPUT, Vanishing.DEEPER):
+            result[f"vanished_first_step_{cause.name.lower()}"] = int((rows["first_vanishing"] == cause).sum())
+        return result
+
+
+def judge(
+    victim: Victim,
+    inputs: Tensor,
+    adversarials: Tensor,
+    labels: Tensor,
+    targets: Tensor | None,
+    result: AttackResult,
+    *,
+    draws: int = 100,
+    seed: int = 0,
+    samples: Tensor | None = None,
+    micro_batch: int = 64,
+    progress: Progress | None = None,
+) -> Judgement:
+    """Judge adversarial inputs on the untouched victim.
+
+    Args:
+        victim: the model, as it is.
+        inputs: the originals, spikes ``(N, T, *input)`` or images ``(N, *input)``.
+        adversarials: of the same shape, as saved.
+        labels: true classes ``(N,)`` int64.
+        targets: wanted classes ``(N,)`` int64, or None.
+        result: of the attack, for its counts; its successes are not believed.
+        draws: fresh encodings of every final image.
+        seed: the attack's.
+        samples: the attack's sample ids; 0 to N - 1 when not given.
+        micro_batch: encodings in memory at a time.
+        progress: called with (judged, all) samples.
+
+    Raises:
+        SpikeflipError: the adversarials do not have the shape of the inputs or leave their range, or draws is below 1.
+    """
+    kind = kind_of(inputs, victim.input_shape)
+    if adversarials.shape != inputs.shape:
+        raise SpikeflipError(f"adversarials have shape {tuple(adversarials.shape)}, the inputs {tuple(inputs.shape)}")
+    check_values(adversarials, kind)
+    if draws < 1:
+        raise SpikeflipError(f"draws is {draws}: give at least 1")
+    draws = draws if kind == "images" else 1
+    samples = torch.arange(len(inputs)) if samples is None else samples
+    labels = labels.cpu()
+    goal = None if targets is None else targets.cpu()
+
+    def winners(values: Tensor, ids: Tensor, step: Tensor) -> Tensor:
+        """Of one encoding each, drawn as the attack draws."""
+        parts = []
+        for rows in torch.arange(len(values)).split(micro_batch):
+            spikes = encode(
+                values[rows].to(victim.device),
+                victim.input_shape,
+                victim.time_steps,
+                seed=seed,
+                samples=ids[rows],
+                step=step[rows],
+            )
+            parts.append(winner(victim.scores(spikes)).cpu())
+        return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+
+    clean = winners(inputs, samples, torch.zeros_like(samples))
+    right = clean == labels
+    final = torch.where(right, winners(adversarials, samples, result.steps), clean)
+    fooled, still_right = torch.zeros(len(inputs)).double(), torch.zeros(len(inputs)).double()
+    attacked = right.nonzero().squeeze(1).tolist()
+    for position, i in enumerate(attacked):
+        if kind == "images":
+            outcomes = _draw(victim, adversarials[i], int(samples[i]), draws, seed, micro_batch)
+        else:
+            outcomes = final[i : i + 1]
+        wanted = None if goal is None else goal[i]
+        fooled[i] = _reached(outcomes, labels[i], wanted).double().mean()
+        still_right[i] = (outcomes == labels[i]).double().mean()
+        if progress is not None:
+            progress(position + 1, len(attacked))
+    difference = adversarials.double().cpu() - inputs.double().cpu()
+    rows = {
+        "sample": samples,
+        "label": labels,
+        "target": torch.full_like(labels, -1) if goal is None else goal,
+        "prediction": final,
+        "already_wrong": ~right,
+        "success": right & (result.steps > 0) & _reached(final, labels, goal),
+        "verified": fooled,
+        "still_right": still_right,
+        "steps": result.steps,
+        "forwards": result.forwards,
+        "backwards": result.backwards,
+        "over_budget": result.over_budget,
+        "vanished": result.vanished,
+        "vanished_first_step": result.first_vanishing > Vanishing.NONE,
+        "first_vanishing": result.first_vanishing,
+        **{name: metric(difference) for name, metric in METRICS.items()},
+    }
+    return Judgement(kind, draws, rows)
+
+
+def _draw(victim: Victim, image: Tensor, sample: int, draws: int, seed: int, micro_batch: int) -> Tensor:
+    """The winners of fresh encodings of one image, ``(draws,)``."""
+    parts = []
+    for steps in torch.arange(draws).split(micro_batch):
+        images = image.to(victim.device).expand(len(steps), *image.shape)
+        spikes = encode(
+            images,
+            victim.input_shape,
+            victim.time_steps,
+            seed=seed,
+            samples=torch.full((len(steps),), sample),
+            purpose="judge",
+            step=steps,
+        )
+        parts.append(winner(victim.scores(spikes)).cpu())
+    return torch.cat(parts)
+
+
+def _reached(winners: Tensor, label: Tensor, target: Tensor | None) -> Tensor:
+    return (winners >= 0) & (winners != label) if target is None else winners == target
+
+
+def _mean(values: Tensor) -> float | None:
+    return float(values.double().mean()) if len(values) else None

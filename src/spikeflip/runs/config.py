@@ -1,0 +1,92 @@
+"""What a run is told: validated once, hashed, and written beside its results."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spikeflip.errors import SpikeflipError
+
+DataName = Literal["digits", "mnist", "cifar10"]
+Target = Annotated[str, Field(pattern=r"^(none|all|next|[0-9]+)$")]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def of(cls, **values: Any) -> "Any":
+        """Validate; a SpikeflipError names the first option that is wrong."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
+            raise SpikeflipError(f"{option} is {first.get('input')!r}: {first['msg'].lower()}") from error
+
+    def digest(self) -> str:
+        """A checksum of all options."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class DataConfig(_Config):
+    """Where inputs come from."""
+
+    data: DataName = Field("digits", description="Data set.")
+    root: Path | None = Field(None, description="Folder with the data set's files; not needed for digits.")
+    download: bool = Field(False, description="Download the data set into --root if it is not there.")
+    simulate_events: bool = Field(
+        False, description="Turn the images into simulated event recordings (saccades) instead of rate coding."
+    )
+
+
+class TrainConfig(DataConfig):
+    """How a victim is trained."""
+
+    network: str = Field("small-image", description="Preset (see 'list networks') or network string.")
+    width: float = Field(1.0, gt=0, description="Factor on the hidden layers' channels and features.")
+    loss: Literal["mse", "ce"] = Field("mse", description="Training loss on the output rates.")
+    updates: int = Field(150, ge=1, description="Optimiser steps.")
+    batch_size: int = Field(64, ge=1, description="Samples an update.")
+    learning_rate: float = Field(3e-3, gt=0, description="Highest learning rate of Adam.")
+    dropout: float = Field(0.25, ge=0, lt=1, description="Share of spikes dropped after a hidden weight layer.")
+    widest_dropout: float = Field(0.5, ge=0, lt=1, description="The same after the widest convolution.")
+    validation: int = Field(200, ge=1, description="Training samples held out for validation.")
+    validate_every: int = Field(50, ge=1, description="Updates between validations and saved states.")
+    micro_batch: int = Field(16, ge=1, description="Samples in memory at a time.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of weights, batches, encodings and dropout.")
+
+
+class AttackConfig(DataConfig):
+    """What is attacked, and how."""
+
+    victim: Path = Field(description="Folder that 'train' wrote.")
+    attack: Literal["scg"] = Field("scg", description="Attack (see 'list attacks').")
+    target: Target = Field("none", description="none: untargeted; all: every other class; next: label + 1; or a class number.")
+    samples: int | None = Field(None, ge=1, description="Attack the first so many test inputs; all when not given.")
+    per_class: int | None = Field(
+        None, ge=1, description="Instead of --samples: the first so many correctly classified test inputs of each class."
+    )
+    steps: int = Field(25, ge=1, description="Most iterations.")
+    gamma: float = Field(0.05, ge=0, le=1, description="Turnover rate of the spike flipper.")
+    threshold: float | None = Field(
+        1.0, gt=0, description="Penultimate firing threshold while generating; the victim's own with --no-tuning."
+    )
+    tuning: bool = Field(True, description="Raise the penultimate threshold to --threshold.")
+    loss: Literal["mse", "ce", "victim"] = Field("victim", description="Attack loss; 'victim' is its training loss.")
+    epsilon: float | None = Field(None, gt=0, description="Budget, in units of --metric; unbounded when not given.")
+    metric: Literal["mse", "rms", "l0", "l1", "l2", "linf"] = Field("mse", description="What --epsilon bounds.")
+    sampling: bool = Field(True, description="Sample in the gradient-to-spike converter.")
+    flipper: bool = Field(True, description="Flip spikes at random where the gradient has vanished.")
+    output_window: float | None = Field(
+        None, gt=0, description="Surrogate width of the output layer while generating; the victim's own when not given."
+    )
+    c: float = Field(0.0, ge=0, description="Weight of the CWL2 term, images only.")
+    draws: int = Field(100, ge=1, description="Fresh encodings that verify each image.")
+    trace: bool = Field(False, description="Also write trace.parquet: penultimate spikes and rule of every iteration.")
+    micro_batch: int = Field(16, ge=1, description="Samples in memory at a time.")
+    device: str = Field("cpu", description="Where the victim runs: cpu, cuda or cuda:N.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of all random streams.")

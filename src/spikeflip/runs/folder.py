@@ -1,0 +1,104 @@
+"""Run folders that appear whole or not at all."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import torch
+from torch import Tensor
+
+from spikeflip.errors import SpikeflipError
+
+_PACKAGES = ("spikeflip", "torch", "torchvision", "numpy", "scikit-learn", "safetensors", "pyarrow")
+
+
+def check_free(out: Path, what: str = "run") -> None:
+    """Raise a SpikeflipError if ``out`` is not a folder that is empty or can be made."""
+    if out.is_file():
+        raise SpikeflipError(f"--out {out} is a file: give a folder that does not exist yet")
+    if out.is_dir() and any(out.iterdir()):
+        raise SpikeflipError(f"--out {out} already holds a {what} or other files: choose another folder, or empty it")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A temporary folder beside ``out`` that takes its name when the block ends well, and is removed when not."""
+    check_free(out)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise SpikeflipError(f"--out {out} cannot be made ({error.strerror}): choose another folder") from error
+    try:
+        yield partial
+        if out.is_dir():
+            out.rmdir()
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file whole, under a temporary name first."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def write_table(path: Path, columns: Mapping[str, Tensor]) -> None:
+    """Write equally long ``(N,)`` tensors as the columns of a Parquet file."""
+    table = pyarrow.table({name: pyarrow.array(values.cpu().numpy()) for name, values in columns.items()})
+    pyarrow.parquet.write_table(table, path)
+
+
+def manifest(seconds: float, device: torch.device) -> dict[str, Any]:
+    """What a result depends on beside its configuration: versions, machine, commit; and when and how long it ran."""
+    return {
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "cpu": cpu_name(),
+        "threads": torch.get_num_threads(),
+        "git": _commit(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's name, as well as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that runs, None when installed from a package."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None

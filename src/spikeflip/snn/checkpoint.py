@@ -1,0 +1,142 @@
+"""A trained victim on disk: a folder with ``weights.safetensors`` and ``victim.json``.
+
+Neither file can execute code. The JSON names the architecture, so a network is built and its sizes are compared before any
+weight is used.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.snn.network import SpikingNetwork
+from spikeflip.snn.neuron import LIF
+from spikeflip.snn.surrogate import Rectangular
+
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "victim.json"
+_FORMAT = 1
+_LARGEST_DESCRIPTION = 2**20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network and what is known of its training (loss, accuracy, data, versions; see ``facts``)."""
+
+    network: SpikingNetwork
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    """Of the weights file; empty for a network that was never saved."""
+
+
+def save_checkpoint(network: SpikingNetwork, folder: Path, facts: Mapping[str, Any]) -> str:
+    """Write a network and the facts of its training into ``folder``; returns the checksum of the weights file.
+
+    Both files appear whole: they are written under a temporary name and renamed, the description last.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {f"weights.{i}": value.detach().cpu().contiguous() for i, value in enumerate(network.weights)}
+    partial = folder / f".{WEIGHTS}.partial"
+    save_file(weights, partial)
+    digest = _sha256(partial)
+    neuron = network.neuron
+    description = {
+        "format": _FORMAT,
+        "architecture": network.architecture,
+        "input_shape": list(network.input_shape),
+        "time_steps": network.time_steps,
+        "neuron": {
+            "threshold": neuron.threshold,
+            "decay": neuron.decay,
+            "reset": neuron.reset,
+            "surrogate": "rectangular",
+            "surrogate_width": neuron.surrogate.width,
+        },
+        "weights_sha256": digest,
+        "facts": dict(facts),
+    }
+    partial.replace(folder / WEIGHTS)
+    partial = folder / f".{DESCRIPTION}.partial"
+    partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / DESCRIPTION)
+    return digest
+
+
+def load_checkpoint(folder: Path | str) -> Checkpoint:
+    """Read what :func:`save_checkpoint` wrote.
+
+    Raises:
+        SpikeflipError: a file is missing, truncated, no safetensors, or holds weights of another architecture.
+    """
+    folder = Path(folder)
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise SpikeflipError(f"there is no victim at {folder} ({DESCRIPTION} is missing): give a folder that train wrote")
+    try:
+        if path.stat().st_size > _LARGEST_DESCRIPTION:
+            raise ValueError("it is larger than a description can be")
+        description = json.loads(path.read_text(encoding="utf-8"))
+        neuron = description["neuron"]
+        network = SpikingNetwork(
+            str(description["architecture"]),
+            [int(size) for size in description["input_shape"]],
+            time_steps=int(description["time_steps"]),
+            neuron=LIF(
+                float(neuron["threshold"]),
+                float(neuron["decay"]),
+                neuron["reset"],
+                Rectangular(float(neuron["surrogate_width"])),
+            ),
+        )
+        facts = dict(description["facts"])
+        expected = str(description["weights_sha256"])
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise SpikeflipError(f"{path} cannot be used ({_one_line(error)}): train the victim again") from error
+    return Checkpoint(network, facts, _load_weights(network, folder / WEIGHTS, expected))
+
+
+def _load_weights(network: SpikingNetwork, path: Path, expected: str) -> str:
+    if not path.is_file():
+        raise SpikeflipError(f"{path} is missing: restore it beside {DESCRIPTION}, or train the victim again")
+    wanted = sum(weight.numel() * weight.element_size() for weight in network.weights)
+    if path.stat().st_size < wanted:
+        raise SpikeflipError(
+            f"{path} has {path.stat().st_size} bytes but {network.architecture!r} needs at least {wanted}: "
+            "the file is truncated or of another architecture"
+        )
+    try:
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise SpikeflipError(f"{path} is no safetensors file ({_one_line(error)}): train the victim again") from error
+    state = network.state_dict()
+    for name, value in state.items():
+        found = weights.get(name)
+        if found is None or found.shape != value.shape or len(weights) != len(state):
+            shape = "nothing" if found is None else str(tuple(found.shape))
+            raise SpikeflipError(
+                f"{path} holds weights of another architecture ({shape} for {name}, not {tuple(value.shape)} as in "
+                f"{network.architecture!r}): give the {DESCRIPTION} that belongs to it"
+            )
+    digest = _sha256(path)
+    if digest != expected:
+        raise SpikeflipError(
+            f"{path} is not the file its {DESCRIPTION} describes (sha256 {digest[:12]}, expected {expected[:12]}): "
+            "restore it, or train the victim again"
+        )
+    network.load_state_dict(weights)
+    return digest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
