@@ -147,9 +147,7 @@ class SCG:
 
     def _update(self, step: loop.Step) -> loop.Move:
         """One pass through the body of Algorithm 1."""
-        gradient = step.gradient(
-            self.loss, penultimate_threshold=self.threshold, output_window=self.output_window
-        )
+        gradient = step.gradient(self.loss, penultimate_threshold=self.threshold, output_window=self.output_window)
         vanished = ~gradient.values.flatten(1).any(1)
         flips = self._ternary_steps(step, gradient.values, vanished)
         if step.inputs.ndim == step.spikes.ndim:

@@ -87,7 +87,9 @@ def _place(network: SpikingNetwork, device: str) -> SpikingNetwork:
         return network.to(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise SpikeflipError(f"--device {device} cannot be used ({reason}): choose cpu, or a device that is there") from error
+        raise SpikeflipError(
+            f"--device {device} cannot be used ({reason}): choose cpu, or a device that is there"
+        ) from error
 
 
 def _inputs(config: AttackConfig, victim: SpikingNetwork) -> Inputs:
@@ -101,7 +103,9 @@ def _choose(config: AttackConfig, victim: SpikingNetwork, data: Inputs) -> Tenso
     if config.per_class is None:
         return torch.arange(len(data.labels))
     if config.samples is not None:
-        raise SpikeflipError(f"--samples {config.samples} and --per-class {config.per_class} exclude each other: give one")
+        raise SpikeflipError(
+            f"--samples {config.samples} and --per-class {config.per_class} exclude each other: give one"
+        )
     right = torch.zeros(len(data.labels), dtype=torch.bool)
     counts = [0] * victim.classes
     for rows in torch.arange(len(data.labels)).split(64):

@@ -65,10 +65,14 @@ class AttackConfig(DataConfig):
 
     victim: Path = Field(description="Folder that 'train' wrote.")
     attack: Literal["scg"] = Field("scg", description="Attack (see 'list attacks').")
-    target: Target = Field("none", description="none: untargeted; all: every other class; next: label + 1; or a class number.")
+    target: Target = Field(
+        "none", description="none: untargeted; all: every other class; next: label + 1; or a class number."
+    )
     samples: int | None = Field(None, ge=1, description="Attack the first so many test inputs; all when not given.")
     per_class: int | None = Field(
-        None, ge=1, description="Instead of --samples: the first so many correctly classified test inputs of each class."
+        None,
+        ge=1,
+        description="Instead of --samples: the first so many correctly classified test inputs of each class.",
     )
     steps: int = Field(25, ge=1, description="Most iterations.")
     gamma: float = Field(0.05, ge=0, le=1, description="Turnover rate of the spike flipper.")

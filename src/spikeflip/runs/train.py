@@ -34,7 +34,9 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     data = load_inputs(config, "train", time_steps=time_steps)
     held_out = load_inputs(config, "test", time_steps=time_steps)
     if config.validation >= len(data.values):
-        raise SpikeflipError(f"--validation is {config.validation} of {len(data.values)} samples: leave some to train on")
+        raise SpikeflipError(
+            f"--validation is {config.validation} of {len(data.values)} samples: leave some to train on"
+        )
     shape = held_out.values.shape[2:] if config.simulate_events else held_out.values.shape[1:]
     default = PRESETS["paper-spike" if config.simulate_events else "paper-image"].neuron
     network = SpikingNetwork(

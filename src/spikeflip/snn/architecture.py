@@ -133,7 +133,9 @@ def shapes(layers: Sequence[Layer], input_shape: Shape) -> list[Shape]:
     """
     text = to_string(layers)
     if not input_shape or min(input_shape) < 1:
-        raise SpikeflipError(f"the input shape of {text!r} is {input_shape}: give sizes of at least 1, such as (1, 28, 28)")
+        raise SpikeflipError(
+            f"the input shape of {text!r} is {input_shape}: give sizes of at least 1, such as (1, 28, 28)"
+        )
     found: list[Shape] = []
     shape = input_shape
     for position, layer in enumerate(layers, 1):

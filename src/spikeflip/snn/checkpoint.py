@@ -77,7 +77,9 @@ def load_checkpoint(folder: Path | str) -> Checkpoint:
     folder = Path(folder)
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise SpikeflipError(f"there is no victim at {folder} ({DESCRIPTION} is missing): give a folder that train wrote")
+        raise SpikeflipError(
+            f"there is no victim at {folder} ({DESCRIPTION} is missing): give a folder that train wrote"
+        )
     try:
         if path.stat().st_size > _LARGEST_DESCRIPTION:
             raise ValueError("it is larger than a description can be")

@@ -30,7 +30,9 @@ PRESETS: dict[str, Preset] = {
     "paper-image": Preset(PAPER_IMAGE, (1, 28, 28), _IMAGES, 15, "Table V, rate-coded images such as MNIST"),
     "paper-gesture": Preset(PAPER_GESTURE, (2, 32, 32), _EVENTS, 60, "Table V, DVS128 Gesture"),
     "small-image": Preset("32C3-64C3-AP2-128FC-10FC", (1, 8, 8), _IMAGES, 15, "our own, for the bundled digits"),
-    "small-spike": Preset("16C3-AP2-32C3-AP2-128FC-10FC", (2, 16, 16), _EVENTS, 15, "our own, for simulated recordings"),
+    "small-spike": Preset(
+        "16C3-AP2-32C3-AP2-128FC-10FC", (2, 16, 16), _EVENTS, 15, "our own, for simulated recordings"
+    ),
 }
 """The input shape is the one of the first data set that the summary names; any other can be given."""
 

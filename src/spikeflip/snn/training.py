@@ -143,7 +143,9 @@ def train(
     return history
 
 
-def accuracy(network: SpikingNetwork, inputs: Tensor, classes: Tensor, *, seed: int = 0, micro_batch: int = 64) -> float:
+def accuracy(
+    network: SpikingNetwork, inputs: Tensor, classes: Tensor, *, seed: int = 0, micro_batch: int = 64
+) -> float:
     """The share of inputs whose class fires alone the most, over one encoding each; ties count as wrong."""
     right = 0
     for start in range(0, len(inputs), micro_batch):
