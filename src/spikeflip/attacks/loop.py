@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks.budget import Budget
-from spikeflip.attacks.result import AttackResult, Trace, Vanishing
+from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.inputs import check_classes, check_values, kind_of

@@ -213,8 +213,8 @@ def scg(
         trace: also record every iteration.
 
     Returns:
-        An :class:`AttackResult`. Success is the paper's: the wanted class fires alone the most, on the untouched victim,
-        for images over one fresh encoding. Judge images with :func:`spikeflip.judge`, which draws many.
+        An :class:`AttackResult`. Success is the paper's: the wanted class fires alone the most, on the untouched
+        victim, for images over one fresh encoding. Judge images with :func:`spikeflip.judge`, which draws many.
 
     Raises:
         SpikeflipError: an argument is out of range.

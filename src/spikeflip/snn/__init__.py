@@ -1,0 +1,1 @@
+"""Spiking networks: everything needed to build, train and run one, nothing about attacking."""

@@ -1,8 +1,9 @@
 """The paper's network notation, ``"128C3-AP2-10FC"``, as plain data.
 
-``<n>C<k>`` is a convolution with n output channels and a k x k kernel (stride 1, padded to keep the size), ``AP<s>`` an
-average pooling over s x s windows (a remainder at the border is dropped, as in the paper's 17 x 17 -> 8 x 8), ``<n>FC`` a
-fully-connected layer. A leading ``Input-`` is allowed. No tensors here: everything can be checked before one is made.
+``<n>C<k>`` is a convolution with n output channels and a k x k kernel (stride 1, padded to keep the size), ``AP<s>``
+an average pooling over s x s windows (a remainder at the border is dropped, as in the paper's 17 x 17 -> 8 x 8),
+``<n>FC`` a fully-connected layer. A leading ``Input-`` is allowed. No tensors here: everything can be checked before
+one is made.
 """
 
 import re

@@ -1,7 +1,7 @@
 """A trained victim on disk: a folder with ``weights.safetensors`` and ``victim.json``.
 
-Neither file can execute code. The JSON names the architecture, so a network is built and its sizes are compared before any
-weight is used.
+Neither file can execute code. The JSON names the architecture, so a network is built and its sizes are compared before
+any weight is used.
 """
 
 import hashlib

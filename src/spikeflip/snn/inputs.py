@@ -23,8 +23,8 @@ def kind_of(inputs: Tensor, input_shape: Shape) -> Kind:
         return "spikes"
     sizes = ", ".join(map(str, input_shape))
     raise SpikeflipError(
-        f"inputs have shape {tuple(inputs.shape)}, but the network takes images (N, {sizes}) or spikes (N, T, {sizes}): "
-        "put the batch axis first"
+        f"inputs have shape {tuple(inputs.shape)}, but the network takes images (N, {sizes}) "
+        f"or spikes (N, T, {sizes}): put the batch axis first"
     )
 
 

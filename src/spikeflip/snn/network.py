@@ -48,7 +48,7 @@ class _Layers(nn.Module):
         generator = torch_generator(seed, "weights")
         for layer, shape in zip(self.layers, self.shapes, strict=False):
             if (size := synapses.weight_shape(layer, shape)) is not None:
-                # PyTorch's own default for both kinds of layer, uniform within 1 / sqrt(fan-in), from an explicit stream.
+                # PyTorch's default for both kinds of layer, uniform within 1 / sqrt(fan-in), from an explicit stream.
                 bound = 1 / math.sqrt(math.prod(size[1:]))
                 values = torch.empty(size).uniform_(-bound, bound, generator=generator)
                 self.weights.append(nn.Parameter(synapses.channels_last(values) if len(size) == 4 else values))
@@ -66,7 +66,8 @@ class _Layers(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.weights[0].device
+        first: Tensor = self.weights[0]
+        return first.device
 
     def weights_by_layer(self) -> tuple[Tensor | None, ...]:
         """One entry a layer, detached, None for pooling layers."""
@@ -246,7 +247,7 @@ def _all_zero(per_sample: Tensor) -> Tensor:
 
 
 class ReluNetwork(_Layers):
-    """The ReLU twin of a spiking network: the same weights by name and shape, ReLU in place of every LIF after a weight.
+    """The ReLU twin of a spiking network: the same weights by name and shape, ReLU for every LIF after a weight.
 
     Takes images ``(N, C, H, W)`` and returns logits ``(N, K)``.
 

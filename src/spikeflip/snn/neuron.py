@@ -168,5 +168,5 @@ def fire(current: Tensor, neuron: LIF) -> Tensor:
     >>> fire(torch.tensor([[0.2, 0.3, 0.1]]), LIF(threshold=0.3, decay=0.5))
     tensor([[0., 1., 0.]])
     """
-    spikes: Tensor = _Fire.apply(current, neuron)  # type: ignore[no-untyped-call]
+    spikes: Tensor = _Fire.apply(current, neuron)
     return spikes

@@ -64,7 +64,7 @@ def uniform(
     step_list = [steps] * len(samples) if isinstance(steps, int) else steps.tolist()
     for row, sample, step in zip(every, samples.tolist(), step_list, strict=True):
         stream(seed, sample, purpose, step).random(dtype=np.float32, out=row)
-    return torch.from_numpy(every).unflatten(1, tuple(shape)).to(device)
+    return torch.from_numpy(every).view(len(samples), *shape).to(device)
 
 
 def torch_generator(seed: int, purpose: Purpose, step: int = 0) -> torch.Generator:

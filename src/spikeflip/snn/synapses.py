@@ -7,6 +7,7 @@ Maps are kept channels-last in memory, which is what the CPU's and the GPU's fas
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 from spikeflip.snn.architecture import AvgPool, Conv, Layer, Linear, Shape
 
@@ -14,7 +15,7 @@ from spikeflip.snn.architecture import AvgPool, Conv, Layer, Linear, Shape
 def channels_last(maps: Tensor) -> Tensor:
     """``(B, C, H, W)`` in channels-last memory.
 
-    With one channel both formats look the same to PyTorch, which then takes its slow path: the strides have to be spelled out.
+    With one channel both formats look the same to PyTorch, which then takes its slow path: spell the strides out.
     """
     channels, height, width = maps.shape[1:]
     if channels == 1:
@@ -45,7 +46,7 @@ def apply(layer: Layer, spikes: Tensor, weight: Tensor | None) -> Tensor:
             current = F.avg_pool2d(channels_last(spikes.flatten(0, 1)), size)
         case _:
             raise TypeError(f"a weight and {layer} do not belong together")
-    return current.unflatten(0, (n, t))
+    return current.view(n, t, *current.shape[1:])
 
 
 def transposed(layer: Layer, weight: Tensor | None) -> Tensor | None:
@@ -60,7 +61,7 @@ def apply_transposed(layer: Layer, gradient: Tensor, weight: Tensor | None, inpu
     n, t = gradient.shape[:2]
     match layer, weight:
         case Linear(), Tensor():
-            return (gradient @ weight).unflatten(2, input_shape)
+            return (gradient @ weight).view(n, t, *input_shape)
         case Conv(_, kernel), Tensor():
             result = F.conv2d(channels_last(gradient.flatten(0, 1)), weight, padding=kernel // 2)
         case AvgPool(size), None:
@@ -70,16 +71,17 @@ def apply_transposed(layer: Layer, gradient: Tensor, weight: Tensor | None, inpu
             result = F.pad(result, (0, width - result.shape[3], 0, height - result.shape[2]))
         case _:
             raise TypeError(f"a weight and {layer} do not belong together")
-    return result.unflatten(0, (n, t))
+    return result.view(n, t, *result.shape[1:])
 
 
 def weight_gradient(layer: Conv | Linear, spikes: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
     """The gradient of the layer's weight from its input ``(N, T, *input)`` and that of its current."""
     if isinstance(layer, Linear):
         return gradient.flatten(0, 1).T @ spikes.flatten(2).flatten(0, 1)
-    return torch.nn.grad.conv2d_weight(
+    found: Tensor = conv2d_weight(
         channels_last(spikes.flatten(0, 1)),
         list(weight.shape),
         channels_last(gradient.flatten(0, 1)),
         padding=layer.kernel // 2,
     )
+    return found

@@ -234,7 +234,7 @@ def _save(
     history: History,
     update: int,
 ) -> None:
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for i, weight in enumerate(network.weights):
         moments = optimiser.state[weight]
         tensors |= {f"{i}.weight": weight.data, f"{i}.first": moments["exp_avg"], f"{i}.second": moments["exp_avg_sq"]}

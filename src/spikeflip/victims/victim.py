@@ -1,7 +1,7 @@
 """What an attack may see of a model.
 
-A victim is a stateless function of its input: the same spikes give the same scores, nothing is remembered between calls,
-its parameters never receive a gradient. :class:`spikeflip.snn.network.SpikingNetwork` is one by itself.
+A victim is a stateless function of its input: the same spikes give the same scores, nothing is remembered between
+calls, its parameters never receive a gradient. :class:`spikeflip.snn.network.SpikingNetwork` is one by itself.
 """
 
 from typing import Protocol

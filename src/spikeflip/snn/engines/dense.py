@@ -1,9 +1,9 @@
 """The reference engine: dense PyTorch on any device, forward and reverse over the chain of layers without a graph.
 
 Autograd cannot drop a sample from a graph that has been built; a reverse pass written over the chain can, and needs to
-keep only the membrane potentials. Two costs decide the speed beside the arithmetic: fresh large allocations (page faults),
-so potentials and spikes live in a workspace that every call reuses, and the reach of the caches, so a layer's convolution
-and its neurons run over a few samples at a time.
+keep only the membrane potentials. Two costs decide the speed beside the arithmetic: fresh large allocations (page
+faults), so potentials and spikes live in a workspace that every call reuses, and the reach of the caches, so a layer's
+convolution and its neurons run over a few samples at a time.
 """
 
 from collections.abc import Sequence
@@ -55,8 +55,8 @@ class DenseEngine:
             masks: for every layer, what its spikes are multiplied by (dropout), or None.
 
         Returns:
-            The spikes of the last layer and the potentials of every layer run. Both lie in the workspace: they hold until
-            the next call of this method that runs the same layers.
+            The spikes of the last layer and the potentials of every layer run. Both lie in the workspace: they hold
+            until the next call of this method that runs the same layers.
         """
         potentials = []
         for i in range(first, self.depth if last is None else last):
