@@ -3,20 +3,21 @@
 import json as jsonlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import App, Parameter
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import spikeflip
 from spikeflip.errors import SpikeflipError
-from spikeflip.runs.config import AttackConfig, TrainConfig
+from spikeflip.runs.config import AttackConfig, TrainConfig, explain
 
 app = App(
     name="spikeflip",
@@ -232,8 +233,9 @@ def _one_sentence() -> Iterator[None]:
     """Turn what a user can cause into one line on stderr and exit status 2."""
     try:
         yield
-    except (SpikeflipError, cyclopts.CycloptsError) as error:
-        text = " ".join(str(error).split())
+    except (SpikeflipError, cyclopts.CycloptsError, ValidationError) as error:
+        cause = next((e for e in (error, error.__cause__, error.__context__) if isinstance(e, ValidationError)), None)
+        text = " ".join((str(error) if cause is None else explain(cause)).split())
         sys.stderr.write(f"spikeflip: {text}\n")
         raise SystemExit(2) from None
     except OSError as error:
@@ -256,8 +258,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         app(rest, exit_on_error=False, print_error=False)
 
-
-Stage = Callable[[str, int, int], None]
 
 if __name__ == "__main__":
     main()

@@ -3,11 +3,9 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from spikeflip.errors import SpikeflipError
 
 DataName = Literal["digits", "mnist", "cifar10"]
 Target = Annotated[str, Field(pattern=r"^(none|all|next|[0-9]+)$")]
@@ -16,20 +14,17 @@ Target = Annotated[str, Field(pattern=r"^(none|all|next|[0-9]+)$")]
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    @classmethod
-    def of(cls, **values: Any) -> "Any":
-        """Validate; a SpikeflipError names the first option that is wrong."""
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            option = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
-            raise SpikeflipError(f"{option} is {first.get('input')!r}: {first['msg'].lower()}") from error
-
     def digest(self) -> str:
         """A checksum of all options."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def explain(error: ValidationError) -> str:
+    """The first option that is wrong, its value and the rule, in one sentence."""
+    first = error.errors()[0]
+    option = "--" + "-".join(map(str, first["loc"])).replace("_", "-")
+    return f"{option} is {first.get('input')!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
 class DataConfig(_Config):

@@ -1,0 +1,93 @@
+"""What every registered attack must hold, driven by the registry."""
+
+import pytest
+import torch
+
+from spikeflip import SpikingNetwork, simulate_saccades
+from spikeflip.attacks import ATTACKS
+from spikeflip.snn.coding import winner
+
+
+def cases():
+    return [(name, kind, goal) for name, info in ATTACKS.items() for kind in info.inputs for goal in info.goals]
+
+
+@pytest.fixture(scope="module")
+def setting(digit_victim, digits):
+    """A victim, inputs and labels by kind; the event victim is untrained, so its own predictions serve as labels."""
+    spikes = simulate_saccades(digits.images[:24], steps=6, size=16)
+    network = SpikingNetwork("8C3-AP2-32FC-10FC", (2, 16, 16), time_steps=6, seed=4)
+    predicted = winner(network.scores(spikes)).clamp_min(0)
+    return {
+        "images": (digit_victim, digits.images[:24], digits.labels[:24]),
+        "spikes": (network, spikes, predicted),
+    }
+
+
+def run(setting, name, kind, goal, rows=None, **options):
+    victim, inputs, labels = setting[kind]
+    rows = torch.arange(len(inputs)) if rows is None else rows
+    targets = (labels + 1) % 10 if goal == "targeted" else None
+    return ATTACKS[name].settings(steps=6)(
+        victim,
+        inputs[rows],
+        labels[rows],
+        None if targets is None else targets[rows],
+        samples=rows,
+        **{"seed": 3, "micro_batch": 5, **options},
+    )
+
+
+@pytest.mark.parametrize(("name", "kind", "goal"), cases())
+def test_adversarials_are_valid_and_consistent(setting, name, kind, goal):
+    victim, inputs, labels = setting[kind]
+    before = inputs.clone()
+    result = run(setting, name, kind, goal)
+    assert torch.equal(inputs, before)
+    assert result.adversarials.shape == inputs.shape
+    assert result.adversarials.dtype == inputs.dtype
+    assert 0 <= result.adversarials.min()
+    assert result.adversarials.max() <= 1
+    if kind == "spikes":
+        assert set(result.adversarials.unique().tolist()) <= {0.0, 1.0}
+        predictions = winner(victim.scores(result.adversarials))
+        assert torch.equal(predictions, result.prediction)
+    assert torch.equal(result.adversarials[result.already_wrong], inputs[result.already_wrong])
+    assert not (result.success & result.already_wrong).any()
+    assert torch.equal(result.forwards, result.steps + 1)
+    assert (~result.already_wrong).any()
+
+
+@pytest.mark.parametrize(("name", "kind", "goal"), cases())
+def test_same_seed_same_bits(setting, name, kind, goal):
+    one, two = run(setting, name, kind, goal), run(setting, name, kind, goal)
+    other = run(setting, name, kind, goal, seed=4)
+    assert torch.equal(one.adversarials, two.adversarials)
+    assert torch.equal(one.steps, two.steps)
+    assert not torch.equal(one.adversarials, other.adversarials)
+
+
+@pytest.mark.parametrize(("name", "kind", "goal"), cases())
+def test_samples_do_not_depend_on_their_companions(setting, name, kind, goal):
+    whole = run(setting, name, kind, goal)
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(0))
+    shuffled = run(setting, name, kind, goal, rows=order)
+    assert torch.equal(shuffled.adversarials, whole.adversarials[order])
+    some = torch.tensor([20, 3, 11])
+    assert torch.equal(run(setting, name, kind, goal, rows=some).adversarials, whole.adversarials[some])
+
+
+def test_progress_ends_with_all(setting):
+    seen = []
+    run(setting, "scg", "images", "untargeted", progress=lambda done, every: seen.append((done, every)))
+    assert seen == sorted(seen)
+    assert seen[-1] == (24, 24)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.uint8])
+def test_dtype_of_spikes_is_kept(setting, dtype):
+    victim, inputs, labels = setting["spikes"]
+    if dtype == torch.float64:
+        victim = SpikingNetwork("8C3-AP2-32FC-10FC", (2, 16, 16), time_steps=6, seed=4).double()
+    result = ATTACKS["scg"].settings(steps=2)(victim, inputs[:4].to(dtype), labels[:4])
+    assert result.adversarials.dtype == dtype

@@ -1,0 +1,258 @@
+import pytest
+import torch
+
+from spikeflip import LIF, SCG, Budget, Rectangular, SpikeflipError, SpikingNetwork, every_target, scg
+from spikeflip.attacks.result import Trace, Vanishing
+from spikeflip.attacks.scg import (
+    gradient_to_spike,
+    overflow_aware,
+    probabilistic_sampling,
+    restricted_spike_flipper,
+    sign_extraction,
+)
+
+
+@pytest.mark.parametrize(
+    ("spike", "ternary", "step", "after"),
+    [(0, 0, 0, 0), (1, 0, 0, 1), (0, 1, 1, 1), (1, 1, 0, 1), (0, -1, 0, 0), (1, -1, -1, 0)],
+)
+def test_table_ii(spike, ternary, step, after):
+    found = overflow_aware(torch.tensor([float(ternary)]), torch.tensor([float(spike)]))
+    assert found.item() == step
+    assert spike + found.item() == after
+
+
+@pytest.mark.parametrize(("spike", "mask", "step", "after"), [(0, 0, 0, 0), (1, 0, 0, 1), (0, 1, 1, 1), (1, 1, -1, 0)])
+def test_table_iv(spike, mask, step, after):
+    number = torch.tensor([0.0 if mask else 0.99])
+    found = restricted_spike_flipper(torch.tensor([float(spike)]), 0.5, number)
+    assert found.item() == step
+    assert spike + found.item() == after
+
+
+def test_sampling_keeps_in_proportion_and_always_the_largest():
+    gradient = torch.tensor([[-4.0, 2.0, 1.0, 0.0]]).expand(20000, 4)
+    numbers = torch.rand(gradient.shape, generator=torch.Generator().manual_seed(0))
+    kept = probabilistic_sampling(gradient, numbers).mean(0)
+    torch.testing.assert_close(kept, torch.tensor([1.0, 0.5, 0.25, 0.0]), rtol=0, atol=0.015)
+
+
+def test_sampling_of_a_zero_gradient_keeps_nothing():
+    assert not probabilistic_sampling(torch.zeros(1, 3), torch.zeros(1, 3)).any()
+
+
+def test_sign_and_whole_converter():
+    gradient, spikes = torch.tensor([[-2.0, 1.0, 3.0, 0.0]]), torch.tensor([[1.0, 0.0, 1.0, 1.0]])
+    assert sign_extraction(gradient, torch.tensor([[1.0, 0.0, 1.0, 1.0]])).tolist() == [[-1, 0, 1, 0]]
+    assert gradient_to_spike(gradient, spikes, None).tolist() == [[-1, 1, 0, 0]]
+
+
+def wired_by_hand():
+    """Class k fires exactly when cell k does; cell 2 is wired to nothing. The window lets every gradient through."""
+    network = SpikingNetwork("2FC", (3,), time_steps=1, neuron=LIF(0.5, 0.0, "hard", Rectangular(4.0)))
+    with torch.no_grad():
+        network.weights[0].copy_(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
+    return network
+
+
+@pytest.mark.parametrize("targets", [None, torch.tensor([1])])
+@pytest.mark.parametrize("sampling", [False, True])
+def test_finds_the_flips_known_by_hand(targets, sampling):
+    # To make class 1 fire alone, cell 0 must be removed and cell 1 added: nothing less does it, nothing else helps.
+    spikes = torch.tensor([[[1.0, 0.0, 0.0]]])
+    result = scg(wired_by_hand(), spikes, torch.tensor([0]), targets, threshold=None, loss="ce", sampling=sampling)
+    assert result.success.all()
+    assert result.adversarials.tolist() == [[[0.0, 1.0, 0.0]]]
+    assert result.steps.tolist() == [1]
+    assert result.forwards.tolist() == [2]
+    assert result.backwards.tolist() == [1]
+
+
+def test_finds_the_pixels_known_by_hand():
+    image = torch.tensor([[1.0, 0.0, 0.7]])
+    network = wired_by_hand()
+    network.time_steps = 4
+    result = scg(network, image, torch.tensor([0]), threshold=None, loss="ce", sampling=False)
+    assert result.success.all()
+    torch.testing.assert_close(result.adversarials, torch.tensor([[0.0, 1.0, 0.7]]))
+
+
+def test_cwl2_is_equation_14():
+    # One step of +-1 a time step moves the two wired pixels all the way; the pull starts at the second iteration only.
+    network = wired_by_hand()
+    image, label = torch.tensor([[0.9, 0.6, 0.5]]), torch.tensor([0])
+    network.time_steps = 16
+    plain = scg(network, image, label, threshold=None, loss="ce", steps=2)
+    assert plain.steps.item() == 1
+    attack = SCG(threshold=None, loss="ce", c=0.25)
+
+    class Step:
+        inputs, originals = torch.tensor([[0.5, 0.6, 0.5]]), image
+        spikes = torch.zeros(1, 16, 3)
+        samples, iterations, seed = torch.tensor([0]), torch.tensor([0]), 0
+
+        def gradient(self, loss, **_):
+            values = torch.zeros(1, 16, 3)
+            values[0, :4, 1] = 1
+            return type("G", (), {"values": values})()
+
+    moved = attack._update(Step()).inputs
+    # pixel 0: 0.5 - 0.25 * 2 * (0.5 - 0.9) = 0.7; pixel 1: 0.6 + 4/16
+    torch.testing.assert_close(moved, torch.tensor([[0.7, 0.85, 0.5]]))
+
+
+def silent_network():
+    """Its output neurons stay far below their window whatever the input is."""
+    network = SpikingNetwork("4FC-2FC", (6,), time_steps=3, neuron=LIF(0.5, 0.0, "hard", Rectangular(0.1)))
+    with torch.no_grad():
+        network.weights[0].fill_(0.0)
+        network.weights[1].fill_(0.0)
+    return network
+
+
+def class_zero_alone():
+    """Class 0 fires whenever a cell does, far above its window; class 1 never."""
+    network = SpikingNetwork("2FC", (6,), time_steps=3, neuron=LIF(0.5, 0.0, "hard", Rectangular(0.1)))
+    with torch.no_grad():
+        network.weights[0].copy_(torch.tensor([[5.0] * 6, [-5.0] * 6]))
+    return network
+
+
+def test_the_two_causes_of_vanishing_are_told_apart():
+    spikes = torch.ones(1, 3, 6)
+    label = torch.tensor([0])
+    mse = scg(class_zero_alone(), spikes, label, threshold=None, loss="mse", steps=1)
+    ce = scg(class_zero_alone(), spikes, label, threshold=None, loss="ce", steps=1)
+    wide = scg(class_zero_alone(), spikes, label, threshold=None, loss="ce", steps=1, output_window=99.0)
+    assert mse.first_vanishing.tolist() == [Vanishing.LOSS]
+    assert ce.first_vanishing.tolist() == [Vanishing.OUTPUT]
+    assert wide.first_vanishing.tolist() == [Vanishing.NONE]
+    assert (mse.backwards.item(), ce.backwards.item(), wide.backwards.item()) == (0, 0, 1)
+
+
+def test_flipper_turns_over_gamma_of_the_cells():
+    network = class_zero_alone()
+    spikes = torch.ones(200, 3, 6)
+    result = scg(network, spikes, torch.zeros(200, dtype=torch.int64), threshold=None, gamma=0.25, steps=1)
+    flipped = (result.adversarials != spikes).float().mean()
+    assert float(flipped) == pytest.approx(0.25, abs=0.03)
+    assert result.vanished.tolist() == [1] * 200
+
+
+def test_without_the_flipper_vanished_spikes_stay_as_they_are():
+    spikes = torch.ones(2, 3, 6)
+    labels = torch.zeros(2, dtype=torch.int64)
+    result = scg(class_zero_alone(), spikes, labels, threshold=None, flipper=False, trace=True)
+    assert torch.equal(result.adversarials, spikes)
+    assert not result.success.any()
+    assert result.trace.rule[:, 0].tolist() == [Trace.UNMOVED] * 2
+    assert (result.trace.rule[:, 1:] == Trace.NOT_RUN).all()  # no use in trying the same again
+
+
+def test_ties_are_neither_correct_nor_success():
+    result = scg(silent_network(), torch.ones(1, 3, 6), torch.tensor([0]))
+    assert result.already_wrong.all()
+    assert not result.success.any()
+    assert result.prediction.tolist() == [-1]
+
+
+def test_mse_budget_fails_the_sample_and_keeps_the_last_state_below(digit_victim, digits):
+    images, labels = digits.images[:40], digits.labels[:40]
+    free = scg(digit_victim, images, labels, seed=1)
+    bounded = scg(digit_victim, images, labels, seed=1, budget=0.03)
+    mse = (bounded.adversarials - images).square().flatten(1).mean(1)
+    assert (mse < 0.03).all()
+    assert bounded.over_budget.any()
+    assert not (bounded.over_budget & bounded.success).any()
+    same = ~bounded.over_budget
+    assert torch.equal(bounded.adversarials[same], free.adversarials[same])
+
+
+def test_linf_ball_on_images(digit_victim, digits):
+    images, labels = digits.images[:40], digits.labels[:40]
+    result = scg(digit_victim, images, labels, budget=Budget(0.1, "linf"), steps=10)
+    difference = (result.adversarials - images).abs()
+    assert difference.max() <= 0.1 + 1e-6
+    assert 0 <= result.adversarials.min()
+    assert result.adversarials.max() <= 1
+    larger = scg(digit_victim, images, labels, budget=Budget(0.5, "linf"), steps=10)
+    assert larger.success.sum() > result.success.sum()
+
+
+def test_tuning_acts_in_the_generating_pass_only(digit_victim, digits):
+    images, labels = digits.images[:20], digits.labels[:20]
+    own = scg(digit_victim, images, labels, threshold=None, trace=True)
+    raised = scg(digit_victim, images, labels, threshold=2.0, trace=True)
+    assert torch.equal(own.already_wrong, raised.already_wrong)  # judged at the victim's own threshold
+    first = ~own.already_wrong
+    assert (raised.trace.penultimate_spikes[first, 0] <= own.trace.penultimate_spikes[first, 0]).all()
+    assert raised.trace.penultimate_spikes[first, 0].sum() < own.trace.penultimate_spikes[first, 0].sum()
+
+
+def test_digits_are_fooled_both_ways(digit_victim, digits):
+    images, labels = digits.images[:40], digits.labels[:40]
+    untargeted = scg(digit_victim, images, labels)
+    index, targets = every_target(labels[:10], 10)
+    targeted = scg(digit_victim, images[index], labels[index], targets)
+    for result in (untargeted, targeted):
+        attacked = ~result.already_wrong
+        assert result.success[attacked].float().mean() >= 0.95
+    assert (targeted.prediction[targeted.success] == targets[targeted.success]).all()
+
+
+def attack(spikes=None, labels=None, targets=None, network=None, **options):
+    network = SpikingNetwork("4FC-3FC", (5,), time_steps=2) if network is None else network
+    spikes = torch.ones(2, 2, 5) if spikes is None else spikes
+    return scg(network, spikes, torch.tensor([0, 1]) if labels is None else labels, targets, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"spikes": torch.full((2, 2, 5), 0.5)}, r"spikes hold the value 0.5 at \(0, 0, 0\): binarise"),
+        ({"spikes": torch.full((2, 5), 1.5)}, r"images hold the value 1.5 at \(0, 0\): scale them to \[0, 1\]"),
+        ({"spikes": torch.full((2, 5), -0.1)}, "images hold the value -0.1"),
+        ({"spikes": torch.full((2, 5), float("nan"))}, "inputs hold the value nan"),
+        ({"spikes": torch.ones(2, 2, 2, 5)}, r"inputs have shape \(2, 2, 2, 5\), but the network takes images"),
+        ({"spikes": torch.ones(5)}, r"inputs have shape \(5,\)"),
+        ({"spikes": torch.ones(2, 0, 5)}, r"inputs have shape \(2, 0, 5\)"),
+        ({"labels": torch.tensor([0, 3])}, "label 3 is out of range: the network has classes 0 to 2"),
+        ({"labels": torch.tensor([0, -1])}, "label -1 is out of range"),
+        ({"labels": torch.tensor([0])}, r"labels have shape \(1,\) for 2 inputs"),
+        ({"labels": torch.tensor([0.0, 1.0])}, "labels are of type torch.float32"),
+        ({"targets": torch.tensor([1, 7])}, "target 7 is out of range"),
+        ({"targets": torch.tensor([2, 1])}, "the target of sample 1 is its label, 1: choose another class"),
+        ({"steps": 0}, "steps is 0"),
+        ({"micro_batch": 0}, "micro_batch is 0"),
+        ({"gamma": 1.5}, "gamma is 1.5"),
+        ({"threshold": -1}, "threshold is -1"),
+        ({"output_window": 0}, "output_window is 0"),
+        ({"loss": "hinge"}, "loss is 'hinge': choose from mse, ce"),
+        ({"c": 0.1}, "the CWL2 term is defined on images only"),
+        ({"budget": -1.0}, "budget is -1.0 in mse"),
+        ({"budget": Budget(0.1, "linf")}, "a linf budget bounds nothing on spikes"),
+    ],
+)
+def test_bad_input(options, message):
+    with pytest.raises(SpikeflipError, match=message) as error:
+        attack(**options)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_metric():
+    with pytest.raises(SpikeflipError, match="budget metric is 'l3': choose from mse"):
+        Budget(1, "l3")
+
+
+def test_a_gradient_that_is_not_finite_is_named():
+    def broken(scores, classes):
+        return scores.sum(1) * float("nan")
+
+    network = wired_by_hand()
+    with pytest.raises(SpikeflipError, match="input gradient is not finite for sample 0"):
+        scg(network, torch.tensor([[[1.0, 0.0, 0.0]]]), torch.tensor([0]), threshold=None, loss=broken)
+
+
+def test_empty_call():
+    result = attack(spikes=torch.ones(0, 2, 5), labels=torch.empty(0, dtype=torch.int64))
+    assert result.adversarials.shape == (0, 2, 5)
