@@ -24,6 +24,8 @@ app = App(
     help="Attack spiking neural networks with spike-compatible perturbations, and judge the result honestly.",
     version=spikeflip.__version__,
     help_format="plaintext",
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 Out = Annotated[Path, Parameter(help="Folder to write; must not exist yet, or be empty.")]
@@ -242,7 +244,7 @@ def _one_sentence() -> Iterator[None]:
         sys.stderr.write(f"spikeflip: {error.filename or 'file'}: {error.strerror or error}\n")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        sys.stderr.write("spikeflip: interrupted; nothing half-written was left\n")
+        sys.stderr.write("spikeflip: interrupted; nothing is half-written, and train goes on when run again\n")
         raise SystemExit(130) from None
 
 
@@ -250,10 +252,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; exit status 0 when done, 2 for a mistake in what was asked, 130 when interrupted."""
     with _one_sentence():
         rest, file = _split_config(sys.argv[1:] if arguments is None else arguments)
-        if file is not None:
-            if not file.is_file():
-                raise SpikeflipError(f"-c {file} does not exist: give a TOML file with the command's options")
-            app.config = (cyclopts.config.Toml(file, use_commands_as_keys=False),)
+        if file is not None and not file.is_file():
+            raise SpikeflipError(f"-c {file} does not exist: give a TOML file with the command's options")
+        app.config = () if file is None else (cyclopts.config.Toml(file, use_commands_as_keys=False),)
         # Huge pages make large buffers cheap; PyTorch reads this when it first allocates.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         app(rest, exit_on_error=False, print_error=False)

@@ -173,7 +173,7 @@ def test_linf_ball_on_images(digit_victim, digits):
     result = scg(digit_victim, images, labels, budget=Budget(0.1, "linf"), steps=10)
     difference = (result.adversarials - images).abs()
     assert difference.max() <= 0.1 + 1e-6
-    assert 0 <= result.adversarials.min()
+    assert result.adversarials.min() >= 0
     assert result.adversarials.max() <= 1
     larger = scg(digit_victim, images, labels, budget=Budget(0.5, "linf"), steps=10)
     assert larger.success.sum() > result.success.sum()

@@ -8,7 +8,7 @@ from spikeflip.snn.synapses import apply
 
 
 def autograd_input_gradient(network, spikes, weight, *, threshold=None, window=None):
-    """The generating pass with autograd: the penultimate layer fires at another threshold, the output has its window."""
+    """The generating pass with autograd: another penultimate threshold, another output window."""
     leaf = spikes.clone().requires_grad_()
     x = leaf
     for i, (layer, values) in enumerate(zip(network.layers, network.weights_by_layer(), strict=True)):
@@ -85,7 +85,7 @@ def test_one_layer_network_has_no_penultimate_threshold():
     network = SpikingNetwork("3FC", (4,))
     assert network.penultimate_threshold is None
     probe = network.probe(torch.ones(1, 2, 4))
-    with pytest.raises(SpikeflipError, match="penultimate threshold is 1.0, but the network has no layer"):
+    with pytest.raises(SpikeflipError, match=r"penultimate threshold is 1\.0, but the network has no layer"):
         probe.input_gradient(lambda s, r: s, torch.arange(1), penultimate_threshold=1.0)
 
 

@@ -27,4 +27,5 @@ def wilson(rate: float, n: int, z: float = _Z95) -> tuple[float, float]:
         return 0.0, 1.0
     middle = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # At rates of 0 and 1 the bound is exact; rounding must not put it on the wrong side.
+    return max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half))

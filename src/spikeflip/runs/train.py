@@ -50,7 +50,6 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     settings = Training(
         **config.model_dump(include=set(Training.__dataclass_fields__)),
     )
-    out.mkdir(parents=True, exist_ok=True)
     cut = len(data.values) - config.validation
     history = train(
         network,

@@ -239,6 +239,7 @@ def _save(
         moments = optimiser.state[weight]
         tensors |= {f"{i}.weight": weight.data, f"{i}.first": moments["exp_avg"], f"{i}.second": moments["exp_avg_sq"]}
     metadata = {"identity": json.dumps(identity), "history": json.dumps(asdict(history)), "update": str(update)}
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary, metadata)
     temporary.replace(path)

@@ -1,0 +1,214 @@
+"""The command as a user runs it: in a process of its own where streams and exit statuses matter."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import spikeflip
+from spikeflip.cli import main
+
+TINY = ["--network", "12C3-AP2-32FC-10FC", "--updates", "40", "--dropout", "0", "--widest-dropout", "0"]
+
+
+def run(capsys, *arguments):
+    """Exit status, stdout and stderr of the command."""
+    status = 0
+    try:
+        main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        status = stop.code or 0
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("victims") / "digits"
+    main(["train", *TINY, "--out", str(folder), "--quiet"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def attacked(victim, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "targeted"
+    options = ["--samples", "4", "--target", "all", "--draws", "5", "--trace", "--out", str(folder), "--quiet"]
+    main(["attack", "--victim", str(victim), *options])
+    return folder
+
+
+def test_run_folder_is_complete_and_consistent(attacked):
+    names = {path.name for path in attacked.iterdir()}
+    assert names == {
+        "adversarials.safetensors",
+        "config.json",
+        "manifest.json",
+        "report.html",
+        "rows.parquet",
+        "summary.json",
+        "trace.parquet",
+    }
+    summary = json.loads((attacked / "summary.json").read_text())
+    rows = pyarrow.parquet.read_table(attacked / "rows.parquet").to_pydict()
+    tensors = load_file(attacked / "adversarials.safetensors")
+    assert summary["n"] == len(rows["sample"]) == len(tensors["adversarials"]) == 36
+    right = [not wrong for wrong in rows["already_wrong"]]
+    assert summary["attack_success_rate"] == pytest.approx(sum(rows["success"]) / sum(right))
+    difference = (tensors["adversarials"] - tensors["originals"]).double().square().flatten(1).mean(1)
+    assert rows["mse"] == pytest.approx(difference.tolist())
+    for name in ("clean_accuracy", "verified_success_rate", "robust_accuracy", "mse_mean", "steps_mean"):
+        assert name in summary
+    assert all(
+        low <= summary[rate] <= high
+        for rate, (low, high) in [
+            (name.removesuffix("_interval"), value) for name, value in summary.items() if name.endswith("_interval")
+        ]
+    )
+    trace = pyarrow.parquet.read_table(attacked / "trace.parquet").to_pydict()
+    assert len(trace["sample"]) == sum(rows["steps"])
+
+
+def test_same_command_same_bytes(victim, attacked, tmp_path, capsys):
+    again = tmp_path / "again"
+    options = ("--samples", 4, "--target", "all", "--draws", 5, "--trace", "--out", again)
+    status, out, err = run(capsys, "attack", "--victim", victim, *options, "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out) == json.loads((again / "summary.json").read_text())
+    for name in ("rows.parquet", "adversarials.safetensors", "summary.json"):
+        assert (again / name).read_bytes() == (attacked / name).read_bytes()
+
+
+def test_simulated_events_are_named_so(tmp_path, capsys):
+    data = ("--simulate-events", "--network", "4C3-AP4-16FC-10FC")
+    assert run(capsys, "train", *data, "--updates", 2, "--out", tmp_path / "v", "--quiet")[0] == 0
+    options = ("--simulate-events", "--samples", 3, "--steps", 2, "--out", tmp_path / "r", "--quiet")
+    assert run(capsys, "attack", "--victim", tmp_path / "v", *options)[0] == 0
+    config = json.loads((tmp_path / "r" / "config.json").read_text())
+    assert config["data"]["simulated"] is True
+    assert config["data"]["name"].startswith("simulated")
+    assert load_file(tmp_path / "r" / "adversarials.safetensors")["adversarials"].dtype == torch.uint8
+
+
+def test_options_from_a_file_are_the_same_options(victim, tmp_path, capsys):
+    file = tmp_path / "run.toml"
+    file.write_text(f'victim = "{victim}"\nsamples = 3\nsteps = 2\ndraws = 2\nper-class = 2\n')
+    status, _, err = run(capsys, "attack", "-c", file, "--out", tmp_path / "r")
+    assert status == 2
+    assert "exclude each other" in err
+    file.write_text(f'victim = "{victim}"\nsamples = 3\nsteps = 2\ndraws = 2\n')
+    assert run(capsys, "attack", "-c", file, "--steps", 4, "--out", tmp_path / "r", "--quiet")[0] == 0
+    settings = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
+    assert (settings["samples"], settings["steps"]) == (3, 4)
+
+
+def test_per_class_takes_correct_inputs_of_every_class(victim, tmp_path, capsys):
+    options = ("--per-class", 2, "--steps", 1, "--draws", 1, "--out", tmp_path / "r", "--quiet")
+    assert run(capsys, "attack", "--victim", victim, *options)[0] == 0
+    rows = pyarrow.parquet.read_table(tmp_path / "r" / "rows.parquet").to_pydict()
+    assert sorted(rows["label"]) == sorted(list(range(10)) * 2)
+
+
+def test_report_of_several_runs(attacked, tmp_path, capsys):
+    status, out, _ = run(capsys, "report", attacked, attacked, "--out", tmp_path / "page.html")
+    assert status == 0
+    assert "page:" in out
+    assert "attack success" in (tmp_path / "page.html").read_text().lower()
+
+
+@pytest.mark.parametrize("what", ["attacks", "networks", "data"])
+def test_lists(what, capsys):
+    status, out, _ = run(capsys, "list", what, "--json")
+    assert status == 0
+    assert {"attacks": "scg", "networks": "paper-image", "data": "digits"}[what] in json.loads(out)
+    assert run(capsys, "list", what)[0] == 0
+
+
+def test_every_option_has_help(capsys):
+    for command in ("demo", "train", "attack", "report"):
+        status, out, _ = run(capsys, command, "--help")
+        assert status == 0
+        assert "--out" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["frob"], 'Unknown command "frob"'),
+        (["train"], "--out"),
+        (["train", "--out", "{tmp}/v", "--updates", "0"], "--updates is '0'"),
+        (["train", "--out", "{tmp}/v", "--learning-rate", "nan"], "--learning-rate is 'nan'"),
+        (["train", "--out", "{tmp}/v", "--network", "8C3-AP9-10FC"], "cannot pool 8×8 by 9 in 'AP9'"),
+        (["train", "--out", "{tmp}/v", "--network", "8C3-12FC-3FC", "--updates", "1"], "is out of range"),
+        (["train", "--out", "{tmp}/v", "--validation", "5000"], "--validation is 5000"),
+        (["train", "--out", "{tmp}/v", "--data", "mnist"], "--root"),
+        (["train", "--out", "{tmp}/v", "--data", "mnist", "--root", "{tmp}/none"], "is not a folder"),
+        (["train", "--out", "{tmp}/v", "--data", "svhn"], "--data"),
+        (["train", "--out", "{victim}"], "already holds a victim"),
+        (["train", "-c", "{tmp}/none.toml", "--out", "{tmp}/v"], "does not exist"),
+        (["train", "-c"], "has no value"),
+        (["attack", "--out", "{tmp}/r"], "--victim"),
+        (["attack", "--out", "{tmp}/r", "--victim", "{tmp}"], "there is no victim at"),
+        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--target", "12"], "--target 12 is out of range"),
+        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--target", "some"], "--target is 'some'"),
+        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--gamma", "2"], "--gamma is '2'"),
+        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--device", "tpu9"], "--device tpu9 cannot be used"),
+        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--simulate-events"], "inputs have shape"),
+        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--per-class", "999"], "999"),
+        (["attack", "--out", "{victim}", "--victim", "{victim}"], "choose another folder"),
+        (["attack", "--out", "{victim}/victim.json", "--victim", "{victim}"], "is a file"),
+        (["report", "{tmp}"], "is no run folder"),
+        (["list", "colours"], "colours"),
+        (["demo", "--out", "{victim}"], "choose another folder"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_leave_nothing(arguments, message, victim, tmp_path, capsys):
+    filled = [argument.format(tmp=tmp_path, victim=victim) for argument in arguments]
+    before = sorted(path.name for path in victim.iterdir())
+    status, out, err = run(capsys, *filled)
+    assert status == 2
+    assert out == ""
+    assert message in err
+    assert err.startswith("spikeflip: ")
+    assert err.count("\n") == 1
+    assert sorted(path.name for path in victim.iterdir()) == before
+    assert not any(path.name in ("r", "v") or "partial" in path.name for path in tmp_path.rglob("*"))
+
+
+def test_interrupt_leaves_nothing_half_written(victim, tmp_path):
+    command = [sys.executable, "-m", "spikeflip.cli", "attack", "--victim", str(victim), "--out", str(tmp_path / "r")]
+    process = subprocess.Popen([*command, "--draws", "5000"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert err == "spikeflip: interrupted; nothing is half-written, and train goes on when run again\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_version_and_silence_away_from_a_terminal(victim, tmp_path):
+    def call(*arguments):
+        command = [sys.executable, "-m", "spikeflip.cli", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "40"})
+
+    assert call("--version").stdout.strip() == spikeflip.__version__
+    options = ["--samples", "2", "--steps", "2", "--draws", "2", "--out", str(tmp_path / "r")]
+    answer = call("attack", "--victim", str(victim), *options)
+    assert answer.stderr == ""
+    assert "attack" in answer.stdout
+    assert "\x1b" not in answer.stdout
+
+
+def test_public_names():
+    assert sorted(spikeflip.__all__) == spikeflip.__all__ or len(spikeflip.__all__) <= 20
+    assert len(spikeflip.__all__) <= 20
+    assert all(hasattr(spikeflip, name) for name in spikeflip.__all__)
