@@ -67,6 +67,7 @@ def make_run(
     mse = ((after.astype(float) - before) ** 2).reshape(n, -1).mean(axis=1)
     rows = {
         "sample": np.arange(n) + 40,
+        "input": np.arange(n) + 40,
         "label": label,
         "target": np.full(n, -1),
         "prediction": prediction,

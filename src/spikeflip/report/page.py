@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from spikeflip.errors import SpikeflipError
 from spikeflip.report import pictures
 
-_WHOLE = ("sample", "label", "target", "prediction", "already_wrong", "success", "steps")
+_WHOLE = ("sample", "input", "label", "target", "prediction", "already_wrong", "success", "steps")
 _REAL = ("verified", "mse")
 _EXAMPLES = 6
 
@@ -310,7 +310,7 @@ def _example_view(run: Run, example: Example, prefix: str) -> dict[str, Any]:
     row = {name: column[example.row].item() for name, column in run.rows.items()}
     label, prediction = _class_name(run, row["label"]), _class_name(run, row["prediction"])
     before, after = example.original, example.adversarial
-    words = f"Original, adversarial and difference of input {row['sample']}: {label}, taken for {prediction}"
+    words = f"Original, adversarial and difference of input {row['input']}: {label}, taken for {prediction}"
     strip, width = None, 0.0
     if run.kind == "spikes":
         picture = pictures.spike_example(before, after)

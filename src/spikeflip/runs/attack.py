@@ -72,7 +72,7 @@ def run_attack(config: AttackConfig, out: Path, *, progress: Progress | None = N
         )
         goal = "untargeted" if targets is None else "targeted"
         summary = {"goal": goal, **judgement.summary()}
-        write_table(folder / "rows.parquet", judgement.rows)
+        write_table(folder / "rows.parquet", {"input": chosen[index], **judgement.rows})
         if result.trace is not None:
             write_table(folder / "trace.parquet", _long(result, samples))
         write_json(folder / "config.json", _describe(config, checkpoint, data, attack, goal, judgement.kind))
