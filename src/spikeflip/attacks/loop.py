@@ -15,7 +15,7 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode, winner
-from spikeflip.snn.inputs import check_classes, check_values, kind_of
+from spikeflip.snn.inputs import Kind, check_classes, check_values, kind_of
 from spikeflip.snn.losses import Loss, score_gradient
 from spikeflip.snn.network import InputGradient
 from spikeflip.victims import Probe, Victim
@@ -122,6 +122,7 @@ def run(
     if budget is not None:
         budget.check(kind)
     samples = torch.arange(len(inputs)) if samples is None else samples
+    call = _Call(victim, inputs, labels, targets, samples, kind, steps, budget, seed)
     result = AttackResult.blank(inputs, steps if trace else None)
     active, waiting = _Active.none(inputs, victim.device), 0
     while True:
@@ -130,45 +131,80 @@ def run(
         active = active.join(fresh, inputs)
         if len(active.index) == 0:
             return result
-        ids = samples[active.index]
-        spikes = encode(
-            active.inputs, victim.input_shape, victim.time_steps, seed=seed, samples=ids, step=active.iteration
-        )
-        probe = victim.probe(spikes)
-        finished = _judge(result, active, winner(probe.scores).cpu(), labels, targets, steps)
-        result.forwards[active.index] += 1
-        rows = (~finished).nonzero().squeeze(1)
-        after = active.inputs
-        if len(rows):
-            index = active.index[rows]
-            at = rows.to(victim.device)
-            wanted = (labels if targets is None else targets)[index].to(victim.device)
-            step = Step(
-                active.inputs[at],
-                inputs[index].to(active.inputs),
-                spikes[at],
-                ids[rows],
-                active.iteration[rows],
-                seed,
-                targets is not None,
-                wanted,
-                probe,
-                at,
-            )
-            move = rule(step)
-            moved = move.inputs if budget is None else budget.project(move.inputs, step.originals)
-            over = torch.zeros_like(move.vanished) if budget is None else budget.exceeded(moved, step.originals)
-            # Spikes that nothing moved would meet the same zero gradient for ever; images are encoded afresh.
-            stuck = (move.rule == Trace.UNMOVED) & (kind == "spikes")
-            result.record(index, active.iteration[rows], move.gradient, move.vanished, move.rule, over)
-            after = active.inputs.clone()
-            after[at] = torch.where(_as_column(over, moved), step.inputs, moved)
-            finished[rows] = (over | stuck).cpu()
-            result.steps[index] += (~over).long().cpu()
+        after, finished = _iterate(call, active, rule, result)
         result.adversarials[active.index[finished]] = after[finished.to(after.device)].to(inputs)
         active = active.advance(after, ~finished)
         if progress is not None and bool(finished.any()):
             progress(waiting - len(active.index), len(inputs))
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The arguments of one call that every iteration needs."""
+
+    victim: Victim
+    inputs: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    samples: Tensor
+    kind: Kind
+    steps: int
+    budget: Budget | None
+    seed: int
+
+
+def _iterate(call: _Call, active: "_Active", rule: Rule, result: AttackResult) -> tuple[Tensor, Tensor]:
+    """One encoding and forward pass of the active samples, and an update of those that it does not finish.
+
+    Returns the inputs after it, ``(n, ...)``, and which samples are finished, ``(n,)`` bool.
+    """
+    victim = call.victim
+    spikes = encode(
+        active.inputs,
+        victim.input_shape,
+        victim.time_steps,
+        seed=call.seed,
+        samples=call.samples[active.index],
+        step=active.iteration,
+    )
+    probe = victim.probe(spikes)
+    result.forwards[active.index] += 1
+    finished = _judge(result, active, winner(probe.scores).cpu(), call)
+    rows = (~finished).nonzero().squeeze(1)
+    if len(rows) == 0:
+        return active.inputs, finished
+    step = _step(call, active, rows, spikes, probe)
+    move = rule(step)
+    moved, over = move.inputs, torch.zeros_like(move.vanished)
+    if call.budget is not None:
+        moved = call.budget.project(moved, step.originals)
+        over = call.budget.exceeded(moved, step.originals)
+    # Spikes that nothing moved would meet the same zero gradient for ever; images are encoded afresh.
+    stuck = (move.rule == Trace.UNMOVED) & (call.kind == "spikes")
+    index = active.index[rows]
+    result.record(index, step.iterations, move.gradient, move.vanished, move.rule, over)
+    result.steps[index] += (~over).long().cpu()
+    after = active.inputs.clone()
+    after[step._rows] = torch.where(_as_column(over, moved), step.inputs, moved)
+    finished[rows] = (over | stuck).cpu()
+    return after, finished
+
+
+def _step(call: _Call, active: "_Active", rows: Tensor, spikes: Tensor, probe: Probe) -> Step:
+    index, on_device = active.index[rows], rows.to(call.victim.device)
+    classes = call.labels if call.targets is None else call.targets
+    return Step(
+        inputs=active.inputs[on_device],
+        originals=call.inputs[index].to(active.inputs),
+        spikes=spikes[on_device],
+        samples=call.samples[index],
+        iterations=active.iteration[rows],
+        seed=call.seed,
+        targeted=call.targets is not None,
+        _classes=classes[index].to(call.victim.device),
+        _probe=probe,
+        _rows=on_device,
+    )
 
 
 @dataclass(frozen=True)
@@ -198,18 +234,15 @@ class _Active:
         return _Active(self.index[kept], self.iteration[kept] + 1, inputs[kept.to(inputs.device)])
 
 
-def _judge(
-    result: AttackResult, active: _Active, winners: Tensor, labels: Tensor, targets: Tensor | None, steps: int
-) -> Tensor:
+def _judge(result: AttackResult, active: _Active, winners: Tensor, call: _Call) -> Tensor:
     """Record what the victim says of every active sample; returns which are finished, ``(n,)`` bool."""
     index, first = active.index, active.iteration == 0
-    label = labels[index].cpu()
-    right = winners == label
-    won = (winners >= 0) & ~right if targets is None else winners == targets[index].cpu()
+    right = winners == call.labels[index].cpu()
+    won = (winners >= 0) & ~right if call.targets is None else winners == call.targets[index].cpu()
     result.prediction[index] = winners
     result.already_wrong[index[first]] = ~right[first]
     result.success[index] = won & ~first
-    return torch.where(first, ~right, won) | (active.iteration == steps)
+    return torch.where(first, ~right, won) | (active.iteration == call.steps)
 
 
 def _check(
