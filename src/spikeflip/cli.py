@@ -188,8 +188,8 @@ class _Bars:
 
 
 def _training_label(now: Any) -> str:
-    accuracy = "" if now.validation_accuracy is None else f", validation {now.validation_accuracy:.1%}"
-    return f"train|loss {now.loss:.4f}{accuracy}"
+    accuracy = "" if now.validation_accuracy is None else f" val {now.validation_accuracy:.0%}"
+    return f"train|loss {now.loss:.3f}{accuracy}"
 
 
 def _print_summary(name: str, summary: dict[str, Any]) -> None:
