@@ -14,7 +14,7 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.losses import Loss, resolve
-from spikeflip.snn.streams import uniform
+from spikeflip.snn.streams import Purpose, uniform
 from spikeflip.victims import Victim
 
 
@@ -160,20 +160,21 @@ class SCG:
 
     def _ternary_steps(self, step: loop.Step, gradient: Tensor, vanished: Tensor) -> Tensor:
         flips = torch.zeros_like(step.spikes)
-        for rows, purpose in ((~vanished, "sample"), (vanished, "flip")):
-            if not bool(rows.any()):
-                continue
-            spikes, cpu_rows = step.spikes[rows], rows.cpu()
-
-            def numbers(purpose: str = purpose, spikes: Tensor = spikes, rows: Tensor = cpu_rows) -> Tensor:
-                ids, iterations = step.samples[rows], step.iterations[rows]
-                return uniform(step.seed, ids, purpose, iterations, spikes.shape[1:], spikes.device)  # type: ignore[arg-type]
-
-            if purpose == "sample":
-                flips[rows] = gradient_to_spike(gradient[rows], spikes, numbers() if self.sampling else None)
-            elif self.flipper:
-                flips[rows] = restricted_spike_flipper(spikes, self.gamma, numbers())
+        live = ~vanished
+        if bool(live.any()):
+            numbers = _numbers(step, live, "sample") if self.sampling else None
+            flips[live] = gradient_to_spike(gradient[live], step.spikes[live], numbers)
+        if self.flipper and bool(vanished.any()):
+            numbers = _numbers(step, vanished, "flip")
+            flips[vanished] = restricted_spike_flipper(step.spikes[vanished], self.gamma, numbers)
         return flips
+
+
+def _numbers(step: loop.Step, rows: Tensor, purpose: Purpose) -> Tensor:
+    """Uniform numbers of the samples ``rows`` ``(n,)`` bool, one a cell."""
+    chosen, spikes = rows.cpu(), step.spikes
+    ids, iterations = step.samples[chosen], step.iterations[chosen]
+    return uniform(step.seed, ids, purpose, iterations, spikes.shape[1:], spikes.device)
 
 
 def scg(

@@ -7,9 +7,9 @@ import torch
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import TrainConfig
-from spikeflip.runs.folder import check_free, cpu_name, manifest
+from spikeflip.runs.folder import check_free, manifest
 from spikeflip.runs.inputs import load_inputs
-from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint, load_checkpoint, save_checkpoint
+from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint, save_checkpoint
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.presets import PRESETS
 from spikeflip.snn.training import Progress, Training, accuracy, train
@@ -70,8 +70,8 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
         "validation_accuracy": history.validation_accuracy,
         "data": data.facts,
         "classes": list(data.classes),
-        "manifest": manifest(seconds, torch.device("cpu")) | {"cpu": cpu_name()},
+        "manifest": manifest(seconds, torch.device("cpu")),
     }
     digest = save_checkpoint(network, out, facts)
     state.unlink(missing_ok=True)
-    return Checkpoint(network, load_checkpoint(out).facts, digest)
+    return Checkpoint(network, facts, digest)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.architecture import Conv, Layer
+from spikeflip.snn.architecture import Conv, Layer, Linear
 from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.inputs import check_classes, check_values, kind_of
 from spikeflip.snn.losses import LossName, score_gradient
@@ -223,7 +223,7 @@ def _masks(network: SpikingNetwork, n: int, settings: Training, generator: torch
 def _dropout(layer: Layer, widest: int, settings: Training) -> float:
     if isinstance(layer, Conv):
         return settings.widest_dropout if layer.channels == widest else settings.dropout
-    return settings.dropout if hasattr(layer, "features") else 0.0
+    return settings.dropout if isinstance(layer, Linear) else 0.0
 
 
 def _save(
