@@ -8,7 +8,7 @@ import torch
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import TrainConfig
 from spikeflip.runs.folder import check_free, manifest
-from spikeflip.runs.inputs import load_inputs
+from spikeflip.runs.inputs import Inputs, load_inputs
 from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint, save_checkpoint
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.presets import PRESETS
@@ -29,27 +29,15 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     if not state.exists():
         check_free(out)
     started = time.monotonic()
-    preset = PRESETS.get(config.network)
-    time_steps = PRESETS["paper-image"].time_steps if preset is None else preset.time_steps
+    time_steps = PRESETS.get(config.network, PRESETS["paper-image"]).time_steps
     data = load_inputs(config, "train", time_steps=time_steps)
     held_out = load_inputs(config, "test", time_steps=time_steps)
     if config.validation >= len(data.values):
         raise SpikeflipError(
             f"--validation is {config.validation} of {len(data.values)} samples: leave some to train on"
         )
-    shape = held_out.values.shape[2:] if config.simulate_events else held_out.values.shape[1:]
-    default = PRESETS["paper-spike" if config.simulate_events else "paper-image"].neuron
-    network = SpikingNetwork(
-        config.network if preset is None else preset.architecture,
-        shape,
-        time_steps=time_steps,
-        neuron=default if preset is None else preset.neuron,
-        width=config.width,
-        seed=config.seed,
-    )
-    settings = Training(
-        **config.model_dump(include=set(Training.__dataclass_fields__)),
-    )
+    network = _network(config, data)
+    settings = Training(**config.model_dump(include=set(Training.__dataclass_fields__)))
     cut = len(data.values) - config.validation
     history = train(
         network,
@@ -75,3 +63,17 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     digest = save_checkpoint(network, out, facts)
     state.unlink(missing_ok=True)
     return Checkpoint(network, facts, digest)
+
+
+def _network(config: TrainConfig, data: Inputs) -> SpikingNetwork:
+    """The preset of that name, or the network string with the neurons the paper uses for its kind of input."""
+    kind = PRESETS["paper-spike" if config.simulate_events else "paper-image"]
+    preset = PRESETS.get(config.network, kind)
+    return SpikingNetwork(
+        preset.architecture if config.network in PRESETS else config.network,
+        data.values.shape[2:] if config.simulate_events else data.values.shape[1:],
+        time_steps=preset.time_steps,
+        neuron=preset.neuron,
+        width=config.width,
+        seed=config.seed,
+    )
