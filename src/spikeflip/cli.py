@@ -1,23 +1,29 @@
 """The command ``spikeflip``: train a victim, attack it, show the result."""
 
-import json as jsonlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import cyclopts
 from cyclopts import App, Parameter
 from pydantic import ValidationError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 import spikeflip
 from spikeflip.errors import SpikeflipError
-from spikeflip.runs.config import AttackConfig, TrainConfig, explain
+from spikeflip.runs.config import AttackConfig, TrainConfig, explain, sides
+from spikeflip.terminal import (
+    Bars,
+    print_json,
+    print_names,
+    print_recording,
+    print_summary,
+    print_verdicts,
+    say,
+    training_label,
+)
 
 app = App(
     name="spikeflip",
@@ -32,29 +38,20 @@ Out = Annotated[Path, Parameter(help="Folder to write; must not exist yet, or be
 Quiet = Annotated[bool, Parameter(help="No progress, no summary.", negative="")]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print the summary as JSON, alone, on stdout.", negative="")]
 
-_RATES = {
-    "clean_accuracy": "clean accuracy",
-    "attack_success_rate": "attack success rate",
-    "verified_success_rate": "verified success rate",
-    "robust_accuracy": "robust accuracy",
-    "tie_rate": "ties",
-    "vanished_first_step_rate": "vanished first steps",
-}
-
 
 @app.command
 def demo(*, out: Out = Path("spikeflip-demo"), quiet: Quiet = False, json: AsJson = False) -> None:
     """Train two small victims on the bundled digits, attack them in four ways, and write a page (two minutes)."""
     from spikeflip.demo import run_demo
 
-    with _Bars(quiet or json) as bars:
+    with Bars(quiet or json) as bars:
         summaries = run_demo(out, progress=bars.stage)
     if json:
-        _print_json(summaries)
+        print_json(summaries)
     elif not quiet:
         for name, summary in summaries.items():
-            _print_summary(name, summary)
-        _say(f"page: {out / 'report.html'}")
+            print_summary(name, summary)
+        say(f"page: {out / 'report.html'}")
 
 
 @app.command
@@ -68,16 +65,22 @@ def train(
     """Train a spiking victim; run the same command again to go on after an interruption."""
     from spikeflip.runs import run_training
 
-    with _Bars(quiet or json) as bars:
+    with Bars(quiet or json) as bars:
         checkpoint = run_training(
-            options, out, progress=lambda now: bars.stage(_training_label(now), now.update, now.updates)
+            options, out, progress=lambda now: bars.stage(training_label(now), now.update, now.updates)
         )
     facts = {name: checkpoint.facts[name] for name in ("accuracy", "accuracy_n", "loss", "validation_accuracy")}
     if json:
-        _print_json({"architecture": checkpoint.network.architecture, **facts})
+        print_json({"architecture": checkpoint.network.architecture, **facts})
     elif not quiet:
-        _say(f"{checkpoint.network.architecture}: {facts['accuracy']:.2%} of {facts['accuracy_n']} test inputs right")
-        _say(f"victim: {out}")
+        data = checkpoint.facts["data"]
+        if "events" in data:
+            say(f"{data['source']}; {data['frames']}; {data['events_outside']:,} of {data['events']:,} events outside")
+        right = (
+            "no test inputs" if facts["accuracy"] is None else f"{facts['accuracy']:.2%} of {facts['accuracy_n']} right"
+        )
+        say(f"{checkpoint.network.architecture}: {right}")
+        say(f"victim: {out}")
 
 
 @app.command
@@ -88,16 +91,87 @@ def attack(
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> None:
-    """Attack a victim on a data set's test inputs, judge the saved result, and write a run folder with a page."""
+    """Attack a victim on a data set or on recordings, judge what was saved, and write a run folder with a page."""
     from spikeflip.runs import run_attack
 
-    with _Bars(quiet or json) as bars:
+    with Bars(quiet or json) as bars:
         summary = run_attack(options, out, progress=bars.stage)
     if json:
-        _print_json(summary)
+        print_json(summary)
     elif not quiet:
-        _print_summary(out.name, summary)
-        _say(f"page: {out / 'report.html'}")
+        print_summary(out.name, summary)
+        say(f"page: {out / 'report.html'}")
+
+
+@app.command
+def judge(
+    files: Annotated[list[Path], Parameter(help="Event recordings, or folders of them.", consume_multiple=True)],
+    /,
+    *,
+    victim: Annotated[Path, Parameter(help="Folder that 'train' wrote.")],
+    sensor: Annotated[str | None, Parameter(help="Sensor of files that do not say it: WIDTHxHEIGHT.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Say what a victim makes of event recordings, read afresh."""
+    from spikeflip.runs import judge_files
+
+    answers = judge_files(victim, files, sensor=sensor)
+    if json:
+        print_json(answers)
+    else:
+        print_verdicts(answers)
+
+
+events = App(name="events", help="Describe an event recording, or convert it to another format.")
+app.command(events)
+
+
+@events.default
+def describe(
+    file: Annotated[Path, Parameter(help="Event recording.")],
+    /,
+    *,
+    sensor: Annotated[str | None, Parameter(help="Sensor, if the file does not say it: WIDTHxHEIGHT.")] = None,
+    picture: Annotated[Path | None, Parameter(help="Also write the picture to this PNG file.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Describe a recording: format, sensor, duration, events by polarity, rate, and a picture."""
+    from spikeflip.data import read_recording
+    from spikeflip.report import recording as page
+
+    height, width = sides(sensor)
+    recording = read_recording(file, height=height, width=width)
+    facts = page.describe(recording, file)
+    if picture is not None:
+        page.save_picture(recording, picture)
+    if json:
+        print_json(facts)
+    else:
+        print_recording(facts, page.picture(recording))
+
+
+@events.command
+def convert(
+    source: Annotated[Path, Parameter(help="Event recording.")],
+    target: Annotated[Path, Parameter(help="File to write; must not exist yet.")],
+    /,
+    *,
+    format: Annotated[str | None, Parameter(help="Format (see 'list formats'); by the ending when not given.")] = None,
+    sensor: Annotated[str | None, Parameter(help="Sensor, if the file does not say it: WIDTHxHEIGHT.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Convert a recording to another format, event for event."""
+    from spikeflip.data import read_recording, write_recording
+
+    if target.exists():
+        raise SpikeflipError(f"{target} exists: give another name, or delete it")
+    height, width = sides(sensor)
+    recording = read_recording(source, height=height, width=width)
+    notes = (*recording.notes, *write_recording(recording, target, format=format))
+    if not quiet:
+        say(f"{target}: {len(recording):,} events")
+        for note in notes:
+            say(f"note: {note}")
 
 
 @app.command
@@ -113,12 +187,12 @@ def report(
 
     write_report(runs, out)
     if not quiet:
-        _say(f"page: {out}")
+        say(f"page: {out}")
 
 
 @app.command(name="list")
 def list_(
-    what: Annotated[Literal["attacks", "networks", "data"], Parameter(help="What to list.")],
+    what: Annotated[Literal["attacks", "networks", "data", "formats"], Parameter(help="What to list.")],
     /,
     *,
     json: AsJson = False,
@@ -126,14 +200,9 @@ def list_(
     """List what is there to choose from."""
     entries = _entries(what)
     if json:
-        _print_json(entries)
+        print_json(entries)
         return
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(no_wrap=True, style="bold")
-    table.add_column()
-    for name, description in entries.items():
-        table.add_row(name, description)
-    Console().print(table)
+    print_names(entries)
 
 
 def _entries(what: str) -> dict[str, str]:
@@ -148,69 +217,13 @@ def _entries(what: str) -> dict[str, str]:
         from spikeflip.snn.presets import PRESETS
 
         return {name: f"{preset.architecture}; {preset.summary}" for name, preset in PRESETS.items()}
-    from spikeflip.data import IMAGE_SETS
+    if what == "formats":
+        from spikeflip.data import FORMATS
 
-    return dict(IMAGE_SETS)
+        return {name: f"{' '.join(entry.endings)}: {entry.summary}" for name, entry in FORMATS.items()}
+    from spikeflip.data import EVENT_SETS, IMAGE_SETS
 
-
-class _Bars:
-    """Progress bars on a terminal, one a stage; silent elsewhere."""
-
-    def __init__(self, quiet: bool) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "_Bars":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def stage(self, name: str, done: int, every: int) -> None:
-        """Show that ``done`` of ``every`` steps of a stage are done; text after a ``|`` is not part of its name."""
-        key = name.partition("|")[0]
-        if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(key, total=every, rate="")
-        task = self._tasks[key]
-        speed = self._progress.tasks[task].speed
-        rate = f"{speed:.1f}/s" if speed else ""
-        self._progress.update(task, completed=done, total=every, rate=rate, description=name.replace("|", " "))
-
-
-def _training_label(now: Any) -> str:
-    accuracy = "" if now.validation_accuracy is None else f" val {now.validation_accuracy:.0%}"
-    return f"train|loss {now.loss:.3f}{accuracy}"
-
-
-def _print_summary(name: str, summary: dict[str, Any]) -> None:
-    table = Table(title=f"{name}, n = {summary['n']}", title_justify="left", title_style="bold")
-    for heading, side in (("", "left"), ("rate", "right"), ("95 % interval", "right"), ("of", "right")):
-        table.add_column(heading, justify=side)  # type: ignore[arg-type]
-    for key, label in _RATES.items():
-        value, (low, high) = summary[key], summary[f"{key}_interval"]
-        if value is not None:
-            table.add_row(label, f"{value:.1%}", f"{low:.1%} – {high:.1%}", str(summary[f"{key}_n"]))
-    Console().print(table)
-    if summary["mse_mean"] is not None:
-        _say(f"successes: mse {summary['mse_mean']:.4f}, {summary['steps_mean']:.1f} steps on average")
-
-
-def _say(text: str) -> None:
-    Console(soft_wrap=True, highlight=False).print(text, markup=False)
-
-
-def _print_json(values: Any) -> None:
-    sys.stdout.write(jsonlib.dumps(values, indent=2) + "\n")
+    return {**IMAGE_SETS, **EVENT_SETS}
 
 
 def _split_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:

@@ -49,7 +49,7 @@ def _plain_loop(image: Tensor, steps: int, contrast: float, amplitude: float, su
             while abs(now - reference) > contrast + 1e-5:  # a return to the same value is no event
                 rising = now > reference
                 reference += contrast if rising else -contrast
-                spikes[(move - 1) // substeps, 0 if rising else 1, row, column] = 1
+                spikes[(move - 1) // substeps, 1 if rising else 0, row, column] = 1
     return spikes
 
 
@@ -68,7 +68,7 @@ def test_a_moving_bar_is_on_at_its_leading_and_off_at_its_trailing_edge() -> Non
     bar = torch.zeros(1, 1, 12, 12)
     bar[..., 5:7] = 1.0
     spikes = simulate_saccades(bar, steps=3, amplitude=4, substeps=8)[0]
-    on, off = spikes[:, 0, 6], spikes[:, 1, 6]  # one row in the middle; columns are what is left
+    off, on = spikes[:, 0, 6], spikes[:, 1, 6]  # one row in the middle; columns are what is left
     # The bar stands at columns 3-4, goes to 5-6, to 7-8, and back to 3-4.
     assert on[0].nonzero().flatten().tolist() == [5, 6]
     assert off[0].nonzero().flatten().tolist() == [3, 4]

@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.report import page, pictures, render_report, write_report
+from spikeflip.report import loading, page, pictures, render_report, write_report
 
 RATES = {
     "clean_accuracy": (0.9137, 58, (0.8123, 0.9629)),
@@ -457,26 +457,26 @@ def test_examples_are_the_medians_of_their_classes_and_one_failure() -> None:
         mse=[0.9, 0.2, 0.1, 0.3, 0.8, 0.4, 0.5, 0.6],
         wrong=[0, 0, 0, 0, 0, 0, 1, 0],
     )
-    assert page.choose_examples(rows, 3) == [1, 5, 7]
+    assert loading.choose_examples(rows, 3) == [1, 5, 7]
 
 
 def test_examples_come_from_classes_far_apart() -> None:
     rows = rows_of(label=list(range(10)), success=[1] * 10, mse=[0.1] * 10)
-    assert page.choose_examples(rows, 4) == [0, 3, 6, 9]
+    assert loading.choose_examples(rows, 4) == [0, 3, 6, 9]
 
 
 def test_few_classes_give_several_examples_each_and_none_twice() -> None:
     rows = rows_of(label=[0] * 5 + [1], success=[1] * 6, mse=[0.1, 0.2, 0.3, 0.4, float("nan"), 0.1])
-    chosen = page.choose_examples(rows, 4)
+    chosen = loading.choose_examples(rows, 4)
     assert len(set(chosen)) == 4
     assert 5 in chosen
     assert 4 not in chosen
-    assert page.choose_examples(rows_of([], [], []), 6) == []
+    assert loading.choose_examples(rows_of([], [], []), 6) == []
 
 
 def test_captions_name_classes_ties_targets_and_failures(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
-    examples = page._view(page.load_run(folder), 1)["examples"]
+    examples = page._view(loading.load_run(folder), 1)["examples"]
     assert [(e["label"], e["prediction"]) for e in examples if e["success"]] == (
         [("cat", "dog")] * 2 + [("dog", "owl")] * 2 + [("owl", "cat")]
     )
@@ -509,16 +509,16 @@ def spikes(*cells: tuple[int, int, int, int], shape: tuple[int, int, int, int] =
 
 def test_on_is_red_off_is_blue_both_are_purple_on_white() -> None:
     picture = pictures.squeeze(spikes((0, 0, 0, 0), (1, 1, 0, 1), (2, 0, 0, 2), (3, 1, 0, 2)))
-    assert tuple(picture[0, 0]) == pictures.ON
-    assert tuple(picture[0, 1]) == pictures.OFF
-    assert tuple(picture[0, 2]) == tuple(round((a + b) / 2) for a, b in zip(pictures.ON, pictures.OFF, strict=True))
+    assert tuple(picture[0, 0]) == pictures.OFF
+    assert tuple(picture[0, 1]) == pictures.ON
+    assert tuple(picture[0, 2]) == tuple(round((a + b) / 2) for a, b in zip(pictures.OFF, pictures.ON, strict=True))
     assert (picture[1:] == 255).all()
 
 
 def test_more_spikes_are_stronger_and_one_spike_stays_visible() -> None:
     cells = [(t, 0, 0, 0) for t in range(4)] + [(t, 0, 0, 1) for t in range(2)] + [(0, 0, 0, 2)]
     picture = pictures.squeeze(spikes(*cells)).astype(int)
-    assert tuple(picture[0, 0]) == pictures.ON
+    assert tuple(picture[0, 0]) == pictures.OFF
     assert picture[0, 0, 1] < picture[0, 1, 1] < picture[0, 2, 1] < 200
 
 
@@ -591,7 +591,7 @@ def test_a_spike_figure_holds_the_very_pictures_and_counts() -> None:
     assert np.array_equal(before, pictures.squeeze(original))
     assert np.array_equal(after, pictures.squeeze(adversarial))
     assert np.array_equal(change, pictures.difference(original, adversarial))
-    for words in ("1 ON", "2 ON", "1 OFF", "1 added", "0 removed"):
+    for words in ("1 OFF", "2 OFF", "1 ON", "1 added", "0 removed"):
         assert f">{words}</text>" in svg
     assert "both at one pixel" not in svg
 
@@ -618,9 +618,9 @@ def test_the_strip_shows_original_adversarial_and_flips_step_by_step() -> None:
     def pixel(row: int, step: int, y: int, x: int) -> tuple[int, ...]:
         return tuple(mosaic[row * size + 1 + y * (size // 3) + 2, step * size + 1 + x * (size // 3) + 2, :3])
 
-    assert pixel(0, 0, 0, 0) == pixel(1, 0, 0, 0) == pictures.ON
+    assert pixel(0, 0, 0, 0) == pixel(1, 0, 0, 0) == pictures.OFF
     assert pixel(0, 3, 2, 2) == (255, 255, 255)
-    assert pixel(1, 3, 2, 2) == pictures.OFF
+    assert pixel(1, 3, 2, 2) == pictures.ON
     assert pixel(2, 3, 2, 2) == pictures.ADDED
     assert pixel(2, 0, 0, 0) == pictures.KEPT
 

@@ -1,7 +1,7 @@
 import torch
 
 from spikeflip.snn.coding import bernoulli, encode, winner
-from spikeflip.snn.streams import stream, uniform
+from spikeflip.streams import stream, uniform
 
 
 def test_rates_approach_intensities():

@@ -14,7 +14,7 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.losses import Loss, resolve
-from spikeflip.snn.streams import Purpose, uniform
+from spikeflip.streams import Purpose, uniform
 from spikeflip.victims import Victim
 
 

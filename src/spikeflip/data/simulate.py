@@ -60,8 +60,8 @@ def simulate_saccades(
         substeps: number of times a bin the intensity is looked at, at least 1.
 
     Returns:
-        Spikes ``(N, steps, 2, S, S)`` float32 on the device of ``images``, values exactly 0 or 1, channel 0 = ON and
-        1 = OFF; a cell is 1 if at least one event of that polarity fell into that time bin.
+        Spikes ``(N, steps, 2, S, S)`` float32 on the device of ``images``, values exactly 0 or 1, channel 0 = OFF and
+        1 = ON; a cell is 1 if at least one event of that polarity fell into that time bin.
 
     Raises:
         SpikeflipError: if the images or a setting are outside the shapes and ranges above.
@@ -82,8 +82,8 @@ def simulate_saccades(
         >>> spikes.shape
         torch.Size([1, 3, 2, 8, 8])
         >>> spikes[0, 0, :, 4].int()  # the first saccade moves it from columns 2-3 to columns 3-4
-        tensor([[0, 0, 0, 0, 1, 0, 0, 0],
-                [0, 0, 1, 0, 0, 0, 0, 0]], dtype=torch.int32)
+        tensor([[0, 0, 1, 0, 0, 0, 0, 0],
+                [0, 0, 0, 0, 1, 0, 0, 0]], dtype=torch.int32)
     """
     side = _check_settings(images, steps, contrast, amplitude, size, substeps)
     spikes = torch.zeros(len(images), steps, 2, side, side, device=images.device)
@@ -113,8 +113,8 @@ def _record(spikes: Tensor, scene: Tensor, path: list[tuple[float, float]], rise
         ratio = ((_shift(padded, margin, place) + _DARK) / initial).flatten()
         on, off = ratio >= above, ratio <= below
         events = spikes[:, index // substeps]
-        events[:, 0].masked_fill_(on.view(scene.shape), 1.0)
-        events[:, 1].masked_fill_(off.view(scene.shape), 1.0)
+        events[:, 0].masked_fill_(off.view(scene.shape), 1.0)
+        events[:, 1].masked_fill_(on.view(scene.shape), 1.0)
         fired = (on | off).nonzero().flatten()
         value = ratio[fired]
         risen, fallen = torch.bucketize(value, rises, right=True) - 1, torch.bucketize(value, falls)

@@ -47,8 +47,8 @@ _styled = matplotlib.style.context(["default", _RULES])
 def squeeze(spikes: ArrayLike, *, full: float | None = None, side: int = _SIDE) -> Picture:
     """Squeezes spikes over time into one picture.
 
-    Two channels are polarities: ON red, OFF blue, both purple, on white, the stronger the more spikes. Three channels
-    are the rates of red, green and blue. Any other number is summed to dark ink on white.
+    Two channels are polarities, OFF blue, then ON red, both purple, on white, the stronger the more spikes. Three
+    channels are the rates of red, green and blue. Any other number is summed to dark ink on white.
 
     Args:
         spikes: `(T, C, H, W)` of 0 and 1; `(T, H, W)` is one channel, and any other rank `(T, ...)` becomes a raster
@@ -63,7 +63,7 @@ def squeeze(spikes: ArrayLike, *, full: float | None = None, side: int = _SIDE) 
     counts = _counts(frames, side)
     if len(counts) == 3:
         return _bytes(255 * np.clip(counts / (full or len(frames)), 0, 1).transpose(1, 2, 0))
-    inks = np.array((ON, OFF) if len(counts) == 2 else (SPIKE,), dtype=float)
+    inks = np.array((OFF, ON) if len(counts) == 2 else (SPIKE,), dtype=float)
     level = _shade(counts / (full or max(float(counts.max(initial=0)), 1.0)))
     mixed = np.einsum("chw,ck->hwk", level, inks) / np.maximum(level.sum(axis=0), 1e-12)[..., None]
     strength = level.max(axis=0)[..., None]
@@ -338,7 +338,7 @@ def _shared_scale(recordings: Sequence[NDArray[np.float32]], side: int) -> float
 
 def _spike_counts(frames: NDArray[np.float32]) -> list[tuple[RGB, str]]:
     if frames.shape[1] == 2:
-        return [(ON, f"{int(frames[:, 0].sum()):,} ON"), (OFF, f"{int(frames[:, 1].sum()):,} OFF")]
+        return [(ON, f"{int(frames[:, 1].sum()):,} ON"), (OFF, f"{int(frames[:, 0].sum()):,} OFF")]
     return [(SPIKE, f"{int(frames.sum()):,} spikes")]
 
 

@@ -2,6 +2,7 @@
 
 from spikeflip.runs.attack import run_attack
 from spikeflip.runs.config import AttackConfig, TrainConfig
+from spikeflip.runs.recordings import judge_files
 from spikeflip.runs.train import run_training
 
-__all__ = ["AttackConfig", "TrainConfig", "run_attack", "run_training"]
+__all__ = ["AttackConfig", "TrainConfig", "judge_files", "run_attack", "run_training"]

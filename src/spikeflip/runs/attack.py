@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from spikeflip.judging import judge
 from spikeflip.report import write_report
 from spikeflip.runs.config import AttackConfig
 from spikeflip.runs.folder import check_free, manifest, new_folder, write_json, write_table
-from spikeflip.runs.inputs import Inputs, load_inputs
+from spikeflip.runs.inputs import Inputs, is_recordings, load_given, load_inputs, stored_binning
+from spikeflip.runs.recordings import Written, check_all_writable, write_adversarials
 from spikeflip.snn.checkpoint import Checkpoint, load_checkpoint
 from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.inputs import kind_of
@@ -36,12 +38,14 @@ def run_attack(config: AttackConfig, out: Path, *, progress: Progress | None = N
     started = time.monotonic()
     checkpoint = load_checkpoint(config.victim)
     victim = _place(checkpoint.network, config.device)
-    data = _inputs(config, victim)
+    data = _inputs(config, checkpoint)
     chosen = _choose(config, victim, data)
     inputs, labels = data.values[chosen], data.labels[chosen]
     index, targets, goals = _goals(config.target, labels, victim.classes)
     inputs, labels = inputs[index].float(), labels[index]
     samples = chosen[index] * (victim.classes + 1) + goals  # one stream an input and goal
+    if data.recordings is not None:
+        check_all_writable(data, chosen[index])
     settings = _settings(config, checkpoint)
     attack = ATTACKS[config.attack].settings(**settings)
     result = attack(
@@ -56,7 +60,20 @@ def run_attack(config: AttackConfig, out: Path, *, progress: Progress | None = N
         trace=config.trace,
     )
     with new_folder(out) as folder:
-        _save_inputs(folder / "adversarials.safetensors", victim, inputs, result, samples)
+        written = None
+        if data.recordings is not None:
+            written = write_adversarials(
+                folder,
+                data,
+                chosen[index],
+                targets,
+                result.adversarials,
+                seed=config.seed,
+                samples=samples,
+                progress=_stage(progress, "write"),
+            )
+        final = result.adversarials if written is None else written.frames
+        _save_inputs(folder / "adversarials.safetensors", victim, inputs, final, samples)
         saved = load_file(folder / "adversarials.safetensors")["adversarials"].to(inputs.dtype)
         judgement = judge(
             victim,
@@ -72,7 +89,11 @@ def run_attack(config: AttackConfig, out: Path, *, progress: Progress | None = N
         )
         goal = "untargeted" if targets is None else "targeted"
         summary = {"goal": goal, **judgement.summary()}
-        write_table(folder / "rows.parquet", {"input": chosen[index], **judgement.rows})
+        columns: dict[str, Tensor | list[str]] = {"input": chosen[index], **judgement.rows}
+        if written is not None:
+            columns |= {**written.counts, "file": written.files}
+            summary |= _recording_facts(written, result, judgement.rows["success"])
+        write_table(folder / "rows.parquet", columns)
         if result.trace is not None:
             write_table(folder / "trace.parquet", _long(result, samples))
         write_json(folder / "config.json", _describe(config, checkpoint, data, attack, goal, judgement.kind))
@@ -92,10 +113,24 @@ def _place(network: SpikingNetwork, device: str) -> SpikingNetwork:
         ) from error
 
 
-def _inputs(config: AttackConfig, victim: SpikingNetwork) -> Inputs:
-    data = load_inputs(config, "test", time_steps=victim.time_steps, first=config.samples)
+def _inputs(config: AttackConfig, checkpoint: Checkpoint) -> Inputs:
+    """What to attack, labelled."""
+    victim = checkpoint.network
+    if config.input is not None:
+        data = load_given(config, checkpoint)
+    else:
+        binning = stored_binning(checkpoint) if is_recordings(config) else None
+        data = load_inputs(config, config.split, time_steps=victim.time_steps, binning=binning, first=config.samples)
+    if not len(data.labels):
+        raise SpikeflipError(f"there are no {config.split} inputs in {data.facts['name']}: try the other --split")
     kind_of(data.values, victim.input_shape)
-    return data
+    unlabelled = (data.labels < 0).nonzero().squeeze(1)
+    labels = data.labels.clone()
+    for rows in unlabelled.split(64):
+        labels[rows] = victim.scores(data.values[rows].float().to(victim.device)).argmax(1).cpu()
+    if len(unlabelled):
+        data.facts["labels"] = f"{len(unlabelled):,} are what the victim says of the original"
+    return replace(data, labels=labels)
 
 
 def _choose(config: AttackConfig, victim: SpikingNetwork, data: Inputs) -> Tensor:
@@ -147,11 +182,21 @@ def _settings(config: AttackConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _save_inputs(path: Path, victim: SpikingNetwork, inputs: Tensor, result: AttackResult, samples: Tensor) -> None:
+def _save_inputs(path: Path, victim: SpikingNetwork, inputs: Tensor, adversarials: Tensor, samples: Tensor) -> None:
     spikes = kind_of(inputs, victim.input_shape) == "spikes"
-    both = {"originals": inputs, "adversarials": result.adversarials}
+    both = {"originals": inputs, "adversarials": adversarials}
     tensors = {name: (value.to(torch.uint8) if spikes else value).cpu().contiguous() for name, value in both.items()}
     save_file(tensors | {"samples": samples}, path)
+
+
+def _recording_facts(written: Written, result: AttackResult, won: Tensor) -> dict[str, object]:
+    """How many files there are, how many gave exactly the attacked frames, and events changed by successes."""
+    exact = (written.frames == result.adversarials.cpu().to(torch.uint8)).flatten(1).all(1)
+    means = {
+        f"{name}_mean": float(written.counts[name][won].double().mean()) if won.any() else None
+        for name in ("events", "events_added", "events_removed", "events_outside")
+    }
+    return {"files": len(written.files), "files_exact": int(exact.sum()), **means}
 
 
 def _long(result: AttackResult, samples: Tensor) -> dict[str, Tensor]:
@@ -195,7 +240,7 @@ def _describe(
             "surrogate_width": network.neuron.surrogate.width,
             "weights_sha256": checkpoint.sha256,
         },
-        "options": config.model_dump(mode="json", exclude={"root", "victim", "download"}),
+        "options": config.model_dump(mode="json", exclude={"root", "victim", "download", "input"}),
         "options_sha256": config.digest(),
     }
 

@@ -2,12 +2,17 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-DataName = Literal["digits", "mnist", "cifar10"]
+from spikeflip.errors import SpikeflipError
+
+_SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
+Size = Annotated[str, Field(pattern=_SIZE)]
+"""``WIDTHxHEIGHT``; see :func:`sides`."""
 Target = Annotated[str, Field(pattern=r"^(none|all|next|[0-9]+)$")]
 
 
@@ -20,6 +25,16 @@ class _Config(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sides(size: str | None) -> tuple[int | None, int | None]:
+    """Height and width of a ``WIDTHxHEIGHT``, None each where it is not given."""
+    if size is None:
+        return None, None
+    if not re.fullmatch(_SIZE, size):
+        raise SpikeflipError(f"size {size!r} is not WIDTHxHEIGHT: give two numbers, such as 128x128")
+    width, height = size.split("x")
+    return int(height), int(width)
+
+
 def explain(error: ValidationError) -> str:
     """The first option that is wrong, its value and the rule, in one sentence."""
     first = error.errors()[0]
@@ -30,26 +45,46 @@ def explain(error: ValidationError) -> str:
 class DataConfig(_Config):
     """Where inputs come from."""
 
-    data: DataName = Field("digits", description="Data set.")
+    data: str = Field(
+        "digits", description="Data set (see 'list data'), or a folder of recordings with a sub-folder a class."
+    )
     root: Path | None = Field(None, description="Folder with the data set's files; not needed for digits.")
     download: bool = Field(False, description="Download the data set into --root if it is not there.")
     simulate_events: bool = Field(
         False, description="Turn the images into simulated event recordings (saccades) instead of rate coding."
     )
+    sensor: Size | None = Field(None, description="Sensor of recordings whose files do not say it: WIDTHxHEIGHT.")
 
 
 class TrainConfig(DataConfig):
     """How a victim is trained."""
 
-    network: str = Field("small-image", description="Preset (see 'list networks') or network string.")
+    network: str | None = Field(
+        None, description="Preset (see 'list networks') or network string; chosen by the data when not given."
+    )
     width: float = Field(1.0, gt=0, description="Factor on the hidden layers' channels and features.")
     loss: Literal["mse", "ce"] = Field("mse", description="Training loss on the output rates.")
+    time_steps: int | None = Field(None, ge=1, description="Time bins T; the paper's for the data when not given.")
+    bins: Literal["time", "duration", "events"] = Field(
+        "time",
+        description="Recordings in bins of --time-bin from their start, in equal parts of their duration, or by "
+        "equally many events.",
+    )
+    time_bin: float | None = Field(
+        None, ge=0.001, description="Length of a time bin in ms; the paper's for the data when not given, or 5."
+    )
+    size: Size | None = Field(
+        None, description="Recordings down-sampled to WIDTHxHEIGHT; the paper's for the data, or the sensor's."
+    )
     updates: int = Field(150, ge=1, description="Optimiser steps.")
     batch_size: int = Field(64, ge=1, description="Samples an update.")
     learning_rate: float = Field(3e-3, gt=0, description="Highest learning rate of Adam.")
     dropout: float = Field(0.25, ge=0, lt=1, description="Share of spikes dropped after a hidden weight layer.")
     widest_dropout: float = Field(0.5, ge=0, lt=1, description="The same after the widest convolution.")
-    validation: int = Field(200, ge=1, description="Training samples held out for validation.")
+    shift: int = Field(0, ge=0, description="Augmentation: inputs are moved by up to so many cells.")
+    validation: int | None = Field(
+        None, ge=0, description="Training samples held out for validation; a fifth, at most 200, when not given."
+    )
     validate_every: int = Field(50, ge=1, description="Updates between validations and saved states.")
     micro_batch: int = Field(16, ge=1, description="Samples in memory at a time.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of weights, batches, encodings and dropout.")
@@ -59,6 +94,14 @@ class AttackConfig(DataConfig):
     """What is attacked, and how."""
 
     victim: Path = Field(description="Folder that 'train' wrote.")
+    input: Path | None = Field(
+        None,
+        description="Instead of --data: an event recording, or a folder of them, in sub-folders by class or not.",
+    )
+    label: int | None = Field(
+        None, ge=0, description="Class of the recordings of --input; what the victim says of them when not given."
+    )
+    split: Literal["train", "test"] = Field("test", description="Which part of the data set.")
     attack: Literal["scg"] = Field("scg", description="Attack (see 'list attacks').")
     target: Target = Field(
         "none", description="none: untargeted; all: every other class; next: label + 1; or a class number."

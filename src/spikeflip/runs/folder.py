@@ -56,9 +56,10 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     partial.replace(path)
 
 
-def write_table(path: Path, columns: Mapping[str, Tensor]) -> None:
-    """Write equally long ``(N,)`` tensors as the columns of a Parquet file."""
-    table = pyarrow.table({name: pyarrow.array(values.cpu().numpy()) for name, values in columns.items()})
+def write_table(path: Path, columns: Mapping[str, Tensor | list[str]]) -> None:
+    """Write equally long ``(N,)`` tensors and lists as the columns of a Parquet file."""
+    plain = {name: v.cpu().numpy() if isinstance(v, Tensor) else v for name, v in columns.items()}
+    table = pyarrow.table({name: pyarrow.array(values) for name, values in plain.items()})
     pyarrow.parquet.write_table(table, path)
 
 

@@ -1,42 +1,174 @@
-"""The inputs of a run: a data set, rate-coded by the victim or turned into simulated recordings."""
+"""The inputs of a run: rate-coded images, simulated recordings, or event recordings in bins."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikeflip.data import load_images, simulate_saccades
-from spikeflip.runs.config import DataConfig
+from spikeflip.data import (
+    EVENT_SETS,
+    IMAGE_SETS,
+    Binning,
+    EventSet,
+    bin_events,
+    folder_of_recordings,
+    load_event_set,
+    load_images,
+    simulate_saccades,
+)
+from spikeflip.errors import SpikeflipError
+from spikeflip.runs.config import AttackConfig, DataConfig, TrainConfig, sides
+from spikeflip.snn.checkpoint import Checkpoint
+from spikeflip.snn.presets import TABLE_VI
 
 # Small images are enlarged before they are moved, so that a saccade crosses more than a few pixels.
 _SMALLEST_SIMULATED = 16
+_PAPER = {"nmnist": "N-MNIST", "dvsgesture": "Gesture-DVS", "cifar10dvs": "CIFAR10-DVS"}
+_TIME_STEPS, _TIME_BIN = 15, 5.0
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Images or simulated recordings with their classes, and where they came from."""
+    """Images or frames of recordings with their classes, and where they came from.
+
+    ``labels`` are -1 where nobody says them. ``recordings`` and ``binning`` are None for images and simulated events.
+    """
 
     values: Tensor
     labels: Tensor
     classes: tuple[str, ...]
     facts: dict[str, object]
+    recordings: EventSet | None = None
+    binning: Binning | None = None
 
 
-def load_inputs(config: DataConfig, split: str, *, time_steps: int, first: int | None = None) -> Inputs:
+def is_recordings(config: DataConfig) -> bool:
+    """Whether the configured data are event recordings; a SpikeflipError for data that nobody knows."""
+    if config.data in IMAGE_SETS:
+        return False
+    if config.data not in EVENT_SETS and not Path(config.data).is_dir():
+        names = ", ".join([*IMAGE_SETS, *EVENT_SETS])
+        raise SpikeflipError(f"--data {config.data} is neither {names} nor a folder of recordings: choose one")
+    if config.simulate_events:
+        raise SpikeflipError(f"--simulate-events turns images into events, and {config.data} has events: leave it out")
+    return True
+
+
+def binning_of(config: TrainConfig) -> Binning:
+    """How a training bins recordings: as asked, else as Table VI of the paper, else 15 bins of 5 ms."""
+    paper = TABLE_VI.get(_PAPER.get(config.data, ""))
+    height, width = sides(config.size)
+    if paper is not None and height is None:
+        _, height, width = paper.input_shape
+    time_bin = None
+    if config.bins == "time" or config.time_bin is not None:
+        time_bin = config.time_bin or (paper.time_bin_ms if paper else None) or _TIME_BIN
+    steps = config.time_steps or (paper.time_steps if paper else _TIME_STEPS)
+    return Binning(steps, config.bins, time_bin, height, width)
+
+
+def load_inputs(
+    config: DataConfig, split: str, *, time_steps: int, binning: Binning | None = None, first: int | None = None
+) -> Inputs:
     """Load a split of the configured data set, its ``first`` so many samples if given."""
-    found = load_images(config.data, split, root=config.root, download=config.download)
-    images, labels = found.images[:first], found.labels[:first]
+    if is_recordings(config):
+        if binning is None:
+            raise SpikeflipError(f"{config.data} are recordings, and the victim does not say how to bin them: train it")
+        height, width = sides(config.sensor)
+        found = load_event_set(
+            config.data, split, root=config.root, download=config.download, height=height, width=width
+        )
+        return load_recordings(found, binning, first=first)
+    pictures = load_images(config.data, split, root=config.root, download=config.download)
+    images, labels = pictures.images[:first], pictures.labels[:first]
     facts: dict[str, object] = {
-        "name": f"simulated saccades over {found.name}" if config.simulate_events else found.name,
+        "name": f"simulated saccades over {pictures.name}" if config.simulate_events else pictures.name,
         "split": split,
         "simulated": config.simulate_events,
-        "source": found.source,
-        "sha256": found.sha256,
-        "size": len(found),
+        "source": pictures.source,
+        "sha256": pictures.sha256,
+        "size": len(pictures),
     }
     if config.simulate_events:
         size = max(_SMALLEST_SIMULATED, images.shape[-1])
         # A byte a cell: a training set of recordings as floats would not fit in memory.
         parts = [simulate_saccades(part, steps=time_steps, size=size).to(torch.uint8) for part in images.split(512)]
-        return Inputs(torch.cat(parts), labels, found.classes, facts)
-    return Inputs(images, labels, found.classes, facts)
+        return Inputs(torch.cat(parts), labels, pictures.classes, facts)
+    return Inputs(images, labels, pictures.classes, facts)
+
+
+def load_recordings(found: EventSet, binning: Binning, *, first: int | None = None) -> Inputs:
+    """Read and bin recordings, a byte a cell."""
+    n = len(found) if first is None else min(first, len(found))
+    if binning.height is None or binning.width is None:
+        binning = replace(binning, height=found.height, width=found.width)
+    values = torch.empty((n, binning.steps, 2, binning.height or 0, binning.width or 0), dtype=torch.uint8)
+    events = outside = 0
+    for index in range(n):
+        binned = bin_events(found.read(index), binning)
+        values[index] = binned.frames
+        events, outside = events + len(binned.recording), outside + binned.outside
+    facts: dict[str, object] = {
+        "name": found.name,
+        "split": found.split,
+        "simulated": False,
+        "source": found.source,
+        "sha256": found.sha256,
+        "size": len(found),
+        "frames": describe_binning(binning),
+        "events": events,
+        "events_outside": outside,
+        "notes": list(found.notes),
+    }
+    return Inputs(values, found.labels[:n], found.classes, facts, found, binning)
+
+
+def load_given(config: AttackConfig, checkpoint: Checkpoint) -> Inputs:
+    """The recordings of ``--input``, with ``--label`` or their sub-folders' names as labels, -1 where neither says."""
+    if config.input is None:
+        raise SpikeflipError("--input is not given: name a recording or a folder of recordings")
+    classes = tuple(checkpoint.facts.get("classes") or map(str, range(checkpoint.network.classes)))
+    height, width = sides(config.sensor)
+    found = folder_of_recordings(
+        config.input, classes, label=config.label, height=height, width=width, unsaid=stored_sensor(checkpoint)
+    )
+    return load_recordings(found, stored_binning(checkpoint), first=config.samples)
+
+
+def stored_binning(checkpoint: Checkpoint) -> Binning:
+    """How the victim's training binned recordings."""
+    stored = checkpoint.facts.get("binning")
+    if not isinstance(stored, dict):
+        raise SpikeflipError(
+            "the victim does not say how recordings become its frames: train it on recordings, or save it with the "
+            'fact {"binning": {"steps": 15, "rule": "time", "time_bin": 5}}'
+        )
+    try:
+        return Binning(**stored)
+    except TypeError as error:
+        raise SpikeflipError(f"the victim's binning {stored} is damaged ({error}): train or save it anew") from error
+
+
+def stored_sensor(checkpoint: Checkpoint) -> tuple[int, int] | None:
+    """Height and width of the sensor of the victim's training data."""
+    stored = checkpoint.facts.get("sensor")
+    if isinstance(stored, Sequence) and len(stored) == 2:
+        return int(stored[0]), int(stored[1])
+    return None
+
+
+def describe_binning(binning: Binning) -> str:
+    """``15 bins of 5 ms, 34 × 34 cells, binary``."""
+    rule = {"time": f"of {binning.time_bin:g} ms" if binning.time_bin else "", "duration": "over the duration"}
+    how = rule.get(binning.rule, "of equally many events")
+    return f"{binning.steps} bins {how}, {binning.width} × {binning.height} cells, binary"
+
+
+def binning_facts(inputs: Inputs) -> dict[str, Any]:
+    """What a checkpoint keeps of how its recordings were read."""
+    if inputs.recordings is None or inputs.binning is None:
+        return {}
+    return {"binning": asdict(inputs.binning), "sensor": [inputs.recordings.height, inputs.recordings.width]}

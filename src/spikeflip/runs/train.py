@@ -8,13 +8,15 @@ import torch
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import TrainConfig
 from spikeflip.runs.folder import check_free, manifest
-from spikeflip.runs.inputs import Inputs, load_inputs
+from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
+from spikeflip.snn.architecture import Shape
 from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint, save_checkpoint
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.presets import PRESETS
 from spikeflip.snn.training import Progress, Training, accuracy, train
 
 _STATE = "training.safetensors"
+_MOST_HELD_OUT = 200
 
 
 def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = None) -> Checkpoint:
@@ -29,16 +31,19 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     if not state.exists():
         check_free(out)
     started = time.monotonic()
-    time_steps = PRESETS.get(config.network, PRESETS["paper-image"]).time_steps
-    data = load_inputs(config, "train", time_steps=time_steps)
-    held_out = load_inputs(config, "test", time_steps=time_steps)
-    if config.validation >= len(data.values):
-        raise SpikeflipError(
-            f"--validation is {config.validation} of {len(data.values)} samples: leave some to train on"
-        )
-    network = _network(config, data)
+    recordings = is_recordings(config)
+    binning = binning_of(config) if recordings else None
+    preset = PRESETS[_preset(config, recordings)]
+    time_steps = binning.steps if binning else config.time_steps or preset.time_steps
+    data = load_inputs(config, "train", time_steps=time_steps, binning=binning)
+    held_out = load_inputs(config, "test", time_steps=time_steps, binning=binning)
+    n = len(data.values)
+    validation = min(_MOST_HELD_OUT, n // 5) if config.validation is None else config.validation
+    if validation >= n:
+        raise SpikeflipError(f"--validation is {validation} of {n} samples: leave some to train on")
+    cut = n - validation
+    network = _network(config, data, recordings, time_steps)
     settings = Training(**config.model_dump(include=set(Training.__dataclass_fields__)))
-    cut = len(data.values) - config.validation
     history = train(
         network,
         (data.values[:cut], data.labels[:cut]),
@@ -46,18 +51,19 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
         settings,
         progress=progress,
         state=state,
-        fingerprint=f"{data.facts['sha256']} {config.simulate_events} {cut}",
+        fingerprint=f"{data.facts['sha256']} {data.facts.get('frames', config.simulate_events)} {cut}",
     )
     seconds = time.monotonic() - started
-    measured = accuracy(network, held_out.values, held_out.labels, seed=config.seed)
+    measured = len(held_out.labels) > 0
     facts = {
         "config": config.model_dump(mode="json", exclude={"root", "download"}),
         "loss": config.loss,
-        "accuracy": measured,
+        "accuracy": accuracy(network, held_out.values, held_out.labels, seed=config.seed) if measured else None,
         "accuracy_n": len(held_out.labels),
         "validation_accuracy": history.validation_accuracy,
         "data": data.facts,
         "classes": list(data.classes),
+        **binning_facts(data),
         "manifest": manifest(seconds, torch.device("cpu")),
     }
     digest = save_checkpoint(network, out, facts)
@@ -65,15 +71,27 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     return Checkpoint(network, facts, digest)
 
 
-def _network(config: TrainConfig, data: Inputs) -> SpikingNetwork:
-    """The preset of that name, or the network string with the neurons the paper uses for its kind of input."""
-    kind = PRESETS["paper-spike" if config.simulate_events else "paper-image"]
-    preset = PRESETS.get(config.network, kind)
+def _preset(config: TrainConfig, recordings: bool) -> str:
+    """The preset that is named, or the one whose neurons and time steps suit the data."""
+    if config.network in PRESETS:
+        return config.network
+    if recordings:
+        return "paper-gesture" if config.data == "dvsgesture" else "paper-spike"
+    if config.network is None:
+        return "small-spike" if config.simulate_events else "small-image"
+    return "paper-spike" if config.simulate_events else "paper-image"
+
+
+def _network(config: TrainConfig, data: Inputs, recordings: bool, time_steps: int) -> SpikingNetwork:
+    """The preset, with an output for each class of the data, or the network string with the preset's neurons."""
+    name = _preset(config, recordings)
+    hidden = PRESETS[name].architecture.rsplit("-", 1)[0]
+    shape: Shape = tuple(data.values.shape[2:] if recordings or config.simulate_events else data.values.shape[1:])
     return SpikingNetwork(
-        preset.architecture if config.network in PRESETS else config.network,
-        data.values.shape[2:] if config.simulate_events else data.values.shape[1:],
-        time_steps=preset.time_steps,
-        neuron=preset.neuron,
+        f"{hidden}-{len(data.classes)}FC" if config.network in (None, name) else str(config.network),
+        shape,
+        time_steps=time_steps,
+        neuron=PRESETS[name].neuron,
         width=config.width,
         seed=config.seed,
     )

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.snn.architecture import Shape
-from spikeflip.snn.streams import Purpose, uniform
+from spikeflip.streams import Purpose, uniform
 
 
 def bernoulli(

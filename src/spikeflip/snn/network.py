@@ -13,8 +13,8 @@ from spikeflip.snn import synapses
 from spikeflip.snn.architecture import AvgPool, Layer, Shape, parse, scale, shapes, to_string
 from spikeflip.snn.engines.dense import Chain, DenseEngine
 from spikeflip.snn.neuron import LIF, fire, integrate, reverse
-from spikeflip.snn.streams import torch_generator
 from spikeflip.snn.surrogate import Rectangular
+from spikeflip.streams import torch_generator
 
 ScoreGradient = Callable[[Tensor, Tensor], Tensor]
 """From the scores ``(n, K)`` of some samples and their row numbers ``(n,)`` to the gradient ``(n, K)`` to send back."""

@@ -23,7 +23,7 @@ from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.inputs import check_classes, check_values, kind_of
 from spikeflip.snn.losses import LossName, score_gradient
 from spikeflip.snn.network import SpikingNetwork
-from spikeflip.snn.streams import stream, torch_generator
+from spikeflip.streams import stream, torch_generator
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class Training:
         learning_rate: of Adam, at its highest; it rises over the first 3 % of the updates and falls as a half cosine.
         dropout: share of spikes dropped after a hidden weight layer, one mask a sample for all time steps.
         widest_dropout: the same after the convolution with the most channels.
+        shift: augmentation: each input of an update is moved by up to so many cells, in both directions.
         seed: of batches, encodings, masks.
         micro_batch: samples in memory at a time; changes nothing but the rounding of the sums.
         validate_every: updates between two measurements of the validation accuracy, and between two saved states.
@@ -50,6 +51,7 @@ class Training:
     learning_rate: float = 1e-3
     dropout: float = 0.25
     widest_dropout: float = 0.5
+    shift: int = 0
     seed: int = 0
     micro_batch: int = 16
     validate_every: int = 50
@@ -58,6 +60,8 @@ class Training:
         for name in ("updates", "batch_size", "micro_batch", "validate_every"):
             if (value := getattr(self, name)) < 1:
                 raise SpikeflipError(f"{name} is {value}: give at least 1")
+        if self.shift < 0:
+            raise SpikeflipError(f"shift is {self.shift}: give a number of cells, 0 for none")
         if not 0 < self.learning_rate < math.inf:
             raise SpikeflipError(f"learning_rate is {self.learning_rate}: give a positive number, such as 0.001")
         for name in ("dropout", "widest_dropout"):
@@ -67,7 +71,7 @@ class Training:
 
 @dataclass
 class History:
-    """What training saw: one entry a validation."""
+    """What training saw: one entry a validation; no accuracies where nothing was held out."""
 
     update: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
@@ -104,7 +108,7 @@ def train(
     Args:
         network: its weights are updated.
         data: training inputs and classes.
-        validation: held-out inputs and classes.
+        validation: held-out inputs and classes; none are needed.
         settings: see :class:`Training`.
         progress: called after every update.
         state: a file in which the training is saved at every validation and from which it goes on when it exists.
@@ -119,6 +123,10 @@ def train(
     for inputs, classes in (data, validation):
         check_values(inputs, kind_of(inputs, network.input_shape))
         check_classes("label", classes, len(inputs), network.classes)
+    if settings.shift and len(network.input_shape) < 2:
+        raise SpikeflipError(
+            f"shift is {settings.shift}, but inputs of shape {network.input_shape} have no rows to move"
+        )
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     identity = {"architecture": network.architecture, "settings": asdict(settings), "data": fingerprint}
     history, first = History(), 0
@@ -134,7 +142,8 @@ def train(
         if update % settings.validate_every == 0 or update == settings.updates:
             history.update.append(update)
             history.loss.append(loss)
-            history.validation_accuracy.append(accuracy(network, *validation, seed=settings.seed))
+            if len(validation[0]):
+                history.validation_accuracy.append(accuracy(network, *validation, seed=settings.seed))
             if state is not None:
                 _save(state, network, optimiser, identity, history, update)
         if progress is not None:
@@ -185,8 +194,11 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
     total = 0.0
     generator = torch_generator(settings.seed, "dropout", update)
     for rows in batch.split(settings.micro_batch):
+        values = data[0][rows]
+        if settings.shift:
+            values = _shifted(values, settings.shift, settings.seed, rows, update)
         spikes = encode(
-            data[0][rows],
+            values,
             network.input_shape,
             network.time_steps,
             seed=settings.seed,
@@ -205,6 +217,19 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
     for parameter, value in zip(network.weights, (value for value in sums if value is not None), strict=True):
         parameter.grad = value
     return total / len(batch)
+
+
+def _shifted(values: Tensor, largest: int, seed: int, rows: Tensor, update: int) -> Tensor:
+    """Move each input by its own random number of cells; what comes in is 0."""
+    moved = torch.zeros_like(values)
+    height, width = values.shape[-2:]
+    for source, target, row in zip(values, moved, rows.tolist(), strict=True):
+        down, right = stream(seed, row, "shift", update).integers(-largest, largest + 1, 2).tolist()
+        to, since = (max(down, 0), max(right, 0)), (max(-down, 0), max(-right, 0))
+        rows_kept, columns_kept = max(height - abs(down), 0), max(width - abs(right), 0)
+        part = source[..., since[0] : since[0] + rows_kept, since[1] : since[1] + columns_kept]
+        target[..., to[0] : to[0] + rows_kept, to[1] : to[1] + columns_kept] = part
+    return moved
 
 
 def _masks(network: SpikingNetwork, n: int, settings: Training, generator: torch.Generator) -> list[Tensor | None]:

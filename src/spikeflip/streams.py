@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Purpose = Literal["encode", "sample", "flip", "judge", "train", "batch", "weights", "dropout"]
+Purpose = Literal["encode", "sample", "flip", "judge", "train", "batch", "weights", "dropout", "shift", "write"]
 
 # A purpose's number is part of every stream: never renumber, only append.
 _PURPOSES: dict[Purpose, int] = {
@@ -25,6 +25,8 @@ _PURPOSES: dict[Purpose, int] = {
     "batch": 5,
     "weights": 6,
     "dropout": 7,
+    "shift": 8,
+    "write": 9,
 }
 
 

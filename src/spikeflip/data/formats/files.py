@@ -1,0 +1,195 @@
+"""Reading and writing recordings: the format is found from what a file holds, and from its ending where that is mute."""
+
+import os
+import tempfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from spikeflip.data.formats import aedat2, aedat3, camera, nmnist, npy, npz, text
+from spikeflip.data.formats.format import Format
+from spikeflip.data.recordings import Recording, recording_of
+from spikeflip.errors import SpikeflipError
+
+#: The formats by their names.
+FORMATS: dict[str, Format] = {
+    entry.name: entry
+    for entry in (
+        nmnist.FORMAT,
+        npz.FORMAT,
+        npy.FORMAT,
+        text.FORMAT,
+        aedat2.FORMAT,
+        aedat3.FORMAT,
+        camera.ES,
+        camera.AEDAT4,
+        camera.DAT,
+        camera.EVT2,
+        camera.EVT3,
+    )
+}
+ENDINGS = frozenset(ending for entry in FORMATS.values() for ending in entry.endings)
+
+_MAGIC: tuple[tuple[bytes, Format], ...] = (
+    (aedat2.MAGIC, aedat2.FORMAT),
+    (aedat3.MAGIC, aedat3.FORMAT),
+    (b"#!AER-DAT4", camera.AEDAT4),
+    (npy.MAGIC, npy.FORMAT),
+    (b"Event Stream", camera.ES),
+)
+_EVT = ((b"evt 2.0", camera.EVT2), (b"EVT2;", camera.EVT2), (b"evt 3.0", camera.EVT3), (b"EVT3", camera.EVT3))
+_START = 1024
+
+
+def read_recording(path: Path | str, *, height: int | None = None, width: int | None = None) -> Recording:
+    """Read an event recording of any known format.
+
+    Args:
+        path: the file.
+        height: rows of the sensor, for files that do not say, or to check those that do.
+        width: columns of the sensor, likewise; give both or neither.
+
+    Returns:
+        The recording; ``format`` says what the file was, ``notes`` what was decided or repaired in reading.
+
+    Raises:
+        SpikeflipError: the file is missing, of no known format, damaged, or does not fit the sensor; or its format
+            needs a package that is not installed.
+    """
+    path = Path(path)
+    if (height is None) != (width is None):
+        raise SpikeflipError(f"the sensor is {width} × {height}: give both its sides, or neither")
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no file"
+        raise SpikeflipError(f"{path} is {what}: give the file of an event recording")
+    entry = format_of(path)
+    try:
+        recording = entry.read(path)
+    except OSError as error:
+        raise SpikeflipError(f"{path} cannot be read ({error.strerror or error})") from error
+    except MemoryError as error:
+        raise SpikeflipError(f"{path} does not fit into memory: read it on a larger machine, or cut it") from error
+    except SpikeflipError as error:
+        raise error if str(path) in str(error) else SpikeflipError(f"{path}: {error}") from error
+    if path.suffix.lower() not in entry.endings:
+        recording = replace(
+            recording,
+            notes=(*recording.notes, f"the file is named {path.suffix or 'without ending'}, but holds {entry.name}"),
+        )
+    return recording if height is None or width is None else on_sensor(recording, height, width, path)
+
+
+def on_sensor(recording: Recording, height: int, width: int, path: Path) -> Recording:
+    """The same recording on a sensor of another size, where all its events lie on it."""
+    notes = tuple(note for note in recording.notes if not note.startswith("the file does not say the sensor's size"))
+    try:
+        checked = recording_of(recording.events, height, width, t0=recording.t0, format=recording.format)
+    except SpikeflipError as error:
+        raise SpikeflipError(f"{path}: {error}") from error
+    return replace(checked, notes=notes)
+
+
+def write_recording(recording: Recording, path: Path | str, *, format: str | None = None) -> tuple[str, ...]:
+    """Write a recording; the file appears whole or not at all.
+
+    Args:
+        recording: what to write.
+        path: the file, replaced if it exists; its folder must exist.
+        format: name of the format in :data:`FORMATS`; found from the ending when not given (``.raw`` is EVT3,
+            ``.aedat`` AEDAT 3.1).
+
+    Returns:
+        One sentence for everything that the format cannot hold, such as t0.
+
+    Raises:
+        SpikeflipError: the format is unknown or only read, or cannot hold the recording; nothing was written.
+    """
+    path = Path(path)
+    entry = FORMATS.get(format) if format is not None else _by_ending(path)
+    if entry is None or entry.write is None:
+        what = f"{path.name}" if format is None else f"format {format!r}"
+        names = ", ".join(found.name for found in FORMATS.values() if found.write is not None)
+        raise SpikeflipError(f"{what} cannot be written: choose one of {names} ({', '.join(sorted(ENDINGS))})")
+    check_fits(recording, entry, path)
+    partial = None
+    try:
+        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".partial")
+        os.close(descriptor)
+        entry.write(recording, Path(partial))
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+        partial = None
+    except OSError as error:
+        raise SpikeflipError(
+            f"{path} cannot be written ({error.strerror or error}): give a file in a folder that exists"
+        ) from error
+    finally:
+        if partial is not None:
+            Path(partial).unlink(missing_ok=True)
+    lost = recording.t0 and not entry.holds_t0
+    return (f"{entry.name} does not hold t0 = {recording.t0:,} µs: times in the file count from it",) if lost else ()
+
+
+def writable_format(recording: Recording) -> str:
+    """The format a recording is written back in: the one it came from, AEDAT 3.1 for one that is only read."""
+    entry = FORMATS.get(recording.format or npz.FORMAT.name, npz.FORMAT)
+    return entry.name if entry.write is not None else aedat3.FORMAT.name
+
+
+def check_writable(recording: Recording, path: Path) -> None:
+    """Raise a SpikeflipError if the recording could not be written back."""
+    check_fits(recording, FORMATS[writable_format(recording)], path)
+
+
+def check_fits(recording: Recording, entry: Format, path: Path) -> None:
+    """Raise a SpikeflipError unless the format can hold the recording."""
+    if recording.height > entry.height or recording.width > entry.width:
+        raise SpikeflipError(
+            f"{path}: a sensor of {recording.width} × {recording.height} does not fit {entry.name}, which holds "
+            f"{entry.width} × {entry.height} at most; write .npz"
+        )
+    if len(recording):
+        shift = recording.t0 if entry.absolute else 0
+        first, last = (int(recording.events["t"][i]) + shift for i in (0, -1))
+        if first < entry.first_time or last > entry.last_time:
+            wrong = first if first < entry.first_time else last
+            raise SpikeflipError(
+                f"{path}: an event at {wrong} µs does not fit {entry.name}, which holds {entry.first_time} to "
+                f"{entry.last_time}; write .npz, or cut the recording"
+            )
+
+
+def format_of(path: Path) -> Format:
+    """Find a file's format from its first bytes, and from its ending where these say nothing.
+
+    Raises:
+        SpikeflipError: it is of no known format.
+    """
+    with path.open("rb") as file:
+        start = file.read(_START)
+    for magic, entry in _MAGIC:
+        if start.startswith(magic):
+            return entry
+    if start.startswith(b"PK") and zipfile.is_zipfile(path):
+        return npz.FORMAT
+    if start.startswith(b"%"):
+        if entry_ := next((entry for words, entry in _EVT if words in start), None):
+            return entry_
+        if b"evt 2.1" not in start and b"EVT21" not in start:
+            return camera.DAT
+    ending = path.suffix.lower()
+    if ending in nmnist.FORMAT.endings:
+        return nmnist.FORMAT
+    if ending in text.FORMAT.endings and text.looks_like(start):
+        return text.FORMAT
+    raise SpikeflipError(
+        f"{path} is no event recording of a known format: neither its first bytes nor its ending are those of "
+        f"{', '.join(FORMATS)}"
+    )
+
+
+def _by_ending(path: Path) -> Format | None:
+    ending = path.suffix.lower()
+    if ending == ".raw":
+        return camera.EVT3
+    return next((entry for entry in FORMATS.values() if ending in entry.endings and entry.write is not None), None)

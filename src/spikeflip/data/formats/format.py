@@ -1,0 +1,38 @@
+"""What a file format is to the rest: how to read and write it, and what it can hold."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from spikeflip.data.recordings import Recording
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format.
+
+    Attributes:
+        name: as the command shows it.
+        endings: of file names; the first is used for new files.
+        summary: one line.
+        read: file to recording; raises SpikeflipError for a damaged file.
+        write: recording to a new file; None where the format is only read.
+        first_time: earliest time that can be written, µs.
+        last_time: latest time that can be written, µs.
+        height: most rows.
+        width: most columns.
+        holds_t0: whether ``t0`` is in the file.
+        absolute: whether times are written on the file's clock, t + t0, and the limits hold for these.
+    """
+
+    name: str
+    endings: tuple[str, ...]
+    summary: str
+    read: Callable[[Path], Recording]
+    write: Callable[[Recording, Path], None] | None
+    first_time: int = 0
+    last_time: int = (1 << 62) - 1
+    height: int = 1 << 16
+    width: int = 1 << 16
+    holds_t0: bool = True
+    absolute: bool = False

@@ -1,0 +1,75 @@
+"""NumPy ``.npy`` files: structured arrays with fields t, x, y, p, and tonic's preprocessed DVS128 Gesture.
+
+The latter are plain ``(N, 4)`` arrays of x, y, polarity and time in *milliseconds*; they are only read. Written are
+structured arrays in µs.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spikeflip.data.formats.format import Format
+from spikeflip.data.formats.npz import read_header
+from spikeflip.data.recordings import Recording, events_of, recording_of
+from spikeflip.errors import SpikeflipError
+
+MAGIC = b"\x93NUMPY"
+
+_FIELDS = {"t", "x", "y", "p"}
+
+
+def read(path: Path) -> Recording:
+    """Read a file of either layout."""
+    with path.open("rb") as file:
+        shape, dtype = read_header(file, path)
+        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        there = path.stat().st_size - file.tell()
+        if size != there:
+            raise SpikeflipError(
+                f"{path} holds {there:,} of the {size:,} bytes its header promises: it is cut or damaged"
+            )
+        if dtype.names and _FIELDS <= set(dtype.names) and len(shape) == 1:
+            array = np.fromfile(file, dtype, shape[0])
+            columns = {name: array[name] for name in _FIELDS}
+            return recording_of(events_of(**columns), format=FORMAT.name)
+        if dtype.names is None and dtype.kind in "iuf" and len(shape) == 2 and shape[1] == 4:
+            array = np.fromfile(file, dtype, shape[0] * 4).reshape(shape)
+            return _gesture(array, path)
+    raise SpikeflipError(
+        f"{path} holds an array of {dtype}, shape {shape}: events are a structured array with t, x, y, p, or (N, 4) "
+        "numbers x, y, p and milliseconds"
+    )
+
+
+def _gesture(array: NDArray[Any], path: Path) -> Recording:
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all() or np.abs(array).max(initial=0) > 1 << 50:
+            raise SpikeflipError(f"{path} holds numbers that are no events: x, y, p and milliseconds are expected")
+        array = np.rint(array * [1, 1, 1, 1000]).astype(np.int64)
+    else:
+        array = array.astype(np.int64)
+        if np.abs(array).max(initial=0) > 1 << 50:
+            raise SpikeflipError(f"{path} holds numbers that are no events: x, y, p and milliseconds are expected")
+        array[:, 3] *= 1000
+    x, y, p, t = array.T
+    notes = ("(N, 4) numbers are read as x, y, p and milliseconds, as tonic writes DVS128 Gesture",)
+    return recording_of(events_of(t, x, y, p), t0=None, format=FORMAT.name, notes=notes)
+
+
+def write(recording: Recording, path: Path) -> None:
+    """Write a structured array of t (µs), x, y, p."""
+    with path.open("wb") as file:
+        np.save(file, recording.events, allow_pickle=False)
+
+
+FORMAT = Format(
+    name="npy",
+    endings=(".npy",),
+    summary="NumPy structured array of t, x, y, p in µs; tonic's (N, 4) milliseconds are read as well",
+    read=read,
+    write=write,
+    first_time=-(1 << 62),
+    holds_t0=False,
+)

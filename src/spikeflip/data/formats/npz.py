@@ -1,0 +1,99 @@
+"""NumPy ``.npz`` archives with a column each for t, x, y and p: our own, with sensor and zero, and SpikingJelly's.
+
+Own archives also hold ``t0`` (int64) and ``sensor`` (int64: height, width). Nothing is unpickled, and no more memory
+is asked for than the archive can fill.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from spikeflip.data.formats.format import Format
+from spikeflip.data.recordings import EVENT, Recording, events_of, recording_of
+from spikeflip.errors import SpikeflipError
+
+_COLUMNS = ("t", "x", "y", "p")
+_DEFLATE_LIMIT = 1040  # deflate cannot pack tighter than 1032 : 1
+_CHUNK = 1 << 20
+_MOST_MEMBERS = 64
+
+
+def read(path: Path) -> Recording:
+    """Read an archive; SpikingJelly's says nothing of the sensor."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()[:_MOST_MEMBERS]}
+            missing = [name for name in _COLUMNS if name not in names]
+            if missing:
+                raise SpikeflipError(
+                    f"{path} has no array {missing[0]!r}: an event archive holds t, x, y and p, one value an event"
+                )
+            columns = {name: _read_member(archive, names[name], path) for name in _COLUMNS}
+            sensor = _read_member(archive, names["sensor"], path) if "sensor" in names else None
+            t0 = _read_member(archive, names["t0"], path) if "t0" in names else np.zeros(1, dtype=np.int64)
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, KeyError) as error:
+        raise SpikeflipError(f"{path} is a damaged .npz archive ({error}): write it again") from error
+    except Exception as error:
+        if type(error).__module__ == "zlib":
+            raise SpikeflipError(f"{path} is a damaged .npz archive ({error}): write it again") from error
+        raise
+    if t0.size != 1 or t0.dtype.kind not in "iu" or (sensor is not None and sensor.shape != (2,)):
+        raise SpikeflipError(f"{path} has a t0 of shape {t0.shape} or a sensor that is not (height, width)")
+    height, width = (None, None) if sensor is None else (int(sensor[0]), int(sensor[1]))
+    events = events_of(**columns)
+    del columns
+    return recording_of(events, height, width, t0=int(t0.reshape(-1)[0]), format=FORMAT.name)
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
+    """Read one array, of the size that its header and the archive agree on."""
+    limit = info.compress_size * (_DEFLATE_LIMIT if info.compress_type else 1)
+    with archive.open(info) as file:
+        shape, dtype = read_header(file, path)
+        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        if dtype.hasobject or size > min(info.file_size, limit):
+            raise SpikeflipError(f"{path} says that {info.filename} is {dtype} of shape {shape}, which it cannot hold")
+        array = np.empty(shape, dtype=dtype)
+        target = array.reshape(-1).view(np.uint8)
+        at = 0
+        while at < len(target) and (block := file.read(_CHUNK)):
+            block = block[: len(target) - at]
+            target[at : at + len(block)] = np.frombuffer(block, dtype=np.uint8)
+            at += len(block)
+    if at < len(target):
+        raise SpikeflipError(f"{path} ends in the middle of {info.filename}: it is cut or damaged; write it again")
+    return array
+
+
+def read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the array in a ``.npy`` file; a SpikeflipError for anything that is not plain and in C order."""
+    try:
+        version = npy.read_magic(file)
+        reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = reader(file)
+    except Exception as error:  # numpy's parser meets a stranger's text: it may fail in any way
+        raise SpikeflipError(f"{path} holds a damaged array ({error}): write it again") from error
+    if dtype.hasobject or any(side < 0 for side in shape) or (fortran and len(shape) > 1):
+        raise SpikeflipError(f"{path} holds an array of {dtype}, shape {shape}: plain numbers in C order are read")
+    return tuple(shape), dtype
+
+
+def write(recording: Recording, path: Path) -> None:
+    """Write our own archive: t int64 µs, x and y uint16, p bool, t0, sensor (height, width)."""
+    columns = {name: np.ascontiguousarray(recording.events[name]) for name in EVENT.names or ()}
+    with path.open("wb") as file:
+        np.savez(file, **columns, t0=np.int64(recording.t0), sensor=np.array([recording.height, recording.width]))
+
+
+FORMAT = Format(
+    name="npz",
+    endings=(".npz",),
+    summary="NumPy archive of t, x, y, p (SpikingJelly's keys), with t0 and sensor when written here",
+    read=read,
+    write=write,
+    first_time=-(1 << 62),
+)

@@ -1,0 +1,199 @@
+"""Event recordings in memory: what every reader makes and every writer takes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spikeflip.errors import SpikeflipError
+
+Events = NDArray[np.void]
+
+#: One event: time in µs, column, row (from the top left), polarity (True = ON, brighter). Packed, 13 bytes.
+EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
+
+# (height, width) of N-MNIST, DVS128, DAVIS240, ATIS, DAVIS346, VGA and HD sensors.
+_USUAL_SENSORS = ((34, 34), (128, 128), (180, 240), (240, 304), (260, 346), (480, 640), (720, 1280))
+_LARGEST_SIDE = 1 << 16
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What an event camera saw.
+
+    Attributes:
+        events: ``(n,)`` of :data:`EVENT`, times ascending; events of one time stay in the file's order.
+        height: rows of the sensor.
+        width: columns of the sensor.
+        t0: time of the file's clock, in µs, at which ``t`` is 0. Time windows start at ``t`` = 0.
+        format: name of the file format it came from, None if made in memory.
+        notes: what a reader had to decide or repair, one sentence each.
+    """
+
+    events: Events
+    height: int
+    width: int
+    t0: int = 0
+    format: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_columns(
+        cls,
+        t: ArrayLike,
+        x: ArrayLike,
+        y: ArrayLike,
+        p: ArrayLike,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        t0: int = 0,
+    ) -> "Recording":
+        """Make a recording of four equally long columns.
+
+        Args:
+            t: whole µs, in any order; sorted stably.
+            x: columns, 0 at the left.
+            y: rows, 0 at the top.
+            p: polarities 0 and 1, or -1 and 1.
+            height: rows of the sensor; with ``width`` guessed from the events where not given.
+            width: columns of the sensor.
+            t0: see the class.
+
+        Raises:
+            SpikeflipError: a column is not of whole numbers, the lengths differ, a pixel is outside the sensor, or a
+                polarity is neither of the two pairs.
+
+        >>> recording = Recording.from_columns([20, 10], [3, 1], [0, 2], [1, -1], height=34, width=34)
+        >>> recording.events["t"].tolist(), recording.events["p"].tolist(), recording.notes
+        ([10, 20], [False, True], ('1 event was earlier than the one before it: sorted by time',))
+        """
+        return recording_of(events_of(t, x, y, p), height, width, t0=t0)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    @property
+    def duration(self) -> int:
+        """µs from the first to the last event, 0 where there are fewer than two."""
+        return int(self.events["t"][-1] - self.events["t"][0]) if len(self.events) else 0
+
+    def between(self, start: int, stop: int) -> "Recording":
+        """The events at file-clock times ``start`` to ``stop - 1`` µs, with t0 = ``start``."""
+        first, last = np.searchsorted(self.events["t"], [start - self.t0, stop - self.t0])
+        events = self.events[first:last].copy()
+        events["t"] += self.t0 - start
+        return replace(self, events=events, t0=start)
+
+
+def events_of(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> Events:
+    """Pack four columns into events ``(n,)``, in their order; see :meth:`Recording.from_columns`."""
+    columns = {name: _column(name, values) for name, values in (("t", t), ("x", x), ("y", y), ("p", p))}
+    lengths = {len(column) for column in columns.values()}
+    if len(lengths) > 1:
+        counts = ", ".join(f"{len(column)} of {name}" for name, column in columns.items())
+        raise SpikeflipError(f"the columns of events differ in length ({counts}): give one value an event")
+    for name in ("x", "y"):
+        _check_range(name, columns[name], 0, _LARGEST_SIDE - 1)
+    _check_range("t", columns["t"], -(1 << 62), (1 << 62) - 1)
+    events = np.empty(lengths.pop(), dtype=EVENT)
+    for name in ("t", "x", "y"):
+        events[name] = columns[name]
+    events["p"] = polarities(columns["p"])
+    return events
+
+
+def polarities(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """ON (True) or OFF of polarities 0 and 1, or -1 and 1; a SpikeflipError for any other set."""
+    on: NDArray[np.bool_] = values > 0
+    low = values[~on]
+    if (values > 1).any() or (low < -1).any() or (len(low) and low.min() != low.max()):
+        found = ", ".join(str(value) for value in np.unique(values)[:5])
+        raise SpikeflipError(f"polarities are {found}: give 0 and 1, or -1 and 1")
+    return on
+
+
+def recording_of(
+    events: Events,
+    height: int | None = None,
+    width: int | None = None,
+    *,
+    t0: int | None = 0,
+    format: str | None = None,
+    notes: tuple[str, ...] = (),
+) -> Recording:
+    """Check and sort events ``(n,)`` of :data:`EVENT`, which may be changed in place.
+
+    Args:
+        events: in any order.
+        height: rows of the sensor, guessed from the events (and noted) where the file does not say.
+        width: columns of the sensor.
+        t0: what the file says of its zero; None for a camera clock, whose zero becomes the first event.
+        format: of the file.
+        notes: of the reader.
+
+    Raises:
+        SpikeflipError: a pixel lies outside the sensor.
+    """
+    behind = sum(int((part["t"][1:] < part["t"][:-1]).sum()) for part in _overlapping(events))
+    if behind:
+        events = events[np.argsort(events["t"], kind="stable")]
+        are = "event was earlier than the one" if behind == 1 else "events were earlier than the ones"
+        notes = (*notes, f"{behind:,} {are} before it: sorted by time")
+    if t0 is None:
+        t0 = int(events["t"][0]) if len(events) else 0
+        events["t"] -= t0
+    bottom, right = (max((int(part[name].max()) for part in _parts(events)), default=-1) for name in ("y", "x"))
+    if height is None or width is None:
+        height, width = _guess_sensor(bottom, right)
+        notes = (*notes, f"the file does not say the sensor's size: taken as {width} × {height}")
+    _check_sensor(height, width)
+    if bottom >= height or right >= width:
+        outside = (events["x"] >= width) | (events["y"] >= height)
+        first = events[outside][0]
+        raise SpikeflipError(
+            f"{int(outside.sum()):,} of {len(events):,} events lie outside the sensor of {width} × {height}, "
+            f"the first at x = {first['x']}, y = {first['y']}: give the right sensor size, or remove them"
+        )
+    return Recording(events, height, width, t0, format, notes)
+
+
+def _guess_sensor(bottom: int, right: int) -> tuple[int, int]:
+    for height, width in _USUAL_SENSORS:
+        if bottom < height and right < width:
+            return height, width
+    return bottom + 1, right + 1
+
+
+def _check_sensor(height: int, width: int) -> None:
+    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        raise SpikeflipError(f"the sensor is {width} × {height}: both must be 1 to {_LARGEST_SIDE}")
+
+
+def _column(name: str, values: ArrayLike) -> NDArray[Any]:
+    column = np.asarray(values)
+    if column.size == 0:
+        column = column.astype(np.int64)
+    if column.ndim != 1 or column.dtype.kind not in "iub":
+        raise SpikeflipError(
+            f"{name} is {column.dtype} of shape {column.shape}: give one whole number an event (times in µs)"
+        )
+    return column.astype(np.int8) if column.dtype.kind == "b" else column
+
+
+def _check_range(name: str, column: NDArray[Any], low: int, high: int) -> None:
+    if len(column) and (int(column.min()) < low or int(column.max()) > high):
+        wrong = next(int(value) for value in (column.min(), column.max()) if not low <= int(value) <= high)
+        raise SpikeflipError(f"{name} is {wrong} in one event: it must be {low} to {high}")
+
+
+def _parts(events: Events) -> Iterator[Events]:
+    return (events[start : start + _CHUNK] for start in range(0, len(events), _CHUNK))
+
+
+def _overlapping(events: Events) -> Iterator[Events]:
+    """Parts that share one event, so that every neighbouring pair is in one of them."""
+    return (events[start : start + _CHUNK + 1] for start in range(0, len(events), _CHUNK))

@@ -1,0 +1,52 @@
+"""One recording described: its figures, and a picture of where events were."""
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from spikeflip.data import Binning, Recording, bin_events
+from spikeflip.errors import SpikeflipError
+from spikeflip.report.pictures import Picture, squeeze
+
+_LARGEST = 1280
+_WIDE = 512
+
+
+def describe(recording: Recording, path: Path) -> dict[str, Any]:
+    """Format, sensor, times in µs, events by polarity and per second, and what the reader noted."""
+    n, on = len(recording), int(recording.events["p"].sum())
+    return {
+        "file": str(path),
+        "format": recording.format,
+        "width": recording.width,
+        "height": recording.height,
+        "t0_us": recording.t0,
+        "first_us": int(recording.events["t"][0]) if n else None,
+        "duration_us": recording.duration,
+        "events": n,
+        "on": on,
+        "off": n - on,
+        "events_per_second": n / recording.duration * 1e6 if recording.duration else None,
+        "notes": list(recording.notes),
+    }
+
+
+def picture(recording: Recording, *, side: int = 64) -> Picture:
+    """All events at once: ON red, OFF blue, stronger where there were more; sides over ``side`` are pooled."""
+    counts = bin_events(recording, Binning(1, "duration", counted=True)).frames
+    return squeeze(counts.numpy(), side=side)
+
+
+def save_picture(recording: Recording, path: Path) -> None:
+    """Write the picture as PNG, small sensors enlarged by whole factors.
+
+    Raises:
+        SpikeflipError: the file cannot be written.
+    """
+    pixels = picture(recording, side=_LARGEST)
+    factor = max(1, _WIDE // max(pixels.shape[:2]))
+    try:
+        Image.fromarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1)).save(path, format="png")
+    except OSError as error:
+        raise SpikeflipError(f"--picture {path} cannot be written ({error.strerror or error})") from error

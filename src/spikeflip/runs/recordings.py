@@ -1,0 +1,132 @@
+"""Adversarial recordings: written back beside a run, read afresh, and shown to a victim."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikeflip.data import Recording, bin_events, folder_of_recordings, read_recording, write_recording
+from spikeflip.data.formats import check_writable, writable_format
+from spikeflip.errors import SpikeflipError
+from spikeflip.runs.config import sides
+from spikeflip.runs.inputs import Inputs, describe_binning, stored_binning, stored_sensor
+from spikeflip.snn.checkpoint import load_checkpoint
+from spikeflip.snn.coding import winner
+
+FOLDER = "adversarial"
+
+
+@dataclass(frozen=True)
+class Written:
+    """Adversarial recordings on disk: the frames they were read back as, their files, and counts ``(N,)`` of events."""
+
+    frames: Tensor
+    files: list[str]
+    counts: dict[str, Tensor]
+
+
+def check_all_writable(data: Inputs, rows: Tensor) -> None:
+    """Raise a SpikeflipError now rather than after the attack if a recording cannot be written back."""
+    assert data.recordings is not None
+    for row in rows.unique().tolist():
+        check_writable(data.recordings.read(row), data.recordings.clips[row].path)
+
+
+def write_adversarials(
+    folder: Path,
+    data: Inputs,
+    rows: Tensor,
+    targets: Tensor | None,
+    adversarials: Tensor,
+    *,
+    seed: int,
+    samples: Tensor,
+    progress: Callable[[int, int], None] | None = None,
+) -> Written:
+    """Write one recording a row of ``adversarials`` under ``folder/adversarial`` and read each back.
+
+    Args:
+        folder: of the run.
+        data: what was attacked.
+        rows: ``(N,)`` positions in ``data``.
+        targets: ``(N,)`` wanted classes; each gets a sub-folder. None for an untargeted attack.
+        adversarials: ``(N, T, 2, H, W)`` of 0 and 1.
+        seed: of the attack.
+        samples: ``(N,)`` sample ids.
+        progress: called with (written, all).
+    """
+    assert data.recordings is not None
+    assert data.binning is not None
+    frames = torch.empty(adversarials.shape, dtype=torch.uint8)
+    files: list[str] = []
+    counts: dict[str, list[int]] = {name: [] for name in ("events", "events_added", "events_removed", "events_outside")}
+    for i, row in enumerate(rows.tolist()):
+        binned = bin_events(data.recordings.read(row), data.binning)
+        recording = binned.write_back(adversarials[i], seed=seed, sample=int(samples[i]))
+        name = data.recordings.clips[row].name
+        goal = "" if targets is None else f"to-{int(targets[i])}/"
+        path = folder / FOLDER / f"{goal}{name}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_recording(recording, path, format=writable_format(recording))
+        again = read_recording(path, height=recording.height, width=recording.width)
+        frames[i] = bin_events(again, data.binning).frames
+        files.append(f"{FOLDER}/{goal}{name}")
+        added = int(((adversarials[i].cpu() == 1) & (binned.frames == 0)).sum())
+        for key, value in zip(
+            counts,
+            (len(binned.recording), added, len(binned.recording) + added - len(again), binned.outside),
+            strict=True,
+        ):
+            counts[key].append(value)
+        if progress is not None:
+            progress(i + 1, len(rows))
+    return Written(frames, files, {name: torch.tensor(values) for name, values in counts.items()})
+
+
+def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = None) -> list[dict[str, Any]]:
+    """What a victim makes of recordings, read afresh.
+
+    Args:
+        victim: folder that ``train`` wrote.
+        files: recordings, or folders of them.
+        sensor: ``WIDTHxHEIGHT`` for files that do not say it; the victim's training data's when not given.
+
+    Returns:
+        A dict a recording: file, format, prediction (None for a tie), the rate of each class, events inside and outside
+        the bins, how it was binned, and the reader's notes.
+    """
+    checkpoint = load_checkpoint(victim)
+    network, binning = checkpoint.network, stored_binning(checkpoint)
+    classes = checkpoint.facts.get("classes") or [str(k) for k in range(network.classes)]
+    height, width = sides(sensor)
+    answers: list[dict[str, Any]] = []
+    for source in files:
+        found = folder_of_recordings(
+            source, tuple(classes), height=height, width=width, unsaid=stored_sensor(checkpoint)
+        )
+        for index, clip in enumerate(found.clips):
+            recording: Recording = found.read(index)
+            binned = bin_events(recording, binning)
+            if tuple(binned.frames.shape[1:]) != network.input_shape:
+                raise SpikeflipError(
+                    f"{clip.path} gives frames of shape {tuple(binned.frames.shape[1:])} and the victim takes "
+                    f"{network.input_shape}: give the right --sensor"
+                )
+            scores = network.scores(binned.frames.unsqueeze(0).float())
+            best = int(winner(scores)[0])
+            answers.append(
+                {
+                    "file": str(clip.path),
+                    "format": recording.format,
+                    "prediction": None if best < 0 else classes[best],
+                    "rates": dict(zip(classes, (round(float(rate), 6) for rate in scores[0]), strict=True)),
+                    "events": len(recording),
+                    "events_outside": binned.outside,
+                    "frames": describe_binning(binned.binning),
+                    "notes": list(recording.notes),
+                }
+            )
+    return answers

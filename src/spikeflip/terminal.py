@@ -1,0 +1,158 @@
+"""What the command draws: progress bars, tables and small pictures."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+_RATES = {
+    "clean_accuracy": "clean accuracy",
+    "attack_success_rate": "attack success rate",
+    "verified_success_rate": "verified success rate",
+    "robust_accuracy": "robust accuracy",
+    "tie_rate": "ties",
+    "vanished_first_step_rate": "vanished first steps",
+}
+
+
+class Bars:
+    """Progress bars on a terminal, one a stage; silent elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def stage(self, name: str, done: int, every: int) -> None:
+        """Show that ``done`` of ``every`` steps of a stage are done; text after a ``|`` is not part of its name."""
+        key = name.partition("|")[0]
+        if key not in self._tasks:
+            self._tasks[key] = self._progress.add_task(key, total=every, rate="")
+        task = self._tasks[key]
+        speed = self._progress.tasks[task].speed
+        rate = f"{speed:.1f}/s" if speed else ""
+        self._progress.update(task, completed=done, total=every, rate=rate, description=name.replace("|", " "))
+
+
+def training_label(now: Any) -> str:
+    """The training bar's text, from a TrainingProgress."""
+    accuracy = "" if now.validation_accuracy is None else f" val {now.validation_accuracy:.0%}"
+    return f"train|loss {now.loss:.3f}{accuracy}"
+
+
+def say(text: str) -> None:
+    """Write a line of plain text."""
+    Console(soft_wrap=True, highlight=False).print(text, markup=False)
+
+
+def print_json(values: Any) -> None:
+    """Write JSON alone on stdout."""
+    sys.stdout.write(json.dumps(values, indent=2) + "\n")
+
+
+def print_summary(name: str, summary: Mapping[str, Any]) -> None:
+    """Write the rates of a run as a table."""
+    table = Table(title=f"{name}, n = {summary['n']}", title_justify="left", title_style="bold")
+    for heading, side in (("", "left"), ("rate", "right"), ("95 % interval", "right"), ("of", "right")):
+        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    for key, label in _RATES.items():
+        value, (low, high) = summary[key], summary[f"{key}_interval"]
+        if value is not None:
+            table.add_row(label, f"{value:.1%}", f"{low:.1%} – {high:.1%}", str(summary[f"{key}_n"]))
+    Console().print(table)
+    if summary["mse_mean"] is not None:
+        say(f"successes: mse {summary['mse_mean']:.4f}, {summary['steps_mean']:.1f} steps on average")
+    if summary.get("events_added_mean") is not None:
+        added, removed, of = (summary[f"events{part}_mean"] for part in ("_added", "_removed", ""))
+        say(f"events: {added:,.0f} added and {removed:,.0f} removed of {of:,.0f} on average")
+
+
+def print_names(entries: Mapping[str, str]) -> None:
+    """Write names with their descriptions."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for name, description in entries.items():
+        table.add_row(name, description)
+    Console().print(table)
+
+
+def print_verdicts(answers: Sequence[Mapping[str, Any]]) -> None:
+    """Write what a victim makes of each recording, and the notes of reading them."""
+    table = Table(box=None, pad_edge=False)
+    for heading, side in (
+        ("recording", "left"),
+        ("says", "left"),
+        ("rate", "right"),
+        ("next", "left"),
+        ("seen", "right"),
+    ):
+        table.add_column(heading, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for answer in answers:
+        (_, rate), (runner_up, runner_rate) = ([*sorted(answer["rates"].items(), key=lambda item: -item[1])] * 2)[:2]
+        said = Text("tie", style="italic") if answer["prediction"] is None else Text(answer["prediction"], style="bold")
+        seen = f"{answer['events'] - answer['events_outside']:,} of {answer['events']:,} events"
+        table.add_row(answer["file"], said, f"{rate:.2f}", f"{runner_up} {runner_rate:.2f}", seen)
+    Console().print(table)
+    say(f"frames: {answers[0]['frames']}")
+    for note in dict.fromkeys(note for answer in answers for note in answer["notes"]):
+        say(f"note: {note}")
+
+
+def print_recording(facts: Mapping[str, Any], pixels: Any) -> None:
+    """Write the facts of a recording and, on a terminal, its picture ``(H, W, 3)`` uint8."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    duration, rate = facts["duration_us"], facts["events_per_second"]
+    rows = {
+        "file": facts["file"],
+        "format": facts["format"],
+        "sensor": f"{facts['width']} × {facts['height']}",
+        "events": f"{facts['events']:,} ({facts['on']:,} ON, {facts['off']:,} OFF)",
+        "duration": f"{duration:,} µs" if duration < 10_000 else f"{duration / 1000:,.1f} ms",
+        "first event": f"{facts['first_us']:,} µs" if facts["first_us"] is not None else "–",
+        "t0": f"{facts['t0_us']:,} µs",
+        "rate": "–" if rate is None else f"{rate:,.0f} events a second",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    for note in facts["notes"]:
+        table.add_row("note", note)
+    console = Console(highlight=False)
+    console.print(table)
+    if console.is_terminal:
+        console.print(_half_blocks(pixels))
+
+
+def _half_blocks(pixels: Any) -> Text:
+    """Two pixels a character: the upper as foreground, the lower as background."""
+    text = Text()
+    for top in range(0, len(pixels), 2):
+        for column in range(pixels.shape[1]):
+            upper = tuple(pixels[top, column].tolist())
+            lower = tuple(pixels[min(top + 1, len(pixels) - 1), column].tolist())
+            text.append("▀", Style(color=f"rgb{upper}".replace(" ", ""), bgcolor=f"rgb{lower}".replace(" ", "")))
+        text.append("\n")
+    return text
