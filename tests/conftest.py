@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from spikeflip import LIF, Rectangular, SpikingNetwork, load_images
+from spikeflip.cli import main
 from spikeflip.snn.training import Training, train
 
 
@@ -50,3 +51,19 @@ def some_spikes():
         return (torch.rand(shape, generator=generator) < density).float()
 
     return make
+
+
+@pytest.fixture
+def run(capsys):
+    """The command: takes its arguments; gives exit status, stdout and stderr."""
+
+    def command(*arguments):
+        status = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            status = stop.code or 0
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return command

@@ -18,17 +18,6 @@ from spikeflip.cli import main
 TINY = ["--network", "12C3-AP2-32FC-10FC", "--updates", "40", "--dropout", "0", "--widest-dropout", "0"]
 
 
-def run(capsys, *arguments):
-    """Exit status, stdout and stderr of the command."""
-    status = 0
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        status = stop.code or 0
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory):
     folder = tmp_path_factory.mktemp("victims") / "digits"
@@ -75,64 +64,64 @@ def test_run_folder_is_complete_and_consistent(attacked):
     assert len(trace["sample"]) == sum(rows["steps"])
 
 
-def test_same_command_same_bytes(victim, attacked, tmp_path, capsys):
+def test_same_command_same_bytes(victim, attacked, tmp_path, run):
     again = tmp_path / "again"
     options = ("--samples", 4, "--target", "all", "--draws", 5, "--trace", "--out", again)
-    status, out, err = run(capsys, "attack", "--victim", victim, *options, "--json")
+    status, out, err = run("attack", "--victim", victim, *options, "--json")
     assert (status, err) == (0, "")
     assert json.loads(out) == json.loads((again / "summary.json").read_text())
     for name in ("rows.parquet", "adversarials.safetensors", "summary.json"):
         assert (again / name).read_bytes() == (attacked / name).read_bytes()
 
 
-def test_simulated_events_are_named_so(tmp_path, capsys):
+def test_simulated_events_are_named_so(tmp_path, run):
     data = ("--simulate-events", "--network", "4C3-AP4-16FC-10FC")
-    assert run(capsys, "train", *data, "--updates", 2, "--out", tmp_path / "v", "--quiet")[0] == 0
+    assert run("train", *data, "--updates", 2, "--out", tmp_path / "v", "--quiet")[0] == 0
     options = ("--simulate-events", "--samples", 3, "--steps", 2, "--out", tmp_path / "r", "--quiet")
-    assert run(capsys, "attack", "--victim", tmp_path / "v", *options)[0] == 0
+    assert run("attack", "--victim", tmp_path / "v", *options)[0] == 0
     config = json.loads((tmp_path / "r" / "config.json").read_text())
     assert config["data"]["simulated"] is True
     assert config["data"]["name"].startswith("simulated")
     assert load_file(tmp_path / "r" / "adversarials.safetensors")["adversarials"].dtype == torch.uint8
 
 
-def test_options_from_a_file_are_the_same_options(victim, tmp_path, capsys):
+def test_options_from_a_file_are_the_same_options(victim, tmp_path, run):
     file = tmp_path / "run.toml"
     file.write_text(f'victim = "{victim}"\nsamples = 3\nsteps = 2\ndraws = 2\nper-class = 2\n')
-    status, _, err = run(capsys, "attack", "-c", file, "--out", tmp_path / "r")
+    status, _, err = run("attack", "-c", file, "--out", tmp_path / "r")
     assert status == 2
     assert "exclude each other" in err
     file.write_text(f'victim = "{victim}"\nsamples = 3\nsteps = 2\ndraws = 2\n')
-    assert run(capsys, "attack", "-c", file, "--steps", 4, "--out", tmp_path / "r", "--quiet")[0] == 0
+    assert run("attack", "-c", file, "--steps", 4, "--out", tmp_path / "r", "--quiet")[0] == 0
     settings = json.loads((tmp_path / "r" / "config.json").read_text())["options"]
     assert (settings["samples"], settings["steps"]) == (3, 4)
 
 
-def test_per_class_takes_correct_inputs_of_every_class(victim, tmp_path, capsys):
+def test_per_class_takes_correct_inputs_of_every_class(victim, tmp_path, run):
     options = ("--per-class", 2, "--steps", 1, "--draws", 1, "--out", tmp_path / "r", "--quiet")
-    assert run(capsys, "attack", "--victim", victim, *options)[0] == 0
+    assert run("attack", "--victim", victim, *options)[0] == 0
     rows = pyarrow.parquet.read_table(tmp_path / "r" / "rows.parquet").to_pydict()
     assert sorted(rows["label"]) == sorted(list(range(10)) * 2)
 
 
-def test_report_of_several_runs(attacked, tmp_path, capsys):
-    status, out, _ = run(capsys, "report", attacked, attacked, "--out", tmp_path / "page.html")
+def test_report_of_several_runs(attacked, tmp_path, run):
+    status, out, _ = run("report", attacked, attacked, "--out", tmp_path / "page.html")
     assert status == 0
     assert "page:" in out
     assert "attack success" in (tmp_path / "page.html").read_text().lower()
 
 
 @pytest.mark.parametrize("what", ["attacks", "networks", "data"])
-def test_lists(what, capsys):
-    status, out, _ = run(capsys, "list", what, "--json")
+def test_lists(what, run):
+    status, out, _ = run("list", what, "--json")
     assert status == 0
     assert {"attacks": "scg", "networks": "paper-image", "data": "digits"}[what] in json.loads(out)
-    assert run(capsys, "list", what)[0] == 0
+    assert run("list", what)[0] == 0
 
 
-def test_every_option_has_help(capsys):
+def test_every_option_has_help(run):
     for command in ("demo", "train", "attack", "report"):
-        status, out, _ = run(capsys, command, "--help")
+        status, out, _ = run(command, "--help")
         assert status == 0
         assert "--out" in out
 
@@ -168,10 +157,10 @@ def test_every_option_has_help(capsys):
         (["demo", "--out", "{victim}"], "choose another folder"),
     ],
 )
-def test_mistakes_are_one_sentence_and_leave_nothing(arguments, message, victim, tmp_path, capsys):
+def test_mistakes_are_one_sentence_and_leave_nothing(arguments, message, victim, tmp_path, run):
     filled = [argument.format(tmp=tmp_path, victim=victim) for argument in arguments]
     before = sorted(path.name for path in victim.iterdir())
-    status, out, err = run(capsys, *filled)
+    status, out, err = run(*filled)
     assert status == 2
     assert out == ""
     assert message in err

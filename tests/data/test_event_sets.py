@@ -75,8 +75,8 @@ def test_nmnist_takes_what_is_there_and_counts_it(tmp_path: Path, prefix: str) -
 
     train, test = load_event_set("nmnist", "train", root=tmp_path), load_event_set("nmnist", root=str(tmp_path))
 
-    assert _names(train) == ["0/00002.bin", "3/00001.bin", "3/00010.bin"]
-    assert train.labels.tolist() == [0, 3, 3]
+    assert _names(train) == ["3/00001.bin", "0/00002.bin", "3/00010.bin"]  # MNIST's order
+    assert train.labels.tolist() == [3, 0, 3]
     assert train.labels.dtype == torch.int64
     assert "3 of 60,000 official training recordings" in train.source
     assert "1 other file" in train.notes[0]
@@ -135,18 +135,14 @@ def test_cifar10dvs_is_split_by_number_within_each_class(tmp_path: Path, prefix:
     train, test = load_event_set("cifar10dvs", "train", root=tmp_path), load_event_set("cifar10dvs", root=tmp_path)
 
     assert (len(train), len(test)) == (190, 20)
-    assert _names(test)[:3] == [
-        "airplane/cifar10_airplane_9.aedat",
-        "airplane/cifar10_airplane_19.aedat",
-        "automobile/cifar10_automobile_9.aedat",
-    ]
+    assert _names(test)[::10] == ["airplane/cifar10_airplane_9.aedat", "airplane/cifar10_airplane_19.aedat"]
     assert not set(_names(train)) & set(_names(test))
-    assert test.labels.tolist() == [label for label in range(10) for _ in range(2)]
+    assert test.labels.tolist() == [*range(10), *range(10)]  # any beginning holds all classes
     assert test.classes == CIFAR10
     assert "210 of 10,000 official recordings, 20 of them for test" in test.source
     assert "no official split: every tenth" in test.notes[0]
     assert "1 other file" in test.notes[1]
-    recording = test.read(1)
+    recording = test.read(10)
     assert (recording.height, recording.width, recording.t0) == (128, 128, 50)
     assert recording.events.tolist() == [(0, 1, 2, True), (29, 127, 127, False)]
 
@@ -622,7 +618,7 @@ def test_real_nmnist_has_the_documented_class_counts(real: Path) -> None:
 def test_real_nmnist_as_a_plain_folder_has_the_same_recordings(real: Path) -> None:
     official, plain = load_event_set("nmnist", root=real), load_event_set(real / "NMNIST")
     assert (plain.height, plain.width) == (34, 34)
-    assert plain.clips == official.clips
+    assert set(plain.clips) == set(official.clips)
     assert plain.sha256 == official.sha256
 
 
