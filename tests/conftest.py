@@ -1,5 +1,7 @@
 """Victims that several tests share: small, trained once, or made by hand."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,17 @@ def shared_data() -> Path:
     folder = Path(__file__).parents[1].parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("needs the real data sets beside the checkout (../shared/data)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_recordings(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real N-MNIST and DVS128 Gesture recordings, unpacked as users have them."""
+    script = shared_data.parent / "tools" / "unpack_data.py"
+    if not script.is_file():
+        pytest.skip("needs the script that unpacks the real data sets (../shared/tools)")
+    folder = tmp_path_factory.mktemp("recordings")
+    subprocess.run([sys.executable, script, folder, "nmnist", "dvsgesture"], check=True, capture_output=True)
     return folder
 
 

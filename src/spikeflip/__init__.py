@@ -3,7 +3,15 @@
 import logging
 
 from spikeflip.attacks import SCG, AttackResult, Budget, every_target, scg
-from spikeflip.data import load_images, simulate_saccades
+from spikeflip.data import (
+    Binning,
+    Recording,
+    bin_events,
+    load_images,
+    read_recording,
+    simulate_saccades,
+    write_recording,
+)
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging import judge
 from spikeflip.snn.checkpoint import load_checkpoint
@@ -18,18 +26,23 @@ __all__ = [
     "LIF",
     "SCG",
     "AttackResult",
+    "Binning",
     "Budget",
+    "Recording",
     "Rectangular",
     "ReluNetwork",
     "SpikeflipError",
     "SpikingNetwork",
     "Victim",
+    "bin_events",
     "every_target",
     "judge",
     "load_checkpoint",
     "load_images",
+    "read_recording",
     "scg",
     "simulate_saccades",
+    "write_recording",
 ]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

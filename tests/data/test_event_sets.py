@@ -1,7 +1,6 @@
 """Event data sets: hand-written trees in every layout, the real ones where they are at hand, and ways to break them."""
 
 import hashlib
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -592,19 +591,11 @@ def test_natural_order_compares_numbers_as_numbers() -> None:
 # --- real data --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shared N-MNIST and DVS128 Gesture recordings, unpacked."""
-    script = shared_data.parent / "tools" / "unpack_data.py"
-    if not script.is_file():
-        pytest.skip("needs the script that unpacks the real data sets (../shared/tools)")
-    folder = tmp_path_factory.mktemp("events")
-    subprocess.run([sys.executable, script, folder, "nmnist", "dvsgesture"], check=True, capture_output=True)
-    return folder
-
-
-def test_real_nmnist_has_the_documented_class_counts(real: Path) -> None:
-    train, test = load_event_set("nmnist", "train", root=real), load_event_set("nmnist", "test", root=real)
+def test_real_nmnist_has_the_documented_class_counts(real_recordings: Path) -> None:
+    train, test = (
+        load_event_set("nmnist", "train", root=real_recordings),
+        load_event_set("nmnist", "test", root=real_recordings),
+    )
     assert train.labels.bincount().tolist() == [97, 116, 99, 93, 105, 92, 94, 117, 87, 100]
     assert test.labels.bincount().tolist() == [8, 14, 8, 11, 14, 7, 10, 15, 2, 11]
     assert "1,000 of 60,000 official training recordings" in train.source
@@ -615,18 +606,18 @@ def test_real_nmnist_has_the_documented_class_counts(real: Path) -> None:
     assert len(test.sha256) == 64
 
 
-def test_real_nmnist_as_a_plain_folder_has_the_same_recordings(real: Path) -> None:
-    official, plain = load_event_set("nmnist", root=real), load_event_set(real / "NMNIST")
+def test_real_nmnist_as_a_plain_folder_has_the_same_recordings(real_recordings: Path) -> None:
+    official, plain = load_event_set("nmnist", root=real_recordings), load_event_set(real_recordings / "NMNIST")
     assert (plain.height, plain.width) == (34, 34)
     assert set(plain.clips) == set(official.clips)
     assert plain.sha256 == official.sha256
 
 
-def test_real_gestures_equal_their_single_files(real: Path) -> None:
-    train = load_event_set("dvsgesture", "train", root=real)
+def test_real_gestures_equal_their_single_files(real_recordings: Path) -> None:
+    train = load_event_set("dvsgesture", "train", root=real_recordings)
     assert train.labels.tolist() == list(range(10))
     assert "10 gestures from 1 of 1 listed training trials (98 official)" in train.source
-    singles = sorted((real / "DvsGesture_bin").glob("*.bin"), key=lambda path: natural_order(path.name))
+    singles = sorted((real_recordings / "DvsGesture_bin").glob("*.bin"), key=lambda path: natural_order(path.name))
     assert len(singles) == 10
     counts = []
     for number, (recording, path) in enumerate(zip(train, singles, strict=True), start=1):
@@ -634,4 +625,4 @@ def test_real_gestures_equal_their_single_files(real: Path) -> None:
         assert (recording.height, recording.width, recording.t0) == (128, 128, number * 2_000_000)
         counts.append(len(recording))
     assert counts == [63471, 84260, 113063, 151879, 181179, 124244, 159617, 101288, 141773, 85936]
-    assert len(load_event_set("dvsgesture", "test", root=real)) == 0
+    assert len(load_event_set("dvsgesture", "test", root=real_recordings)) == 0

@@ -141,8 +141,10 @@ def recording_of(
     behind = sum(int((part["t"][1:] < part["t"][:-1]).sum()) for part in _overlapping(events))
     if behind:
         events = events[np.argsort(events["t"], kind="stable")]
-        are = "event was earlier than the one" if behind == 1 else "events were earlier than the ones"
-        notes = (*notes, f"{behind:,} {are} before it: sorted by time")
+        are = (
+            "event was earlier than the one before it" if behind == 1 else "events were earlier than those before them"
+        )
+        notes = (*notes, f"{behind:,} {are}: sorted by time")
     if t0 is None:
         t0 = int(events["t"][0]) if len(events) else 0
         events["t"] -= t0

@@ -82,6 +82,13 @@ class TrainConfig(DataConfig):
     dropout: float = Field(0.25, ge=0, lt=1, description="Share of spikes dropped after a hidden weight layer.")
     widest_dropout: float = Field(0.5, ge=0, lt=1, description="The same after the widest convolution.")
     shift: int = Field(0, ge=0, description="Augmentation: inputs are moved by up to so many cells.")
+    initial_rate: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Weights are first scaled until this share of each layer's neurons fires; 0 leaves them as they are. "
+        "0.05 for recordings, else 0, when not given.",
+    )
     validation: int | None = Field(
         None, ge=0, description="Training samples held out for validation; a fifth, at most 200, when not given."
     )

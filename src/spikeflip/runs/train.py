@@ -17,6 +17,7 @@ from spikeflip.snn.training import Progress, Training, accuracy, train
 
 _STATE = "training.safetensors"
 _MOST_HELD_OUT = 200
+_RECORDINGS_RATE = 0.05
 
 
 def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = None) -> Checkpoint:
@@ -43,7 +44,10 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
         raise SpikeflipError(f"--validation is {validation} of {n} samples: leave some to train on")
     cut = n - validation
     network = _network(config, data, recordings, time_steps)
-    settings = Training(**config.model_dump(include=set(Training.__dataclass_fields__)))
+    options = config.model_dump(include=set(Training.__dataclass_fields__))
+    if options["initial_rate"] is None:
+        options["initial_rate"] = _RECORDINGS_RATE if recordings else 0.0
+    settings = Training(**options)
     history = train(
         network,
         (data.values[:cut], data.labels[:cut]),

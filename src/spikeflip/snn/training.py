@@ -8,7 +8,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.inputs import check_classes, check_values, kind_of
 from spikeflip.snn.losses import LossName, score_gradient
 from spikeflip.snn.network import SpikingNetwork
+from spikeflip.snn.neuron import integrate
 from spikeflip.streams import stream, torch_generator
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,9 @@ class Training:
         dropout: share of spikes dropped after a hidden weight layer, one mask a sample for all time steps.
         widest_dropout: the same after the convolution with the most channels.
         shift: augmentation: each input of an update is moved by up to so many cells, in both directions.
+        initial_rate: before training, weights are scaled layer by layer until this share of a layer's neurons would
+            fire (without reset) on the first inputs; sparse recordings leave deep layers silent otherwise, and a
+            silent network does not learn. 0 leaves the weights as they are.
         seed: of batches, encodings, masks.
         micro_batch: samples in memory at a time; changes nothing but the rounding of the sums.
         validate_every: updates between two measurements of the validation accuracy, and between two saved states.
@@ -52,6 +56,7 @@ class Training:
     dropout: float = 0.25
     widest_dropout: float = 0.5
     shift: int = 0
+    initial_rate: float = 0.0
     seed: int = 0
     micro_batch: int = 16
     validate_every: int = 50
@@ -64,7 +69,7 @@ class Training:
             raise SpikeflipError(f"shift is {self.shift}: give a number of cells, 0 for none")
         if not 0 < self.learning_rate < math.inf:
             raise SpikeflipError(f"learning_rate is {self.learning_rate}: give a positive number, such as 0.001")
-        for name in ("dropout", "widest_dropout"):
+        for name in ("dropout", "widest_dropout", "initial_rate"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise SpikeflipError(f"{name} is {value}: give a share in [0, 1)")
 
@@ -133,6 +138,8 @@ def train(
     if state is not None and state.exists():
         history, first = _restore(state, network, optimiser, identity)
         _log.info("training goes on at update %d of %d", first, settings.updates)
+    elif settings.initial_rate:
+        _scale_weights(network, data[0][: settings.batch_size], settings)
     batches = _batches(len(data[0]), settings, first)
     for update, batch in zip(range(first + 1, settings.updates + 1), batches, strict=False):
         for group in optimiser.param_groups:
@@ -217,6 +224,27 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
     for parameter, value in zip(network.weights, (value for value in sums if value is not None), strict=True):
         parameter.grad = value
     return total / len(batch)
+
+
+def _scale_weights(network: SpikingNetwork, inputs: Tensor, settings: Training) -> None:
+    """Scale each layer's weights so that ``initial_rate`` of its potentials, without reset, reach the threshold."""
+    engine, neuron = network.engine, network.neuron
+    samples = torch.arange(len(inputs))
+    with torch.no_grad():
+        spikes = encode(
+            inputs, network.input_shape, network.time_steps, seed=settings.seed, samples=samples, purpose="train"
+        )
+        spikes = spikes.to(network.device)
+        for i, weight in enumerate(network.weights_by_layer()):
+            current = engine.current(i, spikes)
+            if weight is not None:
+                potentials, _ = integrate(current, replace(neuron, reset="none"))
+                rank = max(1, round(settings.initial_rate * potentials.numel()))
+                reached = float(potentials.flatten().topk(rank).values[-1])
+                if reached > 0:
+                    weight.mul_(neuron.threshold / reached)
+                    current.mul_(neuron.threshold / reached)
+            _, spikes = integrate(current, neuron)
 
 
 def _shifted(values: Tensor, largest: int, seed: int, rows: Tensor, update: int) -> Tensor:

@@ -47,7 +47,7 @@ def read(path: Path) -> Recording:
             if not valid.all():
                 raw, clock = raw[valid], clock[valid] if isinstance(clock, np.ndarray) else clock
             part, data = events[filled : filled + len(raw)], raw["data"]
-            part["t"] = raw["time"] + clock
+            part["t"] = raw["time"].astype(np.int64) + clock
             part["x"], part["y"] = data >> 17 & 0x1FFF, data >> 2 & 0x1FFF
             part["p"] = data >> 1 & 1
             filled += len(raw)

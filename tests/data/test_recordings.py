@@ -1,0 +1,73 @@
+"""Recordings in memory: columns in any order and type, checked once."""
+
+import numpy as np
+import pytest
+
+from spikeflip import Recording, SpikeflipError
+
+
+def test_times_are_sorted_stably_and_said():
+    recording = Recording.from_columns([5, 3, 5, 3], [0, 1, 2, 3], [0] * 4, [0] * 4, height=34, width=34)
+    assert recording.events["x"].tolist() == [1, 3, 0, 2]
+    assert recording.notes == ("2 events were earlier than those before them: sorted by time",)
+
+
+def test_sorted_columns_are_taken_as_they_are():
+    recording = Recording.from_columns([1, 1, 2], [3, 2, 1], [0] * 3, [0, 1, 0], height=34, width=34)
+    assert recording.events["x"].tolist() == [3, 2, 1]
+    assert recording.notes == ()
+
+
+@pytest.mark.parametrize("times", [[], [7], [7, 7, 7]], ids=str)
+def test_short_recordings_are_recordings(times):
+    zeros = [0] * len(times)
+    recording = Recording.from_columns(times, zeros, zeros, zeros, height=2, width=2)
+    assert (len(recording), recording.duration) == (len(times), 0)
+
+
+def test_negative_times_are_kept():
+    recording = Recording.from_columns([-5, 5], [0, 0], [0, 0], [0, 1], height=2, width=2)
+    assert recording.events["t"].tolist() == [-5, 5]
+    assert recording.duration == 10
+
+
+@pytest.mark.parametrize(("given", "read"), [([0, 1], [0, 1]), ([-1, 1], [0, 1]), ([1, 1], [1, 1]), ([-1, -1], [0, 0])])
+def test_both_pairs_of_polarities_are_read(given, read):
+    recording = Recording.from_columns([1, 2], [0, 0], [0, 0], given, height=2, width=2)
+    assert recording.events["p"].tolist() == read
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (([1], [0], [0], [2]), r"polarities are 2: give 0 and 1, or -1 and 1"),
+        (([1, 2, 3], [0] * 3, [0] * 3, [-1, 0, 1]), "polarities are -1, 0, 1"),
+        (([1, 2], [0], [0], [1]), r"differ in length \(2 of t, 1 of x"),
+        (([1.5], [0], [0], [1]), "t is float64"),
+        (([[1]], [0], [0], [1]), r"t is int64 of shape \(1, 1\)"),
+        (([1], [-1], [0], [1]), "x is -1 in one event: it must be 0 to 65535"),
+        (([1], [0], [70_000], [1]), "y is 70000"),
+        (([1 << 62], [0], [0], [1]), "t is 4611686018427387904"),
+        (([1, 2], [0, 9], [0, 0], [1, 1]), r"1 of 2 events lie outside the sensor of 2 × 2, the first at x = 9, y = 0"),
+    ],
+)
+def test_wrong_columns_are_refused(columns, message):
+    with pytest.raises(SpikeflipError, match=message):
+        Recording.from_columns(*columns, height=2, width=2)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "size"), [(33, 33, (34, 34)), (34, 0, (128, 128)), (200, 100, (180, 240)), (2000, 3, (4, 2001))]
+)
+def test_an_unsaid_sensor_is_guessed_and_said(x, y, size):
+    recording = Recording.from_columns([0], [x], [y], [1])
+    assert (recording.height, recording.width) == size
+    assert recording.notes[0].startswith("the file does not say the sensor's size")
+
+
+def test_between_cuts_by_the_files_clock():
+    recording = Recording.from_columns([0, 10, 20, 30], range(4), [0] * 4, [1] * 4, height=34, width=34, t0=1000)
+    part = recording.between(1010, 1030)
+    assert (part.t0, part.events["t"].tolist(), part.events["x"].tolist()) == (1010, [0, 10], [1, 2])
+    assert recording.events["t"].tolist() == [0, 10, 20, 30]  # the original is as it was
+    assert np.shares_memory(recording.events, part.events) is False
