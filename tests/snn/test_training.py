@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from spikeflip import LIF, SpikeflipError, SpikingNetwork
+from spikeflip.snn.architecture import AvgPool
 from spikeflip.snn.losses import ce, mse, score_gradient
-from spikeflip.snn.training import Training, accuracy, train
+from spikeflip.snn.training import Training, _shifted, accuracy, train
 
 
 def network(**options):
@@ -121,3 +122,65 @@ def test_wrong_labels_and_values(labelled):
     ]:
         with pytest.raises(SpikeflipError, match=message):
             train(network(), data, labelled, Training(updates=1))
+
+
+def test_shifted_inputs_are_the_inputs_moved(some_spikes):
+    values = some_spikes(40, 3, 2, 6, 5)
+    rows = torch.arange(40)
+    moved = _shifted(values, 2, 0, rows, 7)
+    found = set()
+    for before, after in zip(values, moved, strict=True):
+        places = [
+            (down, right)
+            for down in range(-2, 3)
+            for right in range(-2, 3)
+            if torch.equal(after, _moved_by_hand(before, down, right))
+        ]
+        assert len(places) == 1
+        found |= set(places)
+    assert len(found) > 15  # of the 25 places
+    assert torch.equal(moved[5:6], _shifted(values[5:6], 2, 0, rows[5:6], 7))  # whatever else is in the batch
+    assert not torch.equal(moved, _shifted(values, 2, 0, rows, 8))
+
+
+def _moved_by_hand(frames, down, right):
+    moved = torch.zeros_like(frames)
+    height, width = frames.shape[-2:]
+    for y in range(height):
+        for x in range(width):
+            if 0 <= y - down < height and 0 <= x - right < width:
+                moved[..., y, x] = frames[..., y - down, x - right]
+    return moved
+
+
+def test_weights_are_scaled_until_the_asked_share_fires(some_spikes):
+    net = SpikingNetwork("8C3-AP2-12C3-AP2-16FC-10FC", (2, 12, 12), time_steps=6, neuron=LIF(0.3, 0.3, "none"))
+    spikes, classes = some_spikes(16, 6, 2, 12, 12, density=0.01), torch.zeros(16, dtype=torch.int64)
+    silent, _ = net.engine.forward(spikes)
+    assert not silent.any()
+    tiny = Training(updates=1, batch_size=16, learning_rate=1e-12, dropout=0, widest_dropout=0, initial_rate=0.1)
+    train(net, (spikes, classes), (spikes, classes), tiny)
+    _, potentials = net.engine.forward(spikes)
+    for layer, potential in zip(net.layers, potentials, strict=True):
+        share = float((potential >= 0.3 * (1 - 1e-5)).float().mean())
+        if not isinstance(layer, AvgPool):
+            assert share == pytest.approx(0.1, abs=0.02)
+
+
+@pytest.mark.parametrize(("name", "value"), [("shift", -1), ("initial_rate", 1.0), ("initial_rate", -0.1)])
+def test_wrong_options_of_training_are_refused(name, value):
+    with pytest.raises(SpikeflipError, match=f"{name} is {value}"):
+        Training(**{name: value})
+
+
+def test_sounds_cannot_be_shifted():
+    net = SpikingNetwork("8FC-3FC", (20,), time_steps=4, neuron=LIF(0.3, 0.25))
+    data = torch.zeros(2, 4, 20), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(SpikeflipError, match="have no rows to move"):
+        train(net, data, data, Training(updates=1, shift=1))
+
+
+def test_nothing_needs_to_be_held_out(labelled):
+    none = labelled[0][:0], labelled[1][:0]
+    history = train(network(), labelled, none, Training(updates=2, batch_size=8, validate_every=1))
+    assert (history.update, history.validation_accuracy) == ([1, 2], [])

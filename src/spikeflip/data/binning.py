@@ -195,7 +195,7 @@ def _frame_size(recording: Recording, binning: Binning) -> tuple[int, int]:
 def _edges(times: NDArray[np.int64], binning: Binning) -> NDArray[np.int64]:
     steps = np.arange(binning.steps + 1)
     if binning.time_bin is not None:
-        return np.rint(steps * (binning.time_bin * 1000)).astype(np.int64)
+        return np.array(np.rint(steps * (binning.time_bin * 1000)), dtype=np.int64)
     if not len(times):
         return steps
     first, last = int(times[0]), int(times[-1])

@@ -86,8 +86,8 @@ class TrainConfig(DataConfig):
         None,
         ge=0,
         lt=1,
-        description="Weights are first scaled until this share of each layer's neurons fires; 0 leaves them as they are. "
-        "0.05 for recordings, else 0, when not given.",
+        description="Weights are first scaled until this share of each layer's neurons fires; 0: not at all. 0.05 for "
+        "recordings, else 0, when not given.",
     )
     validation: int | None = Field(
         None, ge=0, description="Training samples held out for validation; a fifth, at most 200, when not given."

@@ -7,7 +7,7 @@ resumed ends with the same weights as an undisturbed one.
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -125,13 +125,7 @@ def train(
     Raises:
         SpikeflipError: the inputs do not fit the network, or the saved state is damaged or of another training.
     """
-    for inputs, classes in (data, validation):
-        check_values(inputs, kind_of(inputs, network.input_shape))
-        check_classes("label", classes, len(inputs), network.classes)
-    if settings.shift and len(network.input_shape) < 2:
-        raise SpikeflipError(
-            f"shift is {settings.shift}, but inputs of shape {network.input_shape} have no rows to move"
-        )
+    _check(network, (data, validation), settings)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     identity = {"architecture": network.architecture, "settings": asdict(settings), "data": fingerprint}
     history, first = History(), 0
@@ -157,6 +151,16 @@ def train(
             known = history.validation_accuracy
             progress(TrainingProgress(update, settings.updates, loss, known[-1] if known else None))
     return history
+
+
+def _check(network: SpikingNetwork, parts: Sequence[Labelled], settings: Training) -> None:
+    for inputs, classes in parts:
+        check_values(inputs, kind_of(inputs, network.input_shape))
+        check_classes("label", classes, len(inputs), network.classes)
+    if settings.shift and len(network.input_shape) < 2:
+        raise SpikeflipError(
+            f"shift is {settings.shift}, but inputs of shape {network.input_shape} have no rows to move: give 0"
+        )
 
 
 def accuracy(

@@ -10,6 +10,7 @@ Source: iniVation, "AEDAT file formats", version 3.1.
 import re
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -138,7 +139,7 @@ def write(recording: Recording, path: Path) -> None:
             part = recording.events[start : start + _WRITTEN]
             times = part["t"] + recording.t0
             borders = [0, *(np.flatnonzero(np.diff(times >> _OVERFLOW_BITS)) + 1).tolist(), len(part)]
-            for first, last in zip(borders, borders[1:], strict=False):
+            for first, last in pairwise(borders):
                 _write_packet(file, part[first:last], times[first:last])
 
 

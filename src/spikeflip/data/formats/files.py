@@ -1,4 +1,4 @@
-"""Reading and writing recordings: the format is found from what a file holds, and from its ending where that is mute."""
+"""Reading and writing recordings; the format is found from what a file holds, then from its ending."""
 
 import os
 import tempfile

@@ -30,7 +30,7 @@ def read(path: Path) -> Recording:
             raise SpikeflipError(
                 f"{path} holds {there:,} of the {size:,} bytes its header promises: it is cut or damaged"
             )
-        if dtype.names and _FIELDS <= set(dtype.names) and len(shape) == 1:
+        if dtype.names and set(dtype.names) >= _FIELDS and len(shape) == 1:
             array = np.fromfile(file, dtype, shape[0])
             columns = {name: array[name] for name in _FIELDS}
             return recording_of(events_of(**columns), format=FORMAT.name)

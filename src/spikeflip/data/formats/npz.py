@@ -4,9 +4,12 @@ Own archives also hold ``t0`` (int64) and ``sensor`` (int64: height, width). Not
 is asked for than the archive can fill.
 """
 
+import io
+import struct
 import zipfile
+import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -19,7 +22,20 @@ from spikeflip.errors import SpikeflipError
 _COLUMNS = ("t", "x", "y", "p")
 _DEFLATE_LIMIT = 1040  # deflate cannot pack tighter than 1032 : 1
 _CHUNK = 1 << 20
+_LONGEST_HEADER = 1 << 14
 _MOST_MEMBERS = 64
+# Whatever zipfile and zlib make of a damaged archive.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    OSError,
+    EOFError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    KeyError,
+    struct.error,
+)
 
 
 def read(path: Path) -> Recording:
@@ -35,14 +51,15 @@ def read(path: Path) -> Recording:
             columns = {name: _read_member(archive, names[name], path) for name in _COLUMNS}
             sensor = _read_member(archive, names["sensor"], path) if "sensor" in names else None
             t0 = _read_member(archive, names["t0"], path) if "t0" in names else np.zeros(1, dtype=np.int64)
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError, KeyError) as error:
-        raise SpikeflipError(f"{path} is a damaged .npz archive ({error}): write it again") from error
-    except Exception as error:
-        if type(error).__module__ == "zlib":
-            raise SpikeflipError(f"{path} is a damaged .npz archive ({error}): write it again") from error
+    except SpikeflipError:  # itself a ValueError
         raise
-    if t0.size != 1 or t0.dtype.kind not in "iu" or (sensor is not None and sensor.shape != (2,)):
-        raise SpikeflipError(f"{path} has a t0 of shape {t0.shape} or a sensor that is not (height, width)")
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SpikeflipError(f"{path} is a damaged .npz archive ({reason}): write it again") from error
+    if t0.size != 1 or t0.dtype.kind not in "iu" or abs(int(t0.reshape(-1)[0])) >= 1 << 62:
+        raise SpikeflipError(f"{path} has a t0 that is no whole number of µs: write it again")
+    if sensor is not None and (sensor.shape != (2,) or sensor.dtype.kind not in "iu"):
+        raise SpikeflipError(f"{path} has a sensor that is not (height, width): write it again")
     height, width = (None, None) if sensor is None else (int(sensor[0]), int(sensor[1]))
     events = events_of(**columns)
     del columns
@@ -51,12 +68,17 @@ def read(path: Path) -> Recording:
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
     """Read one array, of the size that its header and the archive agree on."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise SpikeflipError(f"{path} packs {info.filename} in a way that NumPy does not: write it again")
     limit = info.compress_size * (_DEFLATE_LIMIT if info.compress_type else 1)
     with archive.open(info) as file:
         shape, dtype = read_header(file, path)
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        if dtype.hasobject or size > min(info.file_size, limit):
-            raise SpikeflipError(f"{path} says that {info.filename} is {dtype} of shape {shape}, which it cannot hold")
+        if dtype.kind not in "biuf" or size > min(info.file_size, limit):
+            raise SpikeflipError(
+                f"{path} says that {info.filename} is {dtype} of shape {shape}, which is no column or more than it can "
+                "hold: write it again"
+            )
         array = np.empty(shape, dtype=dtype)
         target = array.reshape(-1).view(np.uint8)
         at = 0
@@ -69,14 +91,19 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) ->
     return array
 
 
-def read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of the array in a ``.npy`` file; a SpikeflipError for anything that is not plain and in C order."""
+def read_header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the array in a ``.npy`` file; refused unless of plain numbers in C order."""
     try:
-        version = npy.read_magic(file)
-        reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = reader(file)
+        first = npy.read_magic(file) == (1, 0)
+        length = file.read(2 if first else 4)
+        size = int.from_bytes(length, "little")
+        if size > _LONGEST_HEADER:
+            raise ValueError(f"a header of {size:,} bytes")
+        reader = npy.read_array_header_1_0 if first else npy.read_array_header_2_0
+        shape, fortran, dtype = reader(io.BytesIO(length + file.read(size)))
     except Exception as error:  # numpy's parser meets a stranger's text: it may fail in any way
-        raise SpikeflipError(f"{path} holds a damaged array ({error}): write it again") from error
+        reason = " ".join(str(error).split())[:200]
+        raise SpikeflipError(f"{path} holds a damaged array ({reason}): write it again") from error
     if dtype.hasobject or any(side < 0 for side in shape) or (fortran and len(shape) > 1):
         raise SpikeflipError(f"{path} holds an array of {dtype}, shape {shape}: plain numbers in C order are read")
     return tuple(shape), dtype
@@ -85,8 +112,9 @@ def read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype[A
 def write(recording: Recording, path: Path) -> None:
     """Write our own archive: t int64 µs, x and y uint16, p bool, t0, sensor (height, width)."""
     columns = {name: np.ascontiguousarray(recording.events[name]) for name in EVENT.names or ()}
+    columns |= {"t0": np.array(recording.t0), "sensor": np.array([recording.height, recording.width])}
     with path.open("wb") as file:
-        np.savez(file, **columns, t0=np.int64(recording.t0), sensor=np.array([recording.height, recording.width]))
+        np.savez(file, allow_pickle=False, **columns)
 
 
 FORMAT = Format(

@@ -27,6 +27,7 @@ def read(path: Path) -> Recording:
     """Read a file; an empty one holds no events."""
     with path.open("rb") as file:
         first = file.readline(_LONGEST_LINE)
+        rest = file.read(_LONGEST_LINE)
     header = bool(first.strip()) and not _is_numbers(first)
     names = (
         [cell.strip().strip('"').lower() for cell in first.decode("ascii", "replace").split(",")] if header else _ORDER
@@ -37,7 +38,7 @@ def read(path: Path) -> Recording:
         raise SpikeflipError(
             f"{path} has no column {missing[0]!r} in its first line: name the columns t,x,y,p or leave the line out"
         )
-    if not first.strip():
+    if not rest.strip() and (header or not first.strip()):
         return recording_of(np.empty(0, dtype=EVENT), format=FORMAT.name)
     try:
         values = np.loadtxt(
