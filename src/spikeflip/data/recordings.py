@@ -17,6 +17,7 @@ EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
 # (height, width) of N-MNIST, DVS128, DAVIS240, ATIS, DAVIS346, VGA and HD sensors.
 _USUAL_SENSORS = ((34, 34), (128, 128), (180, 240), (240, 304), (260, 346), (480, 640), (720, 1280))
 _LARGEST_SIDE = 1 << 16
+_LARGEST_ZERO = 1 << 61
 _CHUNK = 1 << 20
 
 
@@ -136,7 +137,7 @@ def recording_of(
         notes: of the reader.
 
     Raises:
-        SpikeflipError: a pixel lies outside the sensor.
+        SpikeflipError: a pixel lies outside the sensor, or t0 is absurd.
     """
     behind = sum(int((part["t"][1:] < part["t"][:-1]).sum()) for part in _overlapping(events))
     if behind:
@@ -148,6 +149,8 @@ def recording_of(
     if t0 is None:
         t0 = int(events["t"][0]) if len(events) else 0
         events["t"] -= t0
+    else:
+        check_zero(t0)
     bottom, right = (max((int(part[name].max()) for part in _parts(events)), default=-1) for name in ("y", "x"))
     if height is None or width is None:
         height, width = _guess_sensor(bottom, right)
@@ -161,6 +164,13 @@ def recording_of(
             f"the first at x = {first['x']}, y = {first['y']}: give the right sensor size, or remove them"
         )
     return Recording(events, height, width, t0, format, notes)
+
+
+def check_zero(t0: int) -> int:
+    """The zero of a file's clock, if times can be counted from it without overflow."""
+    if abs(t0) > _LARGEST_ZERO:
+        raise SpikeflipError(f"t0 is {t0} µs: it must be {-_LARGEST_ZERO} to {_LARGEST_ZERO}")
+    return t0
 
 
 def _guess_sensor(bottom: int, right: int) -> tuple[int, int]:

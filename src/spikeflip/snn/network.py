@@ -1,5 +1,6 @@
 """Spiking networks built from the paper's notation, and their ReLU twins."""
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn import synapses
 from spikeflip.snn.architecture import AvgPool, Layer, Shape, parse, scale, shapes, to_string
+from spikeflip.snn.engines.choose import EngineName, make_engine
 from spikeflip.snn.engines.dense import Chain, DenseEngine
 from spikeflip.snn.neuron import LIF, fire, integrate, reverse
 from spikeflip.snn.surrogate import Rectangular
@@ -112,7 +114,25 @@ class SpikingNetwork(_Layers):
             raise SpikeflipError(f"time_steps is {time_steps}: give at least 1")
         self.time_steps = time_steps
         self.neuron = LIF() if neuron is None else neuron
+        self._engine_name: EngineName = "torch"
         self._engine: tuple[tuple[object, ...], DenseEngine] | None = None
+
+    def on(self, engine: EngineName) -> "SpikingNetwork":
+        """The same network, with the same parameters, executed by another engine.
+
+        Args:
+            engine: ``"torch"``, on any device, the reference; or ``"event"``, on CPUs, which skips what is zero and is
+                the faster the sparser spikes and gradients are. Where it does not cover a network or was not compiled,
+                the torch engine takes over.
+
+        >>> network = SpikingNetwork("4C3-AP2-10FC", (1, 8, 8))
+        >>> spikes = torch.ones(2, 5, 1, 8, 8)
+        >>> torch.allclose(network.scores(spikes), network.on("event").scores(spikes))
+        True
+        """
+        other = copy.copy(self)
+        other._engine_name, other._engine = engine, None
+        return other
 
     def forward(self, spikes: Tensor) -> Tensor:
         """Output spike rates ``(N, K)``, differentiable in input and weights (Eq. 6-9); ``(N, T, *input)`` in."""
@@ -129,7 +149,7 @@ class SpikingNetwork(_Layers):
         if self._engine is None or self._engine[0] != state:
             chain = Chain(self.layers, self.weights_by_layer(), self.shapes, self.neuron)
             workspace = None if self._engine is None else self._engine[1].workspace
-            self._engine = (state, DenseEngine(chain, workspace))
+            self._engine = (state, make_engine(self._engine_name, chain, workspace))
         return self._engine[1]
 
     @property

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeflip.data.formats.format import Format
-from spikeflip.data.recordings import EVENT, Recording, recording_of
+from spikeflip.data.recordings import EVENT, Recording, check_zero, recording_of
 from spikeflip.errors import SpikeflipError
 
 MAGIC = b"#!AER-DAT3.1"
@@ -28,6 +28,7 @@ _PACKET = struct.Struct("<HHIIIIII")
 _EVENT = np.dtype([("data", "<u4"), ("time", "<u4")])
 _POLARITY = 1
 _OVERFLOW_BITS = 31
+_MOST_OVERFLOWS = (1 << 30) - 1
 _SENSORS = {"DVS128": (128, 128), "DAVIS240": (180, 240), "DAVIS346": (260, 346)}  # (height, width)
 _OWN_LINE = re.compile(rb"#spikeflip t0=(-?\d{1,19}) height=(\d{1,5}) width=(\d{1,5})$")
 _LONGEST_HEADER = 1 << 16
@@ -56,7 +57,7 @@ def read(path: Path) -> Recording:
     notes = (f"{invalid:,} events are marked invalid in the file: left out",) if invalid else ()
     events = events[:filled]
     if t0 is not None:
-        events["t"] -= t0
+        events["t"] -= check_zero(t0)
     return recording_of(events, height, width, t0=t0, format=FORMAT.name, notes=notes)
 
 
@@ -88,10 +89,10 @@ def _packets(file: BinaryIO, path: Path) -> Iterator[tuple[int, int, int]]:
             raise _cut(path, at, "a packet's header")
         kind, _, event_size, _, overflow, capacity, number, _ = _PACKET.unpack(header)
         body, end = at + _PACKET.size, at + _PACKET.size + event_size * capacity
-        if number > capacity or (kind == _POLARITY and event_size != _EVENT.itemsize):
+        if number > capacity or (kind == _POLARITY and (event_size != _EVENT.itemsize or overflow > _MOST_OVERFLOWS)):
             raise SpikeflipError(
-                f"{path} has a damaged packet at byte {at:,} ({number} of {capacity} events of {event_size} bytes): "
-                "copy the file again"
+                f"{path} has a damaged packet at byte {at:,} ({number} of {capacity} events of {event_size} bytes, "
+                f"{overflow} overflows of time): copy the file again"
             )
         if end > size:
             raise _cut(path, at, f"{capacity:,} events")
@@ -160,6 +161,7 @@ FORMAT = Format(
     summary="packets of 8-byte polarity events, with a header; keeps t0 and the sensor's size",
     read=read,
     write=write,
+    last_time=(_MOST_OVERFLOWS + 1 << _OVERFLOW_BITS) - 1,
     height=1 << 13,
     width=1 << 13,
     absolute=True,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from spikeflip.data.formats.format import Format
-from spikeflip.data.recordings import EVENT, Recording, recording_of
+from spikeflip.data.recordings import EVENT, Recording, check_zero, recording_of
 from spikeflip.errors import SpikeflipError
 
 _T0_LINE = re.compile(rb"^% t0 (\d{1,19})\s*$", re.IGNORECASE | re.MULTILINE)
@@ -60,7 +60,7 @@ def _read(path: Path, *, name: str, options: dict[str, Any]) -> Recording:
     for field, source in (("t", "t"), ("x", "x"), ("y", "y"), ("p", "on")):
         events[field] = found[source]
     if t0 is not None:
-        events["t"] -= t0
+        events["t"] -= check_zero(t0)
     return recording_of(events, height, width, t0=t0, format=name)
 
 

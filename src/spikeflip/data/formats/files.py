@@ -1,6 +1,7 @@
 """Reading and writing recordings; the format is found from what a file holds, then from its ending."""
 
 import os
+import re
 import tempfile
 import zipfile
 from dataclasses import replace
@@ -38,6 +39,7 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"Event Stream", camera.ES),
 )
 _EVT = ((b"evt 2.0", camera.EVT2), (b"EVT2;", camera.EVT2), (b"evt 3.0", camera.EVT3), (b"EVT3", camera.EVT3))
+_CAMERA_LINE = re.compile(rb"%[\t -~]*\r?\n")  # not the first byte alone: the % of a .bin is an event's column 37
 _START = 1024
 
 
@@ -62,8 +64,8 @@ def read_recording(path: Path | str, *, height: int | None = None, width: int | 
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no file"
         raise SpikeflipError(f"{path} is {what}: give the file of an event recording")
-    entry = format_of(path)
     try:
+        entry = format_of(path)
         recording = entry.read(path)
     except OSError as error:
         raise SpikeflipError(f"{path} cannot be read ({error.strerror or error})") from error
@@ -172,7 +174,7 @@ def format_of(path: Path) -> Format:
             return entry
     if start.startswith(b"PK") and zipfile.is_zipfile(path):
         return npz.FORMAT
-    if start.startswith(b"%"):
+    if _CAMERA_LINE.match(start):
         if entry_ := next((entry for words, entry in _EVT if words in start), None):
             return entry_
         if b"evt 2.1" not in start and b"EVT21" not in start:

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeflip.data.formats.format import Format
-from spikeflip.data.formats.npz import read_header
+from spikeflip.data.formats.npz import described, read_header
 from spikeflip.data.recordings import Recording, events_of, recording_of
 from spikeflip.errors import SpikeflipError
 
 MAGIC = b"\x93NUMPY"
 
 _FIELDS = {"t", "x", "y", "p"}
+_FARTHEST = 1 << 50
+"""Milliseconds, so that µs fit as well."""
 
 
 def read(path: Path) -> Recording:
@@ -38,20 +40,23 @@ def read(path: Path) -> Recording:
             array = np.fromfile(file, dtype, shape[0] * 4).reshape(shape)
             return _gesture(array, path)
     raise SpikeflipError(
-        f"{path} holds an array of {dtype}, shape {shape}: events are a structured array with t, x, y, p, or (N, 4) "
+        f"{path} holds {described(shape, dtype)}: events are a structured array with t, x, y, p, or (N, 4) "
         "numbers x, y, p and milliseconds"
     )
 
 
 def _gesture(array: NDArray[Any], path: Path) -> Recording:
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all() or np.abs(array).max(initial=0) > 1 << 50:
-            raise SpikeflipError(f"{path} holds numbers that are no events: x, y, p and milliseconds are expected")
+    real = array.dtype.kind == "f"
+    if (
+        (real and not (np.isfinite(array).all() and (array[:, :3] % 1 == 0).all()))
+        or int(array.min(initial=0)) < -_FARTHEST
+        or int(array.max(initial=0)) > _FARTHEST
+    ):
+        raise SpikeflipError(f"{path} holds numbers that are no events: x, y, p and milliseconds are expected")
+    if real:
         array = np.rint(array * [1, 1, 1, 1000]).astype(np.int64)
     else:
         array = array.astype(np.int64)
-        if np.abs(array).max(initial=0) > 1 << 50:
-            raise SpikeflipError(f"{path} holds numbers that are no events: x, y, p and milliseconds are expected")
         array[:, 3] *= 1000
     x, y, p, t = array.T
     notes = ("(N, 4) numbers are read as x, y, p and milliseconds, as tonic writes DVS128 Gesture",)

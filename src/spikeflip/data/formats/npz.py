@@ -6,6 +6,7 @@ is asked for than the archive can fill.
 
 import io
 import struct
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,10 +21,11 @@ from spikeflip.data.recordings import EVENT, Recording, events_of, recording_of
 from spikeflip.errors import SpikeflipError
 
 _COLUMNS = ("t", "x", "y", "p")
-_DEFLATE_LIMIT = 1040  # deflate cannot pack tighter than 1032 : 1
 _CHUNK = 1 << 20
 _LONGEST_HEADER = 1 << 14
 _MOST_MEMBERS = 64
+_TIGHTEST = 100  # an archive of events unpacks to about ten times its size
+_FREE = 1 << 22
 # Whatever zipfile and zlib make of a damaged archive.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -34,6 +36,7 @@ _DAMAGE = (
     NotImplementedError,
     RuntimeError,
     KeyError,
+    OverflowError,
     struct.error,
 )
 
@@ -48,6 +51,7 @@ def read(path: Path) -> Recording:
                 raise SpikeflipError(
                     f"{path} has no array {missing[0]!r}: an event archive holds t, x, y and p, one value an event"
                 )
+            _check_sizes([names[name] for name in (*_COLUMNS, "sensor", "t0") if name in names], path)
             columns = {name: _read_member(archive, names[name], path) for name in _COLUMNS}
             sensor = _read_member(archive, names["sensor"], path) if "sensor" in names else None
             t0 = _read_member(archive, names["t0"], path) if "t0" in names else np.zeros(1, dtype=np.int64)
@@ -56,7 +60,7 @@ def read(path: Path) -> Recording:
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise SpikeflipError(f"{path} is a damaged .npz archive ({reason}): write it again") from error
-    if t0.size != 1 or t0.dtype.kind not in "iu" or abs(int(t0.reshape(-1)[0])) >= 1 << 62:
+    if t0.size != 1 or t0.dtype.kind not in "iu":
         raise SpikeflipError(f"{path} has a t0 that is no whole number of µs: write it again")
     if sensor is not None and (sensor.shape != (2,) or sensor.dtype.kind not in "iu"):
         raise SpikeflipError(f"{path} has a sensor that is not (height, width): write it again")
@@ -66,28 +70,39 @@ def read(path: Path) -> Recording:
     return recording_of(events, height, width, t0=int(t0.reshape(-1)[0]), format=FORMAT.name)
 
 
+def _check_sizes(members: list[zipfile.ZipInfo], path: Path) -> None:
+    """Refuse arrays that are longer than the archive, or unpack to far more than events can."""
+    size = path.stat().st_size
+    packed, unpacked = (sum(getattr(info, name) for info in members) for name in ("compress_size", "file_size"))
+    if packed > size or unpacked > max(_FREE, _TIGHTEST * size):
+        raise SpikeflipError(
+            f"{path} is of {size:,} bytes and says that it holds {packed:,}, which unpack to {unpacked:,}: it is "
+            "damaged or no recording; write it again"
+        )
+
+
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
     """Read one array, of the size that its header and the archive agree on."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise SpikeflipError(f"{path} packs {info.filename} in a way that NumPy does not: write it again")
-    limit = info.compress_size * (_DEFLATE_LIMIT if info.compress_type else 1)
     with archive.open(info) as file:
         shape, dtype = read_header(file, path)
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        if dtype.kind not in "biuf" or size > min(info.file_size, limit):
+        if dtype.kind not in "biuf" or len(shape) > 1 or size > info.file_size:
             raise SpikeflipError(
-                f"{path} says that {info.filename} is {dtype} of shape {shape}, which is no column or more than it can "
-                "hold: write it again"
+                f"{path} says that {info.filename} is {described(shape, dtype)}, which is no column or more than it "
+                "can hold: write it again"
             )
         array = np.empty(shape, dtype=dtype)
         target = array.reshape(-1).view(np.uint8)
         at = 0
-        while at < len(target) and (block := file.read(_CHUNK)):
-            block = block[: len(target) - at]
+        while at < len(target) and (block := file.read(min(_CHUNK, len(target) - at))):
             target[at : at + len(block)] = np.frombuffer(block, dtype=np.uint8)
             at += len(block)
-    if at < len(target):
-        raise SpikeflipError(f"{path} ends in the middle of {info.filename}: it is cut or damaged; write it again")
+        if at < len(target) or file.read(1):  # reading to the end also compares the checksum
+            raise SpikeflipError(
+                f"{path} holds {info.filename} with more or fewer numbers than that says: it is damaged; write it again"
+            )
     return array
 
 
@@ -100,13 +115,21 @@ def read_header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[
         if size > _LONGEST_HEADER:
             raise ValueError(f"a header of {size:,} bytes")
         reader = npy.read_array_header_1_0 if first else npy.read_array_header_2_0
-        shape, fortran, dtype = reader(io.BytesIO(length + file.read(size)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python's parser, and that Python 2 wrote the file
+            shape, fortran, dtype = reader(io.BytesIO(length + file.read(size)))
     except Exception as error:  # numpy's parser meets a stranger's text: it may fail in any way
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise SpikeflipError(f"{path} holds a damaged array ({reason}): write it again") from error
     if dtype.hasobject or any(side < 0 for side in shape) or (fortran and len(shape) > 1):
-        raise SpikeflipError(f"{path} holds an array of {dtype}, shape {shape}: plain numbers in C order are read")
+        raise SpikeflipError(f"{path} holds {described(shape, dtype)}: plain numbers in C order are read")
     return tuple(shape), dtype
+
+
+def described(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    """An array for a message; a damaged one may have a thousand fields or sides."""
+    text = f"an array of {dtype}, shape {shape}"
+    return text if len(text) < 200 else f"{text[:200]} …"
 
 
 def write(recording: Recording, path: Path) -> None:

@@ -4,12 +4,13 @@ Without a header the order is t, x, y, p. Other columns are not read. ``on`` and
 """
 
 import contextlib
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from spikeflip.data.formats.format import Format
-from spikeflip.data.recordings import EVENT, Recording, events_of, recording_of
+from spikeflip.data.recordings import Recording, events_of, recording_of
 from spikeflip.errors import SpikeflipError
 
 _ORDER = ("t", "x", "y", "p")
@@ -27,7 +28,6 @@ def read(path: Path) -> Recording:
     """Read a file; an empty one holds no events."""
     with path.open("rb") as file:
         first = file.readline(_LONGEST_LINE)
-        rest = file.read(_LONGEST_LINE)
     header = bool(first.strip()) and not _is_numbers(first)
     names = (
         [cell.strip().strip('"').lower() for cell in first.decode("ascii", "replace").split(",")] if header else _ORDER
@@ -38,21 +38,22 @@ def read(path: Path) -> Recording:
         raise SpikeflipError(
             f"{path} has no column {missing[0]!r} in its first line: name the columns t,x,y,p or leave the line out"
         )
-    if not rest.strip() and (header or not first.strip()):
-        return recording_of(np.empty(0, dtype=EVENT), format=FORMAT.name)
     try:
-        values = np.loadtxt(
-            path,
-            dtype=np.int64,
-            delimiter=",",
-            skiprows=int(header),
-            usecols=[names.index(name) for name in _ORDER],
-            ndmin=2,
-            comments=None,
-            encoding="latin-1",
-        )
-    except (ValueError, OverflowError, UnicodeError) as error:
-        reason = str(error).splitlines()[0]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*input contained no data")
+            warnings.simplefilter("error", DeprecationWarning)  # older NumPy would read 1.5 as 1
+            values = np.loadtxt(
+                path,
+                dtype=np.int64,
+                delimiter=",",
+                skiprows=int(header),
+                usecols=[names.index(name) for name in _ORDER],
+                ndmin=2,
+                comments=None,
+                encoding="latin-1",
+            )
+    except (ValueError, OverflowError, DeprecationWarning) as error:
+        reason = " ".join(str(error).split())[:200].rstrip(".")
         raise SpikeflipError(
             f"{path} is not a table of whole numbers ({reason}): times in µs, polarities 0 and 1"
         ) from error

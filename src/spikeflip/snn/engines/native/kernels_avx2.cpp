@@ -1,0 +1,2 @@
+#define SPIKEFLIP_TABLE kAvx2
+#include "kernels.inc"

@@ -1,0 +1,2 @@
+#define SPIKEFLIP_TABLE kAvx512
+#include "kernels.inc"

@@ -1,0 +1,2 @@
+#define SPIKEFLIP_TABLE kPortable
+#include "kernels.inc"
