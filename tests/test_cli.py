@@ -189,7 +189,7 @@ def test_version_and_silence_away_from_a_terminal(victim, tmp_path):
         command = [sys.executable, "-m", "spikeflip.cli", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "40"})
 
-    assert call("--version").stdout.strip() == spikeflip.__version__
+    assert call("--version").stdout.startswith(f"spikeflip {spikeflip.__version__} (event engine: ")
     options = ["--samples", "2", "--steps", "2", "--draws", "2", "--out", str(tmp_path / "r")]
     answer = call("attack", "--victim", str(victim), *options)
     assert answer.stderr == ""

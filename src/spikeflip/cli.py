@@ -25,10 +25,18 @@ from spikeflip.terminal import (
     training_label,
 )
 
+
+def _version() -> str:
+    from spikeflip.snn.engines.event import native
+
+    engine = "none, installed without a C++ compiler" if native is None else native.instructions()
+    return f"spikeflip {spikeflip.__version__} (event engine: {engine})"
+
+
 app = App(
     name="spikeflip",
     help="Attack spiking neural networks with spike-compatible perturbations, and judge the result honestly.",
-    version=spikeflip.__version__,
+    version=_version,
     help_format="plaintext",
     result_action="return_value",
     suppress_keyboard_interrupt=False,

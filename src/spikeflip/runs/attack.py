@@ -21,6 +21,8 @@ from spikeflip.runs.inputs import Inputs, is_recordings, load_given, load_inputs
 from spikeflip.runs.recordings import Written, check_all_writable, write_adversarials
 from spikeflip.snn.checkpoint import Checkpoint, load_checkpoint
 from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.engines.choose import EngineName
+from spikeflip.snn.engines.event import why_not
 from spikeflip.snn.inputs import kind_of
 from spikeflip.snn.network import SpikingNetwork
 
@@ -49,7 +51,7 @@ def run_attack(config: AttackConfig, out: Path, *, progress: Progress | None = N
     settings = _settings(config, checkpoint)
     attack = ATTACKS[config.attack].settings(**settings)
     result = attack(
-        victim,
+        victim.on(_engine(config, victim)),
         inputs,
         labels,
         targets,
@@ -89,6 +91,7 @@ def run_attack(config: AttackConfig, out: Path, *, progress: Progress | None = N
         )
         goal = "untargeted" if targets is None else "targeted"
         summary = {"goal": goal, **judgement.summary()}
+        summary["lost_in_judging"] = int((result.success & ~judgement.rows["success"]).sum())
         columns: dict[str, Tensor | list[str]] = {"input": chosen[index], **judgement.rows}
         if written is not None:
             columns |= {**written.counts, "file": written.files}
@@ -111,6 +114,12 @@ def _place(network: SpikingNetwork, device: str) -> SpikingNetwork:
         raise SpikeflipError(
             f"--device {device} cannot be used ({reason}): choose cpu, or a device that is there"
         ) from error
+
+
+def _engine(config: AttackConfig, victim: SpikingNetwork) -> EngineName:
+    if config.engine == "auto":
+        return "torch" if why_not(victim.engine.chain) else "event"
+    return config.engine
 
 
 def _inputs(config: AttackConfig, checkpoint: Checkpoint) -> Inputs:
@@ -224,7 +233,7 @@ def _describe(
         "attack": config.attack,
         "goal": goal,
         "kind": kind,
-        "settings": settings | {"target": config.target, "draws": config.draws},
+        "settings": settings | {"target": config.target, "draws": config.draws, "engine": _engine(config, network)},
         "seed": config.seed,
         "data": data.facts,
         "classes": list(data.classes),

@@ -137,5 +137,10 @@ class AttackConfig(DataConfig):
     draws: int = Field(100, ge=1, description="Fresh encodings that verify each image.")
     trace: bool = Field(False, description="Also write trace.parquet: penultimate spikes and rule of every iteration.")
     micro_batch: int = Field(16, ge=1, description="Samples in memory at a time.")
+    engine: Literal["auto", "torch", "event"] = Field(
+        "auto",
+        description="What runs the victim in the attack: event skips zeros, on CPUs; auto takes it where it can. "
+        "Judging is always on torch.",
+    )
     device: str = Field("cpu", description="Where the victim runs: cpu, cuda or cuda:N.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of all random streams.")

@@ -80,6 +80,7 @@ def test_every_damaged_file_is_a_recording_or_one_sentence(tmp_path, name):
     tracemalloc.start()
     try:
         for _ in range(FILES):
+            path.unlink(missing_ok=True)  # writing over a file can wait for the disk
             path.write_bytes(mutate(base, random))
             tracemalloc.reset_peak()
             started = time.monotonic()
@@ -136,7 +137,7 @@ def aedat3(*packets, own=b""):
     return b"#!AER-DAT3.1\r\n#Source 1: DVS128\r\n" + own + b"#!END-HEADER\r\n" + b"".join(packets)
 
 
-def packet(kind=1, size=8, overflow=0, capacity=1, number=1, body=struct.pack("<II", 3, 5)):
+def packet(kind=1, size=8, overflow=0, capacity=1, number=1, body=bytes([3, 0, 0, 0, 5, 0, 0, 0])):
     return struct.pack("<HHIIIIII", kind, 1, size, 4, overflow, capacity, number, number) + body
 
 

@@ -35,6 +35,29 @@ def conv_backward(
     threads: int,
     /,
 ) -> None: ...
+def pool_forward(
+    samples: int,
+    pool: tuple[int, int, int, int],
+    neuron: Neuron,
+    steps: int,
+    spikes: int,
+    potentials: int,
+    after: int,
+    threads: int,
+    /,
+) -> None: ...
+def pool_backward(
+    pool: tuple[int, int, int, int],
+    neuron: Neuron,
+    steps: int,
+    gradient: int,
+    potentials: int,
+    potential_rows: Sequence[int],
+    samples: int,
+    result: int,
+    threads: int,
+    /,
+) -> None: ...
 def linear(
     lists: Lists, inputs: int, outputs: int, outputs_padded: int, weights: int, result: int, threads: int, /
 ) -> None: ...

@@ -97,7 +97,20 @@ class EventEngine(DenseEngine):
         if isinstance(layer, Conv):
             self._conv(i, layer, _bytes(spikes), potential, after)
             return potential, after
-        current = self._linear(i, spikes) if isinstance(layer, Linear) else self._pool(layer, spikes)
+        if isinstance(layer, AvgPool):
+            before = _bytes(spikes)
+            self._kernels.pool_forward(
+                n,
+                self._pool_numbers(i, layer),
+                self._numbers,
+                t,
+                before.data_ptr(),
+                potential.data_ptr(),
+                after.data_ptr(),
+                _threads(),
+            )
+            return potential, after
+        current = self._linear(i, spikes)
         width = torch.Size(shape[2:]).numel()
         self._kernels.neurons_forward(
             self._numbers, n, t, width, current.data_ptr(), potential.data_ptr(), after.data_ptr(), _threads()
@@ -140,9 +153,6 @@ class EventEngine(DenseEngine):
         )
         return result
 
-    def _pool(self, layer: AvgPool, spikes: Tensor) -> Tensor:
-        return _channels_last(synapses.apply(layer, spikes.float(), None))
-
     # --- one layer in reverse ---
 
     def _below(self, i: int, gradient: Tensor, potential: Tensor | None, rows: list[int] | None) -> Tensor:
@@ -150,14 +160,31 @@ class EventEngine(DenseEngine):
         layer, (n, t) = self.chain.layers[i], gradient.shape[:2]
         if isinstance(layer, Conv):
             return self._conv_below(i, layer, _channels_last(gradient), potential, rows)
-        if isinstance(layer, Linear):
-            outputs, inputs = self.chain.shapes[i + 1][0], torch.Size(self.chain.shapes[i]).numel()
-            lists = self._kernels.list_gradient(gradient.contiguous().data_ptr(), n, t, outputs, _threads())
-            result = self._run_linear(lists, (n, t), outputs, inputs, self._backward_weights[i])
-            result = _maps(result, self.chain.shapes[i])
-        else:
-            result = _channels_last(synapses.apply_transposed(layer, gradient, None, self.chain.shapes[i]))
+        if isinstance(layer, AvgPool):
+            return self._pool_below(i, layer, _channels_last(gradient), potential, rows)
+        outputs, inputs = self.chain.shapes[i + 1][0], torch.Size(self.chain.shapes[i]).numel()
+        lists = self._kernels.list_gradient(gradient.contiguous().data_ptr(), n, t, outputs, _threads())
+        result = self._run_linear(lists, (n, t), outputs, inputs, self._backward_weights[i])
+        result = _maps(result, self.chain.shapes[i])
         return result if potential is None else self._reversed(result, potential, rows)
+
+    def _pool_below(
+        self, i: int, layer: AvgPool, gradient: Tensor, potential: Tensor | None, rows: list[int] | None
+    ) -> Tensor:
+        n, t = gradient.shape[:2]
+        result = self._buffer(f"gradient {i % 2}", (n, t, *self.chain.shapes[i]), self._like)
+        self._kernels.pool_backward(
+            self._pool_numbers(i, layer),
+            self._numbers,
+            t,
+            gradient.data_ptr(),
+            0 if potential is None else potential.data_ptr(),
+            rows or [],
+            n,
+            result.data_ptr(),
+            _threads(),
+        )
+        return result
 
     def _conv_below(
         self, i: int, layer: Conv, gradient: Tensor, potential: Tensor | None, rows: list[int] | None
@@ -209,6 +236,10 @@ class EventEngine(DenseEngine):
     @property
     def _like(self) -> Tensor:
         return _FLOAT
+
+    def _pool_numbers(self, i: int, layer: AvgPool) -> tuple[int, int, int, int]:
+        channels, height, width = self.chain.shapes[i]
+        return (height, width, channels, layer.size)
 
     def _conv_numbers(self, i: int, layer: Conv, inputs: int, outputs: int) -> tuple[int, ...]:
         _, height, width = self.chain.shapes[i]

@@ -32,6 +32,13 @@ struct Conv {
   int height, width, in, out, out_padded, kernel, padding;
 };
 
+// Average pooling of `size` x `size` pixels; what is left over at the border is dropped.
+struct Pool {
+  int height, width, channels, size;
+  int rows() const { return height / size; }
+  int columns() const { return width / size; }
+};
+
 // Compressed lists of active channels: those of frame f and pixel p are entries offsets[f * pixels + p] to
 // offsets[f * pixels + p + 1] - 1 of `channels` (and of `values`, for gradients).
 struct Active {
@@ -58,6 +65,12 @@ struct Kernels {
   // run in reverse as well, and pixels whose neurons are outside the window at a time step are skipped there.
   void (*conv_backward)(const Conv& conv, const Neuron& neuron, int steps, const Active& gradient,
                         const float* weights, const float* potentials, float* result, int first, int last);
+
+  // The same for average pooling: output rows forward, input rows in reverse.
+  void (*pool_forward)(const Pool& pool, const Neuron& neuron, int steps, const uint8_t* input, float* potentials,
+                       uint8_t* spikes, int first, int last);
+  void (*pool_backward)(const Pool& pool, const Neuron& neuron, int steps, const float* gradient,
+                        const float* potentials, float* result, int first, int last);
 
   // One block of kVector * `vectors` outputs of a fully-connected layer for all frames: for each input, the frames in
   // which it is active. `result` is (frames, outputs).

@@ -197,6 +197,39 @@ void conv_backward(const Lists& lists, const std::vector<int64_t>& samples, cons
   });
 }
 
+using PoolNumbers = std::tuple<int, int, int, int>;
+
+Pool pool_of(const PoolNumbers& n) { return {std::get<0>(n), std::get<1>(n), std::get<2>(n), std::get<3>(n)}; }
+
+void pool_forward(int64_t samples, const PoolNumbers& numbers, const NeuronNumbers& neuron_numbers, int steps,
+                  uintptr_t input, uintptr_t potentials, uintptr_t spikes, int threads) {
+  const Pool pool = pool_of(numbers);
+  const Neuron neuron = neuron_of(neuron_numbers);
+  const int64_t in = static_cast<int64_t>(steps) * pool.height * pool.width * pool.channels;
+  const int64_t out = static_cast<int64_t>(steps) * pool.rows() * pool.columns() * pool.channels;
+  nb::gil_scoped_release release;
+  parallel(samples, threads, [&](int64_t n) {
+    active->pool_forward(pool, neuron, steps, at<const uint8_t>(input) + n * in, at<float>(potentials) + n * out,
+                         at<uint8_t>(spikes) + n * out, 0, pool.rows());
+  });
+}
+
+void pool_backward(const PoolNumbers& numbers, const NeuronNumbers& neuron_numbers, int steps, uintptr_t gradient,
+                   uintptr_t potentials, const std::vector<int64_t>& potential_rows, int64_t samples, uintptr_t result,
+                   int threads) {
+  const Pool pool = pool_of(numbers);
+  const Neuron neuron = neuron_of(neuron_numbers);
+  const int64_t in = static_cast<int64_t>(steps) * pool.height * pool.width * pool.channels;
+  const int64_t out = static_cast<int64_t>(steps) * pool.rows() * pool.columns() * pool.channels;
+  nb::gil_scoped_release release;
+  parallel(samples, threads, [&](int64_t n) {
+    const float* below =
+        potentials == 0 ? nullptr : at<const float>(potentials) + potential_rows[static_cast<size_t>(n)] * in;
+    active->pool_backward(pool, neuron, steps, at<const float>(gradient) + n * out, below, at<float>(result) + n * in,
+                          0, pool.height);
+  });
+}
+
 void linear(const Lists& lists, int64_t inputs, int64_t outputs, int64_t outputs_padded, uintptr_t weights,
             uintptr_t result, int threads) {
   // Turned round: for each input the frames in which it is active, so that a row of weights is read once.
@@ -275,6 +308,8 @@ NB_MODULE(_native, module) {
   module.def("list_gradient", &list_gradient);
   module.def("conv_forward", &conv_forward);
   module.def("conv_backward", &conv_backward);
+  module.def("pool_forward", &pool_forward);
+  module.def("pool_backward", &pool_backward);
   module.def("linear", &linear);
   module.def("neurons_forward", &neurons_forward);
   module.def("neurons_backward", &neurons_backward);
