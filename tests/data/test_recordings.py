@@ -65,6 +65,13 @@ def test_an_unsaid_sensor_is_guessed_and_said(x, y, size):
     assert recording.notes[0].startswith("the file does not say the sensor's size")
 
 
+def test_half_a_sensor_and_an_absurd_zero_are_refused():
+    with pytest.raises(SpikeflipError, match="the sensor is None × 34: give both its sides, or neither"):
+        Recording.from_columns([0], [0], [0], [1], height=34)
+    with pytest.raises(SpikeflipError, match="t0 is 9223372036854775808 µs: it must be"):
+        Recording.from_columns([0], [0], [0], [1], t0=1 << 63)
+
+
 def test_between_cuts_by_the_files_clock():
     recording = Recording.from_columns([0, 10, 20, 30], range(4), [0] * 4, [1] * 4, height=34, width=34, t0=1000)
     part = recording.between(1010, 1030)

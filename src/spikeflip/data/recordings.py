@@ -1,6 +1,6 @@
 """Event recordings in memory: what every reader makes and every writer takes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,6 +107,18 @@ def events_of(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> Events:
     return events
 
 
+def gathered(parts: Iterable[tuple[NDArray[Any], ...]], most: int) -> Events:
+    """Pack parts of the columns t, x, y, p, at most ``most`` events in all, with only one part in memory at a time."""
+    events, filled, found = np.empty(most, dtype=EVENT), 0, set[int]()
+    for part in parts:
+        packed = events_of(*part)
+        events[filled : filled + len(packed)] = packed
+        filled += len(packed)
+        found.update(np.unique(part[3]).tolist())
+    polarities(np.array(sorted(found), dtype=np.int64))
+    return events[:filled]
+
+
 def polarities(values: NDArray[Any]) -> NDArray[np.bool_]:
     """ON (True) or OFF of polarities 0 and 1, or -1 and 1; a SpikeflipError for any other set."""
     on: NDArray[np.bool_] = values > 0
@@ -137,8 +149,10 @@ def recording_of(
         notes: of the reader.
 
     Raises:
-        SpikeflipError: a pixel lies outside the sensor, or t0 is absurd.
+        SpikeflipError: a pixel lies outside the sensor, only one side of it is given, or t0 is absurd.
     """
+    if (height is None) != (width is None):
+        raise SpikeflipError(f"the sensor is {width} × {height}: give both its sides, or neither")
     behind = sum(int((part["t"][1:] < part["t"][:-1]).sum()) for part in _overlapping(events))
     if behind:
         events = events[np.argsort(events["t"], kind="stable")]

@@ -3,6 +3,7 @@
 import struct
 import sys
 import tempfile
+import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,54 @@ def packet(kind, events, overflow=0, capacity=None):
 
 def pixel(x, y, p, valid=1):
     return x << 17 | y << 2 | p << 1 | valid
+
+
+AEDAT3 = b"#!AER-DAT3.1\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n"
+
+
+def array_file(dtype, shape, body=b""):
+    header = f"{{'descr': {dtype}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + body
+
+
+def test_aedat3_clock_holds_where_every_packet_has_overflowed(tmp_path):
+    path = tmp_path / "a.aedat"
+    for overflow in (1, 2, 1000):  # 2³¹ still fits the file's 32 bits, 2³² does not
+        path.write_bytes(AEDAT3 + packet(1, [(pixel(1, 2, 1), 5), (pixel(3, 4, 0), 2**31 - 1)], overflow=overflow))
+        recording = read_recording(path)
+        assert recording.t0 == overflow * 2**31 + 5
+        assert events_of(recording) == [(0, 1, 2, True), (2**31 - 6, 3, 4, False)]
+
+
+def test_aedat3_pixels_have_15_bits(tmp_path):
+    corner = Recording.from_columns([0], [32_767], [32_766], [1], height=1 << 15, width=1 << 15)
+    write_recording(corner, tmp_path / "a.aedat")
+    raw = (tmp_path / "a.aedat").read_bytes()
+    assert raw.endswith(struct.pack("<II", 32_767 << 17 | 32_766 << 2 | 3, 0))
+    assert events_of(read_recording(tmp_path / "a.aedat")) == events_of(corner)
+
+
+def test_aedat3_packets_may_have_room_left(tmp_path):
+    path = tmp_path / "a.aedat"
+    room = packet(1, [(pixel(1, 2, 1), 5)], capacity=3) + bytes(16)
+    path.write_bytes(AEDAT3 + room + packet(1, [(pixel(3, 4, 0), 6)]))
+    assert events_of(read_recording(path)) == [(0, 1, 2, True), (1, 3, 4, False)]
+
+
+def test_tonic_reads_the_same_polarity_packets(tmp_path):
+    tonic = pytest.importorskip("tonic.io", reason="compares with tonic where it is installed")
+    path = tmp_path / "a.aedat"
+    path.write_bytes(
+        AEDAT3 + packet(1, [(pixel(127, 0, 1), 1000), (pixel(5, 6, 0), 1001)]) + packet(1, [(pixel(9, 8, 1), 1004)])
+    )
+    start = tonic.read_aedat_header_from_file(str(path))[1]
+    theirs = tonic.get_aer_events_from_file(str(path), 3.1, start)
+    data = theirs["address"]
+    mine = read_recording(path)
+    assert (theirs["timeStamp"] - 1000).tolist() == mine.events["t"].tolist()
+    assert (data >> 17).tolist() == mine.events["x"].tolist()
+    assert (data >> 2 & 0x7FFF).tolist() == mine.events["y"].tolist()
+    assert (data >> 1 & 1).tolist() == mine.events["p"].tolist()
 
 
 def test_aedat3_is_decoded_from_bytes(tmp_path):
@@ -141,12 +190,30 @@ def test_tonics_gestures_are_read(tmp_path):
         "5,1,2,1\n7,3,4,0",
         "x,y,on,t\n1,2,1,5\n3,4,0,7\n",
         "t,x,y,p\r\n5,1,2,1\r\n7,3,4,-1",
+        "# t,x,y,p\n5,1,2,+1\n7,3,4,0\n",  # as numpy.savetxt writes a header
+        "\n\nt,x,y,p\n\n5,1,2,1\n\n7,3,4,0\n\n",
+        '"id","time","x","y","polarity"\n9,5,1,2,1\n9,7,3,4,0\n',
     ],
 )
 def test_csv_is_read(tmp_path, text):
     path = tmp_path / "a.csv"
     path.write_text(text.replace(",0", ",-1") if "-1" in text else text)
     assert events_of(read_recording(path)) == [(5, 1, 2, True), (7, 3, 4, False)]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.npy"])
+def test_tables_take_less_than_three_times_the_file(tmp_path, name):
+    n, path = 500_000, tmp_path / name
+    if name == "a.csv":
+        path.write_bytes(b"0,0,0,0\n" * n)  # no line is shorter
+    else:
+        np.save(path, np.zeros((n, 4), dtype=np.int16))
+    tracemalloc.start()
+    found = read_recording(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == n
+    assert peak < 3 * path.stat().st_size
 
 
 def test_faery_reads_our_csv(tmp_path):
@@ -228,6 +295,16 @@ def test_content_counts_more_than_the_ending(tmp_path):
     archive, packets = read_recording(tmp_path / "b.bin"), read_recording(tmp_path / "b.npz")
     assert (archive.format, archive.notes) == ("npz", ("the file is named .bin, but holds npz",))
     assert (packets.format, packets.notes) == ("AEDAT 3.1", ("the file is named .npz, but holds AEDAT 3.1",))
+    for name in ("c.bin", "c.npz", "c"):
+        (tmp_path / name).write_text("x,y,on,t\n1,2,1,5\n")
+        assert read_recording(tmp_path / name).format == "csv"
+
+
+@pytest.mark.parametrize("start", [[37, 32, 0x80, 0, 1], [37, 5, 0, 0, 9], list(b"PK\x03\x04\x05"), list(b"#!AER")])
+def test_a_bin_may_begin_like_another_format(tmp_path, start):
+    (tmp_path / "a.bin").write_bytes(bytes(start))
+    recording = read_recording(tmp_path / "a.bin")
+    assert (recording.format, events_of(recording)[0][1:3]) == ("N-MNIST bin", tuple(start[:2]))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +312,20 @@ def test_content_counts_more_than_the_ending(tmp_path):
     [
         ("a.csv", bytes(range(256)), "no event recording of a known format"),
         ("a.jpg", b"\xff\xd8\xff\xe0", "no event recording of a known format"),
-        ("a.npz", b"PK\x03\x04 not a zip", "no event recording of a known format"),
+        ("a.npz", b"PK\x03\x04 not a zip", "is a damaged .npz archive"),
+        ("a.npz", b"", "no event recording of a known format"),
+        ("a.aedat", AEDAT3 + packet(1, [(pixel(1 << 13, 1, 1), 5)]), "outside the sensor of 128 × 128, the first at x"),
+        ("a.aedat", AEDAT3.replace(b"DVS128", b"x") + packet(1, [(1, 1)], overflow=1 << 31), "overflows of time"),
+        ("a.csv", b"t,x,y,p\n" + b"1,1,1,0\n" * 20_000 + b"2,1,1,-1\n", "polarities are -1, 0"),
+        ("a.csv", b"t,x,y,p\n" + b"1,1,1,0\n" * 20_000 + b"2.5,1,1,1\n", "from row 16,384 on"),
+        (
+            "a.npy",
+            array_file("'<i8'", f"({'9' * 4000}, {'9' * 4000})"),
+            "0 of the 1,208,925,819,614,629,174,706,176 bytes",
+        ),
+        ("a.npy", array_file("'<i8'", "(" + "9999, " * 1500 + ")"), "0 of the 1,208,925,819,614,629,174,706,176 bytes"),
+        ("a.npy", array_file("'<i8'", "(1000000000000,)"), "0 of the 8,000,000,000,000 bytes its header promises"),
+        ("a.npy", array_file("'O'", "(1,)"), "plain numbers in C order are read"),
         ("a.bin", b"1234567", "7 bytes, which is not a whole number of 5-byte events"),
         ("a.aedat", b"#!AER-DAT3.1\r\nno end", "no line #!END-HEADER"),
         ("a.aedat", b"#!AER-DAT3.1\r\n#!END-HEADER\r\n" + packet(1, [(1, 1)])[:-1], "ends in the middle of 1 events"),
@@ -297,7 +387,7 @@ def test_missing_files_and_half_a_sensor_are_refused(tmp_path):
         ("N-MNIST bin", one(t=-1), "an event at -1 µs does not fit"),
         ("N-MNIST bin", one(side=256), "256 × 256 does not fit"),
         ("AEDAT 3.1", one(t=-5, t0=4), "an event at -1 µs does not fit"),
-        ("AEDAT 3.1", one(side=1 << 14), "does not fit AEDAT 3.1"),
+        ("AEDAT 3.1", one(side=1 << 16), "does not fit AEDAT 3.1"),
         ("EVT3", one(t=1 << 24), "EVT3 loses count"),
         ("EVT2", one(side=4096), "does not fit EVT2"),
         ("EVT2", one(t0=-1), "holds none below 0"),
@@ -305,14 +395,16 @@ def test_missing_files_and_half_a_sensor_are_refused(tmp_path):
         ("ES", one(t=1 << 34), "does not fit ES"),
     ],
 )
-def test_what_a_format_cannot_hold_is_refused_and_nothing_is_written(tmp_path, name, recording, message):
+def test_what_a_format_cannot_hold_is_refused_and_no_file_opened(monkeypatch, tmp_path, name, recording, message):
     if name in FAERY:
         pytest.importorskip("faery", reason="faery reads and writes this format")
     path = tmp_path / f"a{FORMATS[name].endings[0]}"
     path.write_text("kept")
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: pytest.fail("a file was opened"))
     with pytest.raises(SpikeflipError) as caught:
         write_recording(recording, path, format=name)
     assert message in str(caught.value)
+    assert str(path) in str(caught.value)
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(path.name, "kept")]
 
 
@@ -326,6 +418,7 @@ def test_unknown_formats_and_folders_are_refused(tmp_path):
         write_recording(one(), tmp_path / "a.mp4")
     with pytest.raises(SpikeflipError, match="format 'mp4' cannot be written"):
         write_recording(one(), tmp_path / "a.bin", format="mp4")
+    write_recording(one(), tmp_path / f"{'x' * 240}.bin")
     with pytest.raises(SpikeflipError, match="in a folder that exists"):
         write_recording(one(), tmp_path / "no" / "a.bin")
 

@@ -50,7 +50,7 @@ def read(path: Path) -> Recording:
                 raw, clock = raw[valid], clock[valid] if isinstance(clock, np.ndarray) else clock
             part, data = events[filled : filled + len(raw)], raw["data"]
             part["t"] = raw["time"].astype(np.int64) + clock
-            part["x"], part["y"] = data >> 17 & 0x1FFF, data >> 2 & 0x1FFF
+            part["x"], part["y"] = data >> 17, data >> 2 & 0x7FFF
             part["p"] = data >> 1 & 1
             filled += len(raw)
     invalid = len(events) - filled
@@ -162,7 +162,7 @@ FORMAT = Format(
     read=read,
     write=write,
     last_time=(_MOST_OVERFLOWS + 1 << _OVERFLOW_BITS) - 1,
-    height=1 << 13,
-    width=1 << 13,
+    height=1 << 15,
+    width=1 << 15,
     absolute=True,
 )

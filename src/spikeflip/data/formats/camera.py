@@ -85,7 +85,6 @@ def _attributes(nodes: Any, name: str) -> Iterator[Any]:
 
 def _write(recording: Recording, path: Path, *, name: str, options: dict[str, Any]) -> None:
     faery = _faery(path, name)
-    _check(recording, path, name)
     found = np.empty(len(recording), dtype=faery.EVENTS_DTYPE)
     for field, source in (("t", "t"), ("x", "x"), ("y", "y"), ("on", "p")):
         found[field] = recording.events[source]
@@ -101,7 +100,8 @@ def _write(recording: Recording, path: Path, *, name: str, options: dict[str, An
         _insert_zero(path, "T0" if name == "DAT" else "t0", recording.t0)
 
 
-def _check(recording: Recording, path: Path, name: str) -> None:
+def _check(recording: Recording, path: Path, *, name: str) -> None:
+    _faery(path, name)
     if recording.t0 < 0:
         raise SpikeflipError(f"{path}: t0 is {recording.t0} µs and {name} holds none below 0; write .npz")
     if name == "DAT" and not len(recording):
@@ -150,7 +150,8 @@ def _write_aedat4(faery: ModuleType, events: Any, size: tuple[int, int], t0: int
 def _format(name: str, endings: tuple[str, ...], summary: str, options: dict[str, Any], **limits: Any) -> Format:
     read: Callable[[Path], Recording] = partial(_read, name=name, options={"file_type": options["file_type"]})
     write: Callable[[Recording, Path], None] = partial(_write, name=name, options=options)
-    return Format(name, endings, f"{summary}; needs spikeflip[events]", read, write, **limits)
+    check: Callable[[Recording, Path], None] = partial(_check, name=name)
+    return Format(name, endings, f"{summary}; needs spikeflip[events]", read, write, check=check, **limits)
 
 
 ES = _format(

@@ -115,7 +115,7 @@ def write_recording(recording: Recording, path: Path | str, *, format: str | Non
     check_fits(recording, entry, path)
     partial = None
     try:
-        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".partial")
+        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:32]}.", suffix=".partial")
         os.close(descriptor)
         entry.write(recording, Path(partial))
         os.chmod(partial, 0o644)
@@ -125,6 +125,8 @@ def write_recording(recording: Recording, path: Path | str, *, format: str | Non
         raise SpikeflipError(
             f"{path} cannot be written ({error.strerror or error}): give a file in a folder that exists"
         ) from error
+    except SpikeflipError as error:
+        raise SpikeflipError(str(error).replace(str(partial), str(path))) from error
     finally:
         if partial is not None:
             Path(partial).unlink(missing_ok=True)
@@ -159,6 +161,8 @@ def check_fits(recording: Recording, entry: Format, path: Path) -> None:
                 f"{path}: an event at {wrong} µs does not fit {entry.name}, which holds {entry.first_time} to "
                 f"{entry.last_time}; write .npz, or cut the recording"
             )
+    if entry.check is not None:
+        entry.check(recording, path)
 
 
 def format_of(path: Path) -> Format:
@@ -172,21 +176,21 @@ def format_of(path: Path) -> Format:
     for magic, entry in _MAGIC:
         if start.startswith(magic):
             return entry
-    if start.startswith(b"PK") and zipfile.is_zipfile(path):
+    ending = path.suffix.lower()
+    if start.startswith(b"PK") and (ending in npz.FORMAT.endings or zipfile.is_zipfile(path)):
         return npz.FORMAT
     if _CAMERA_LINE.match(start):
         if entry_ := next((entry for words, entry in _EVT if words in start), None):
             return entry_
         if b"evt 2.1" not in start and b"EVT21" not in start:
             return camera.DAT
-    ending = path.suffix.lower()
+    if text.is_table(start) or (ending in text.FORMAT.endings and text.looks_like(start)):
+        return text.FORMAT
     if ending in nmnist.FORMAT.endings:
         return nmnist.FORMAT
-    if ending in text.FORMAT.endings and text.looks_like(start):
-        return text.FORMAT
     raise SpikeflipError(
-        f"{path} is no event recording of a known format: neither its first bytes nor its ending are those of "
-        f"{', '.join(FORMATS)}"
+        f"{path} is no event recording of a known format: its first bytes are those of none, whatever its ending "
+        f"({', '.join(FORMATS)} are known)"
     )
 
 

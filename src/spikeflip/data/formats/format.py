@@ -23,6 +23,7 @@ class Format:
         width: most columns.
         holds_t0: whether ``t0`` is in the file.
         absolute: whether times are written on the file's clock, t + t0, and the limits hold for these.
+        check: what else must hold before a file is opened for writing; raises a SpikeflipError.
     """
 
     name: str
@@ -36,3 +37,4 @@ class Format:
     width: int = 1 << 16
     holds_t0: bool = True
     absolute: bool = False
+    check: Callable[[Recording, Path], None] | None = None

@@ -4,29 +4,33 @@ The latter are plain ``(N, 4)`` arrays of x, y, polarity and time in *millisecon
 structured arrays in µs.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeflip.data.formats.format import Format
 from spikeflip.data.formats.npz import described, read_header
-from spikeflip.data.recordings import Recording, events_of, recording_of
+from spikeflip.data.recordings import Recording, events_of, gathered, recording_of
 from spikeflip.errors import SpikeflipError
 
 MAGIC = b"\x93NUMPY"
 
 _FIELDS = {"t", "x", "y", "p"}
+_MILLISECONDS = "(N, 4) numbers are read as x, y, p and milliseconds, as tonic writes DVS128 Gesture"
 _FARTHEST = 1 << 50
 """Milliseconds, so that µs fit as well."""
+_LARGEST_SIZE = 1 << 80  # Python refuses to print a thousand digits
+_CHUNK = 1 << 14
 
 
 def read(path: Path) -> Recording:
     """Read a file of either layout."""
     with path.open("rb") as file:
         shape, dtype = read_header(file, path)
-        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        size = min(int(np.prod(shape, dtype=object)) * dtype.itemsize, _LARGEST_SIZE)
         there = path.stat().st_size - file.tell()
         if size != there:
             raise SpikeflipError(
@@ -37,30 +41,27 @@ def read(path: Path) -> Recording:
             columns = {name: array[name] for name in _FIELDS}
             return recording_of(events_of(**columns), format=FORMAT.name)
         if dtype.names is None and dtype.kind in "iuf" and len(shape) == 2 and shape[1] == 4:
-            array = np.fromfile(file, dtype, shape[0] * 4).reshape(shape)
-            return _gesture(array, path)
+            events = gathered(_gesture(file, dtype, path), shape[0])
+            return recording_of(events, t0=None, format=FORMAT.name, notes=(_MILLISECONDS,))
     raise SpikeflipError(
         f"{path} holds {described(shape, dtype)}: events are a structured array with t, x, y, p, or (N, 4) "
         "numbers x, y, p and milliseconds"
     )
 
 
-def _gesture(array: NDArray[Any], path: Path) -> Recording:
-    real = array.dtype.kind == "f"
-    if (
-        (real and not (np.isfinite(array).all() and (array[:, :3] % 1 == 0).all()))
-        or int(array.min(initial=0)) < -_FARTHEST
-        or int(array.max(initial=0)) > _FARTHEST
-    ):
-        raise SpikeflipError(f"{path} holds numbers that are no events: x, y, p and milliseconds are expected")
-    if real:
-        array = np.rint(array * [1, 1, 1, 1000]).astype(np.int64)
-    else:
-        array = array.astype(np.int64)
-        array[:, 3] *= 1000
-    x, y, p, t = array.T
-    notes = ("(N, 4) numbers are read as x, y, p and milliseconds, as tonic writes DVS128 Gesture",)
-    return recording_of(events_of(t, x, y, p), t0=None, format=FORMAT.name, notes=notes)
+def _gesture(file: BinaryIO, dtype: np.dtype[Any], path: Path) -> Iterator[tuple[NDArray[np.int64], ...]]:
+    """Columns t, x, y, p of many rows at a time."""
+    real = dtype.kind == "f"
+    while len(rows := np.fromfile(file, dtype, 4 * _CHUNK).reshape(-1, 4)):
+        if (
+            (real and not (np.isfinite(rows).all() and (rows[:, :3] % 1 == 0).all()))
+            or int(rows.min()) < -_FARTHEST
+            or int(rows.max()) > _FARTHEST
+        ):
+            raise SpikeflipError(f"{path} holds numbers that are no events: x, y, p and milliseconds are expected")
+        x, y, p = rows[:, :3].astype(np.int64).T
+        t = np.rint(rows[:, 3].astype(np.float64) * 1000) if real else rows[:, 3].astype(np.int64) * 1000
+        yield t.astype(np.int64), x, y, p
 
 
 def write(recording: Recording, path: Path) -> None:

@@ -5,18 +5,21 @@ Without a header the order is t, x, y, p. Other columns are not read. ``on`` and
 
 import contextlib
 import warnings
+from collections.abc import Iterator
+from itertools import chain, count, islice
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spikeflip.data.formats.format import Format
-from spikeflip.data.recordings import Recording, events_of, recording_of
+from spikeflip.data.recordings import Recording, gathered, recording_of
 from spikeflip.errors import SpikeflipError
 
 _ORDER = ("t", "x", "y", "p")
 _NAMES = {"on": "p", "polarity": "p", "timestamp": "t", "time": "t"}
-_LONGEST_LINE = 4096
-_CHUNK = 1 << 16
+_SHORTEST_LINE = len("0,0,0,0\n")
+_CHUNK = 1 << 14
 
 
 def looks_like(start: bytes) -> bool:
@@ -24,45 +27,56 @@ def looks_like(start: bytes) -> bool:
     return not start or (b"," in start and all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start))
 
 
+def is_table(start: bytes) -> bool:
+    """Whether they are for certain, whatever the file is called."""
+    first = start.lstrip().split(b"\n", 1)[0].decode("latin-1")
+    known = set(_names(first)) >= set(_ORDER) or (first.count(",") >= 3 and _is_numbers(first))
+    return known and looks_like(start)
+
+
 def read(path: Path) -> Recording:
     """Read a file; an empty one holds no events."""
-    with path.open("rb") as file:
-        first = file.readline(_LONGEST_LINE)
-    header = bool(first.strip()) and not _is_numbers(first)
-    names = (
-        [cell.strip().strip('"').lower() for cell in first.decode("ascii", "replace").split(",")] if header else _ORDER
-    )
-    names = [_NAMES.get(name, name) for name in names]
-    missing = [name for name in _ORDER if name not in names]
-    if missing:
-        raise SpikeflipError(
-            f"{path} has no column {missing[0]!r} in its first line: name the columns t,x,y,p or leave the line out"
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*input contained no data")
-            warnings.simplefilter("error", DeprecationWarning)  # older NumPy would read 1.5 as 1
-            values = np.loadtxt(
-                path,
-                dtype=np.int64,
-                delimiter=",",
-                skiprows=int(header),
-                usecols=[names.index(name) for name in _ORDER],
-                ndmin=2,
-                comments=None,
-                encoding="latin-1",
+    with path.open(encoding="latin-1") as file:
+        lines = (line for line in file if line.strip())
+        first = next(lines, "")
+        header = bool(first) and not _is_numbers(first)
+        names = _names(first) if header else list(_ORDER)
+        missing = [name for name in _ORDER if name not in names]
+        if missing:
+            raise SpikeflipError(
+                f"{path} has no column {missing[0]!r} in its first line: name the columns t,x,y,p or leave the line out"
             )
-    except (ValueError, OverflowError, DeprecationWarning) as error:
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise SpikeflipError(
-            f"{path} is not a table of whole numbers ({reason}): times in µs, polarities 0 and 1"
-        ) from error
-    return recording_of(events_of(*values.reshape(-1, 4).T), format=FORMAT.name)
+        rows = lines if header or not first else chain([first], lines)
+        columns = _columns(rows, [names.index(name) for name in _ORDER], path)
+        return recording_of(gathered(columns, path.stat().st_size // _SHORTEST_LINE + 1), format=FORMAT.name)
 
 
-def _is_numbers(line: bytes) -> bool:
+def _columns(rows: Iterator[str], order: list[int], path: Path) -> Iterator[tuple[NDArray[np.int64], ...]]:
+    """Columns t, x, y, p of many rows at a time."""
+    for start in count(0, _CHUNK):
+        lines = list(islice(rows, _CHUNK))
+        if not lines:
+            return
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", DeprecationWarning)  # older NumPy would read 1.5 as 1
+                table = np.loadtxt(lines, dtype=np.int64, delimiter=",", usecols=order, ndmin=2, comments=None)
+        except (ValueError, OverflowError, DeprecationWarning) as error:
+            reason = " ".join(str(error).split())[:200].rstrip(".") + (f" from row {start:,} on" if start else "")
+            raise SpikeflipError(
+                f"{path} is not a table of whole numbers ({reason}): times in µs, polarities 0 and 1"
+            ) from error
+        yield tuple(table.T)
+
+
+def _names(line: str) -> list[str]:
+    cells = [cell.strip().strip('"').lower() for cell in line.lstrip("# ").split(",")]
+    return [_NAMES.get(cell, cell) for cell in cells]
+
+
+def _is_numbers(line: str) -> bool:
     with contextlib.suppress(ValueError):
-        return all(float(cell) is not None for cell in line.split(b",")[:4])
+        return all(float(cell) is not None for cell in line.split(",")[:4])
     return False
 
 
