@@ -171,3 +171,35 @@ def test_without_the_compiled_kernels_torch_takes_over(monkeypatch, caplog):
 def test_an_unknown_engine_is_refused():
     with pytest.raises(SpikeflipError, match="engine is 'tpu': choose from torch, event"):
         network(*NETWORKS[0]).on("tpu").scores(spikes(1, 5, (2, 9, 9), 0.2))
+
+
+@needs_native
+@pytest.mark.parametrize("instructions", ["avx512", "avx2", "portable"])
+@pytest.mark.parametrize("which", NETWORKS[:4])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_weight_gradients_equal_the_torch_engines(instructions, which, dropout):
+    if not native.use(instructions):
+        pytest.skip(f"this processor has no {instructions}")
+    net = network(*which, seed=2)
+    values = spikes(5, 4, which[1], 0.2, 1)
+    generator = torch.Generator().manual_seed(0)
+    masks = [
+        None
+        if dropout == 0 or layer is net.layers[-1]
+        else torch.rand((5, 1, *shape), generator=generator).gt(dropout) / 0.7
+        for layer, shape in zip(net.layers, net.shapes[1:], strict=True)
+    ]
+    found = []
+    for engine in (net.engine, net.on("event").engine):
+        sums = [None if weight is None else torch.zeros_like(weight) for weight in net.weights_by_layer()]
+        with torch.no_grad():
+            out, potentials = engine.forward(values, masks=masks)
+            kept = out.clone()  # it lies in the workspace
+            slopes = slope(out.mean(1), None).unsqueeze(1).expand_as(out).contiguous() / 4
+            engine.weight_gradients(values, slopes, potentials, masks, sums)
+        found.append((kept, [total for total in sums if total is not None]))
+    (out, ours), (our_out, theirs) = found
+    assert torch.equal(out, our_out)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5 * float(one.abs().max()))
+    assert any(one.abs().max() > 0 for one in ours)

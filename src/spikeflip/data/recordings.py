@@ -141,7 +141,7 @@ def recording_of(
     """Check and sort events ``(n,)`` of :data:`EVENT`, which may be changed in place.
 
     Args:
-        events: in any order.
+        events: in any order; where they must be sorted, that takes about 20 bytes an event for a moment.
         height: rows of the sensor, guessed from the events (and noted) where the file does not say.
         width: columns of the sensor.
         t0: what the file says of its zero; None for a camera clock, whose zero becomes the first event.

@@ -21,8 +21,7 @@ from spikeflip.runs.inputs import Inputs, is_recordings, load_given, load_inputs
 from spikeflip.runs.recordings import Written, check_all_writable, write_adversarials
 from spikeflip.snn.checkpoint import Checkpoint, load_checkpoint
 from spikeflip.snn.coding import encode, winner
-from spikeflip.snn.engines.choose import EngineName
-from spikeflip.snn.engines.event import why_not
+from spikeflip.snn.engines.choose import EngineName, best_engine
 from spikeflip.snn.inputs import kind_of
 from spikeflip.snn.network import SpikingNetwork
 
@@ -117,9 +116,7 @@ def _place(network: SpikingNetwork, device: str) -> SpikingNetwork:
 
 
 def _engine(config: AttackConfig, victim: SpikingNetwork) -> EngineName:
-    if config.engine == "auto":
-        return "torch" if why_not(victim.engine.chain) else "event"
-    return config.engine
+    return best_engine(victim.engine.chain) if config.engine == "auto" else config.engine
 
 
 def _inputs(config: AttackConfig, checkpoint: Checkpoint) -> Inputs:

@@ -11,6 +11,7 @@ from spikeflip.runs.folder import check_free, manifest
 from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint, save_checkpoint
+from spikeflip.snn.engines.choose import best_engine
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.presets import PRESETS
 from spikeflip.snn.training import Progress, Training, accuracy, train
@@ -48,14 +49,17 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     if options["initial_rate"] is None:
         options["initial_rate"] = _RECORDINGS_RATE if recordings else 0.0
     settings = Training(**options)
+    engine = config.engine
+    if engine == "auto":
+        engine = best_engine(network.engine.chain) if recordings or config.simulate_events else "torch"
     history = train(
-        network,
+        network.on(engine),
         (data.values[:cut], data.labels[:cut]),
         (data.values[cut:], data.labels[cut:]),
         settings,
         progress=progress,
         state=state,
-        fingerprint=f"{data.facts['sha256']} {data.facts.get('frames', config.simulate_events)} {cut}",
+        fingerprint=f"{data.facts['sha256']} {data.facts.get('frames', config.simulate_events)} {cut} {engine}",
     )
     seconds = time.monotonic() - started
     measured = len(held_out.labels) > 0

@@ -61,6 +61,12 @@ def pool_backward(
 def linear(
     lists: Lists, inputs: int, outputs: int, outputs_padded: int, weights: int, result: int, threads: int, /
 ) -> None: ...
+def conv_weights(
+    lists: Lists, conv: tuple[int, ...], steps: int, gradient: int, result: int, threads: int, /
+) -> None: ...
+def linear_weights(
+    lists: Lists, inputs: int, outputs: int, outputs_padded: int, gradient: int, result: int, threads: int, /
+) -> None: ...
 def neurons_forward(
     neuron: Neuron,
     samples: int,

@@ -14,6 +14,11 @@ EngineName = Literal["torch", "event"]
 _log = logging.getLogger(__name__)
 
 
+def best_engine(chain: Chain) -> EngineName:
+    """The event engine where it can run, else the torch engine."""
+    return "torch" if why_not(chain) else "event"
+
+
 def make_engine(name: EngineName, chain: Chain, workspace: dict[str, Tensor] | None) -> DenseEngine:
     """The engine of that name; the torch engine, with a log line, where the event engine does not cover the chain."""
     if name not in get_args(EngineName):

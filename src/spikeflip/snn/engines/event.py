@@ -7,6 +7,7 @@ to pay is convolved densely instead, decided and run sample by sample for the sa
 
 from collections.abc import Sequence
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from spikeflip.snn import synapses
 from spikeflip.snn.architecture import AvgPool, Conv, Linear
 from spikeflip.snn.engines.dense import Chain, DenseEngine
 from spikeflip.snn.neuron import LIF, integrate, reverse
+
+if TYPE_CHECKING:
+    from spikeflip.snn.engines._native import Lists
 
 native: ModuleType | None
 """The compiled kernels, None where the package was installed without a compiler."""
@@ -55,11 +59,12 @@ class EventEngine(DenseEngine):
         self, spikes: Tensor, *, first: int = 0, last: int | None = None, masks: Sequence[Tensor | None] | None = None
     ) -> tuple[Tensor, list[Tensor]]:
         """As the dense engine's; spikes below the output may be bytes."""
-        if masks is not None:
-            return super().forward(spikes, first=first, last=last, masks=masks)
         potentials = []
+        spikes = _bytes(spikes)
         for i in range(first, self.depth if last is None else last):
             potential, spikes = self._layer(i, spikes)
+            if masks is not None and (mask := masks[i]) is not None:
+                spikes = spikes * mask  # no longer bytes: the next layer's lists hold values
             potentials.append(potential)
         return spikes.float() if last is None else spikes, potentials
 
@@ -67,7 +72,7 @@ class EventEngine(DenseEngine):
         """The weighted input of one layer's neurons, in new memory."""
         if not isinstance(self.chain.layers[layer], Linear):
             return super().current(layer, spikes.float())
-        return self._linear(layer, spikes)
+        return self._linear(layer, spikes if layer else _bytes(spikes))
 
     def input_gradient(self, layer: int, gradient: Tensor) -> Tensor:
         """The gradient of a layer's input from that of its current."""
@@ -86,6 +91,65 @@ class EventEngine(DenseEngine):
             gradient = self._below(i, gradient, potentials[i - 1] if i else None, wanted)
         return gradient
 
+    def weight_gradients(
+        self,
+        spikes: Tensor,
+        gradient: Tensor,
+        potentials: Sequence[Tensor],
+        masks: Sequence[Tensor | None],
+        into: Sequence[Tensor | None],
+    ) -> None:
+        """As the dense engine's."""
+        every = list(range(len(spikes)))
+        for i in reversed(range(self.depth)):
+            if (mask := masks[i]) is not None:
+                gradient = _channels_last(gradient).mul_(mask)
+            gradient = self._reversed(gradient, potentials[i], every)
+            if (total := into[i]) is not None:
+                below = _bytes(spikes) if i == 0 else self._fired(i - 1, potentials[i - 1], masks[i - 1])
+                total += self._weight_gradient(i, below, gradient)
+            if i > 0:
+                gradient = self.input_gradient(i, gradient)
+
+    def _fired(self, i: int, potential: Tensor, mask: Tensor | None) -> Tensor:
+        fired = potential >= self.chain.neuron.threshold
+        return fired.to(torch.uint8) if mask is None else fired * mask
+
+    def _weight_gradient(self, i: int, spikes: Tensor, gradient: Tensor) -> Tensor:
+        layer, t = self.chain.layers[i], spikes.shape[1]
+        weights = torch.zeros_like(self._forward_weights[i])
+        if isinstance(layer, Conv):
+            channels, height, width = self.chain.shapes[i]
+            numbers = self._conv_numbers(i, layer, channels, layer.channels)
+            self._kernels.conv_weights(
+                self._lists(spikes, t * height * width, channels),
+                numbers,
+                t,
+                gradient.data_ptr(),
+                weights.data_ptr(),
+                _threads(),
+            )
+            taps = weights[..., : layer.channels].view(layer.kernel, layer.kernel, channels, layer.channels)
+            return taps.permute(3, 2, 0, 1)
+        inputs, outputs = torch.Size(self.chain.shapes[i]).numel(), self.chain.shapes[i + 1][0]
+        self._kernels.linear_weights(
+            self._lists(spikes, t, inputs),
+            inputs,
+            outputs,
+            weights.shape[-1],
+            gradient.data_ptr(),
+            weights.data_ptr(),
+            _threads(),
+        )
+        return _channels_first(weights[0, :, :outputs].t(), self.chain.shapes[i])
+
+    def _lists(self, spikes: Tensor, rows: int, channels: int) -> "Lists":
+        """The active inputs of every sample; with their values where a dropout mask has made them numbers."""
+        values = _channels_last(spikes)
+        listed = self._kernels.list_spikes if values.dtype == torch.uint8 else self._kernels.list_gradient
+        lists: Lists = listed(values.data_ptr(), len(values), rows, channels, _threads())
+        return lists
+
     # --- one layer forward ---
 
     def _layer(self, i: int, spikes: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,10 +159,10 @@ class EventEngine(DenseEngine):
         potential = self._buffer(f"potential {i}", shape, self._like)
         after = self._buffer(f"bytes {i % 2}", shape, _BYTE)
         if isinstance(layer, Conv):
-            self._conv(i, layer, _bytes(spikes), potential, after)
+            self._conv(i, layer, spikes, potential, after)
             return potential, after
-        if isinstance(layer, AvgPool):
-            before = _bytes(spikes)
+        if isinstance(layer, AvgPool) and spikes.dtype == torch.uint8:
+            before = _channels_last(spikes)
             self._kernels.pool_forward(
                 n,
                 self._pool_numbers(i, layer),
@@ -110,7 +174,10 @@ class EventEngine(DenseEngine):
                 _threads(),
             )
             return potential, after
-        current = self._linear(i, spikes)
+        if isinstance(layer, AvgPool):
+            current = _channels_last(synapses.apply(layer, spikes, None))
+        else:
+            current = self._linear(i, spikes)
         width = torch.Size(shape[2:]).numel()
         self._kernels.neurons_forward(
             self._numbers, n, t, width, current.data_ptr(), potential.data_ptr(), after.data_ptr(), _threads()
@@ -120,7 +187,7 @@ class EventEngine(DenseEngine):
     def _conv(self, i: int, layer: Conv, spikes: Tensor, potential: Tensor, after: Tensor) -> None:
         n, t = spikes.shape[:2]
         channels, height, width = self.chain.shapes[i]
-        lists = self._kernels.list_spikes(spikes.data_ptr(), n, t * height * width, channels, _threads())
+        lists = self._lists(spikes, t * height * width, channels)
         cells = t * height * width * channels
         sparse = [k for k, count in enumerate(lists.counts()) if count <= _DENSE_SPIKES * cells]
         self._kernels.conv_forward(
@@ -140,13 +207,13 @@ class EventEngine(DenseEngine):
             after[k : k + 1] = fired
 
     def _linear(self, i: int, spikes: Tensor) -> Tensor:
-        n, t = spikes.shape[:2]
-        flat = _bytes(spikes)
         inputs, outputs = torch.Size(self.chain.shapes[i]).numel(), self.chain.shapes[i + 1][0]
-        lists = self._kernels.list_spikes(flat.data_ptr(), n, t, inputs, _threads())
-        return self._run_linear(lists, (n, t), inputs, outputs, self._forward_weights[i])
+        n, t = spikes.shape[:2]
+        return self._run_linear(self._lists(spikes, t, inputs), (n, t), inputs, outputs, self._forward_weights[i])
 
-    def _run_linear(self, lists: object, frames: tuple[int, int], inputs: int, outputs: int, weights: Tensor) -> Tensor:
+    def _run_linear(
+        self, lists: "Lists", frames: tuple[int, int], inputs: int, outputs: int, weights: Tensor
+    ) -> Tensor:
         result = torch.empty(*frames, outputs)
         self._kernels.linear(
             lists, inputs, outputs, weights.shape[-1], weights.data_ptr(), result.data_ptr(), _threads()
@@ -275,6 +342,14 @@ def _pixels_first(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     if len(shape) == 3:
         weight = weight.view(-1, *shape).permute(0, 2, 3, 1).flatten(1)
     return weight.t()
+
+
+def _channels_first(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The reverse: a weight ``(out, H * W * C)`` as ``(out, C * H * W)``."""
+    if len(shape) != 3:
+        return weight
+    channels, height, width = shape
+    return weight.reshape(-1, height, width, channels).permute(0, 3, 1, 2).flatten(1)
 
 
 def _padded(channels: int) -> int:

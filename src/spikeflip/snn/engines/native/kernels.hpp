@@ -78,6 +78,14 @@ struct Kernels {
                  const float* weights, float* result, int64_t first_output, int64_t last_output, int64_t frames,
                  float* scratch);
 
+  // Adds to one tap's weight gradient, (in, out_padded), from one sample: inputs times the dense gradient of the output,
+  // for output channels `first` to `last` - 1, a multiple of kVector apart.
+  void (*conv_weights)(const Conv& conv, int steps, const Active& input, const float* gradient, int tap, int first,
+                       int last, float* result);
+  // The same for fully-connected layers, for inputs `first_input` to `last_input` - 1.
+  void (*linear_weights)(int64_t outputs, int64_t outputs_padded, const Active& by_input, const float* gradient,
+                         int64_t first_input, int64_t last_input, float* result);
+
   // Neurons of `width` channels over all time steps of one sample; frames are `stride` apart.
   void (*neurons_forward)(const Neuron& neuron, int steps, int64_t stride, int64_t width, const float* currents,
                           float* potentials, uint8_t* spikes);

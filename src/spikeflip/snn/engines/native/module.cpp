@@ -230,39 +230,79 @@ void pool_backward(const PoolNumbers& numbers, const NeuronNumbers& neuron_numbe
   });
 }
 
-void linear(const Lists& lists, int64_t inputs, int64_t outputs, int64_t outputs_padded, uintptr_t weights,
-            uintptr_t result, int threads) {
-  // Turned round: for each input the frames in which it is active, so that a row of weights is read once.
-  const int64_t frames = static_cast<int64_t>(lists.samples.size()) * lists.rows;
-  std::vector<int64_t> offsets(static_cast<size_t>(inputs) + 1, 0);
+// Lists turned round: for each input the frames in which it is active, so that a row of weights is read once.
+struct ByInput {
+  std::vector<int64_t> offsets;
+  std::vector<uint32_t> frames;
+  std::vector<float> values;
+  Active active() const { return {offsets.data(), frames.data(), values.empty() ? nullptr : values.data()}; }
+};
+
+ByInput turned_round(const Lists& lists, int64_t inputs) {
+  ByInput result;
+  result.offsets.assign(static_cast<size_t>(inputs) + 1, 0);
   int64_t total = 0;
   bool with_values = false;
-  nb::gil_scoped_release release;
   for (const auto& sample : lists.samples) {
     total += sample.count();
     with_values |= sample.values != nullptr;
-    for (int64_t i = 0; i < sample.count(); ++i) ++offsets[sample.channels[static_cast<size_t>(i)] + 1];
+    for (int64_t i = 0; i < sample.count(); ++i) ++result.offsets[sample.channels[static_cast<size_t>(i)] + 1];
   }
-  for (size_t i = 1; i < offsets.size(); ++i) offsets[i] += offsets[i - 1];
-  std::vector<uint32_t> listed(static_cast<size_t>(total) + 1);
-  std::vector<float> values(with_values ? static_cast<size_t>(total) + 1 : 0);
-  std::vector<int64_t> next(offsets.begin(), offsets.end() - 1);
+  for (size_t i = 1; i < result.offsets.size(); ++i) result.offsets[i] += result.offsets[i - 1];
+  result.frames.resize(static_cast<size_t>(total) + 1);
+  if (with_values) result.values.resize(static_cast<size_t>(total) + 1);
+  std::vector<int64_t> next(result.offsets.begin(), result.offsets.end() - 1);
   int64_t frame = 0;
   for (const auto& sample : lists.samples) {
     for (int64_t r = 0; r < lists.rows; ++r, ++frame) {
       for (int64_t i = sample.offsets[static_cast<size_t>(r)]; i < sample.offsets[static_cast<size_t>(r) + 1]; ++i) {
         const auto place = static_cast<size_t>(next[sample.channels[static_cast<size_t>(i)]]++);
-        listed[place] = static_cast<uint32_t>(frame);
-        if (with_values) values[place] = sample.values[static_cast<size_t>(i)];
+        result.frames[place] = static_cast<uint32_t>(frame);
+        if (with_values) result.values[place] = sample.values[static_cast<size_t>(i)];
       }
     }
   }
-  const Active by_input{offsets.data(), listed.data(), with_values ? values.data() : nullptr};
+  return result;
+}
+
+void linear(const Lists& lists, int64_t inputs, int64_t outputs, int64_t outputs_padded, uintptr_t weights,
+            uintptr_t result, int threads) {
+  const int64_t frames = static_cast<int64_t>(lists.samples.size()) * lists.rows;
+  nb::gil_scoped_release release;
+  const ByInput turned = turned_round(lists, inputs);
   constexpr int64_t kBlock = 4 * kVector;
   parallel((outputs + kBlock - 1) / kBlock, threads, [&](int64_t block) {
     std::vector<float> scratch(static_cast<size_t>(frames * kBlock + kVector));
-    active->linear(inputs, outputs, outputs_padded, by_input, at<const float>(weights), at<float>(result),
+    active->linear(inputs, outputs, outputs_padded, turned.active(), at<const float>(weights), at<float>(result),
                    block * kBlock, std::min((block + 1) * kBlock, outputs), frames, scratch.data());
+  });
+}
+
+// Adds the weight gradient of all samples to `result`, (tap, in, out_padded).
+void conv_weights(const Lists& lists, const ConvNumbers& numbers, int steps, uintptr_t gradient, uintptr_t result,
+                  int threads) {
+  const Conv conv = conv_of(numbers);
+  const int64_t size = static_cast<int64_t>(steps) * conv.height * conv.width * conv.out;
+  constexpr int kBlock = 4 * kVector;  // of output channels: a tap's part of the gradient stays in the cache
+  const int blocks = (conv.out + kBlock - 1) / kBlock;
+  nb::gil_scoped_release release;
+  parallel(static_cast<int64_t>(conv.kernel) * conv.kernel * blocks, threads, [&](int64_t task) {
+    const int tap = static_cast<int>(task / blocks), first = static_cast<int>(task % blocks) * kBlock;
+    for (size_t n = 0; n < lists.samples.size(); ++n)
+      active->conv_weights(conv, steps, lists.samples[n].active(), at<const float>(gradient) + static_cast<int64_t>(n) * size,
+                           tap, first, std::min(first + kBlock, conv.out),
+                           at<float>(result) + static_cast<int64_t>(tap) * conv.in * conv.out_padded);
+  });
+}
+
+void linear_weights(const Lists& lists, int64_t inputs, int64_t outputs, int64_t outputs_padded, uintptr_t gradient,
+                    uintptr_t result, int threads) {
+  nb::gil_scoped_release release;
+  const ByInput turned = turned_round(lists, inputs);
+  constexpr int64_t kBlock = 256;
+  parallel((inputs + kBlock - 1) / kBlock, threads, [&](int64_t block) {
+    active->linear_weights(outputs, outputs_padded, turned.active(), at<const float>(gradient), block * kBlock,
+                           std::min((block + 1) * kBlock, inputs), at<float>(result));
   });
 }
 
@@ -311,6 +351,8 @@ NB_MODULE(_native, module) {
   module.def("pool_forward", &pool_forward);
   module.def("pool_backward", &pool_backward);
   module.def("linear", &linear);
+  module.def("conv_weights", &conv_weights);
+  module.def("linear_weights", &linear_weights);
   module.def("neurons_forward", &neurons_forward);
   module.def("neurons_backward", &neurons_backward);
   module.def("use", &use, "Choose an instruction set (avx512, avx2, portable; empty: the best); False if it is not there.");
