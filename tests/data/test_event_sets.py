@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from spikeflip.data import event_sets
+from spikeflip.data import EVENT_SETS, Clip, EventSet, event_set, folder_of_recordings, load_event_set
 from spikeflip.data.event_layouts import OFFICIAL, natural_order
-from spikeflip.data.event_sets import EVENT_SETS, Clip, EventSet, folder_of_recordings, load_event_set
 from spikeflip.data.formats.files import read_recording, write_recording
 from spikeflip.data.recordings import Recording
 from spikeflip.errors import SpikeflipError
@@ -217,7 +216,7 @@ def test_a_file_of_many_gestures_is_read_once_and_again_when_it_changed(
         paths.append(path)
         return read_recording(path)
 
-    monkeypatch.setattr(event_sets, "read_recording", counting)
+    monkeypatch.setattr(event_set, "read_recording", counting)
     for recording in test:
         recording.events["t"] = 0  # what was read is the caller's
     assert [recording.events["t"].max() for recording in test] == [90, 90, 90]
