@@ -460,7 +460,7 @@ def test_folder_of_recordings_refuses(tmp_path: Path) -> None:
         with pytest.raises(SpikeflipError, match="no recording and no folder with any"):
             folder_of_recordings(path, ("a",))
     small, large = _write(tmp_path / "a" / "1.npz"), _write(tmp_path / "b" / "1.npz", side=50)
-    with pytest.raises(SpikeflipError, match="one set has one sensor") as caught:
+    with pytest.raises(SpikeflipError, match="a set has one sensor") as caught:
         folder_of_recordings(tmp_path, ("a",))
     assert str(small) in str(caught.value)
     assert str(large) in str(caught.value)
