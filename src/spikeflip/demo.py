@@ -1,4 +1,4 @@
-"""The demonstration: two small victims trained and attacked from nothing, without a network, in about two minutes."""
+"""The demonstration: two small victims trained and attacked from nothing, without a network, in one to two minutes."""
 
 import tempfile
 from collections.abc import Callable

@@ -137,7 +137,7 @@ def write(recording: Recording, path: Path) -> None:
     columns = {name: np.ascontiguousarray(recording.events[name]) for name in EVENT.names or ()}
     columns |= {"t0": np.array(recording.t0), "sensor": np.array([recording.height, recording.width])}
     with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **columns)
+        np.savez(file, **columns)  # type: ignore[arg-type]  # NumPy before 2.2 would store an argument allow_pickle
 
 
 FORMAT = Format(

@@ -156,7 +156,7 @@ class EventEngine(DenseEngine):
         """Potentials and spikes (bytes) of one layer."""
         layer, (n, t) = self.chain.layers[i], spikes.shape[:2]
         shape = (n, t, *self.chain.shapes[i + 1])
-        potential = self._buffer(f"potential {i}", shape, self._like)
+        potential = self._buffer(f"potential {i}", shape, _FLOAT)
         after = self._buffer(f"bytes {i % 2}", shape, _BYTE)
         if isinstance(layer, Conv):
             self._conv(i, layer, spikes, potential, after)
@@ -239,7 +239,7 @@ class EventEngine(DenseEngine):
         self, i: int, layer: AvgPool, gradient: Tensor, potential: Tensor | None, rows: list[int] | None
     ) -> Tensor:
         n, t = gradient.shape[:2]
-        result = self._buffer(f"gradient {i % 2}", (n, t, *self.chain.shapes[i]), self._like)
+        result = self._buffer(f"gradient {i % 2}", (n, t, *self.chain.shapes[i]), _FLOAT)
         self._kernels.pool_backward(
             self._pool_numbers(i, layer),
             self._numbers,
@@ -261,7 +261,7 @@ class EventEngine(DenseEngine):
         lists = self._kernels.list_gradient(gradient.data_ptr(), n, t * height * width, layer.channels, _threads())
         cells = t * height * width * layer.channels
         sparse = [k for k, count in enumerate(lists.counts()) if count <= _DENSE_GRADIENT * cells]
-        result = self._buffer(f"gradient {i % 2}", (n, t, channels, height, width), self._like)
+        result = self._buffer(f"gradient {i % 2}", (n, t, channels, height, width), _FLOAT)
         self._kernels.conv_backward(
             lists,
             sparse,
@@ -299,10 +299,6 @@ class EventEngine(DenseEngine):
     @property
     def _numbers(self) -> tuple[float, float, int, float, float, float]:
         return _neuron_numbers(self.chain.neuron)
-
-    @property
-    def _like(self) -> Tensor:
-        return _FLOAT
 
     def _pool_numbers(self, i: int, layer: AvgPool) -> tuple[int, int, int, int]:
         channels, height, width = self.chain.shapes[i]
