@@ -49,7 +49,7 @@ AsJson = Annotated[bool, Parameter(name="--json", help="Print the summary as JSO
 
 @app.command
 def demo(*, out: Out = Path("spikeflip-demo"), quiet: Quiet = False, json: AsJson = False) -> None:
-    """Train two small victims on the bundled digits, attack them in four ways, and write a page (one to two minutes)."""
+    """Train two small victims on the bundled digits, attack them in four ways, and write a page (1 to 2 minutes)."""
     from spikeflip.demo import run_demo
 
     with Bars(quiet or json) as bars:
