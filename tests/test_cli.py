@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import spikeflip
+from spikeflip import runs
 from spikeflip.cli import main
 
 TINY = ["--network", "12C3-AP2-32FC-10FC", "--updates", "40", "--dropout", "0", "--widest-dropout", "0"]
@@ -104,6 +105,38 @@ def test_per_class_takes_correct_inputs_of_every_class(victim, tmp_path, run):
     assert sorted(rows["label"]) == sorted(list(range(10)) * 2)
 
 
+def test_gradients_in_bfloat16_are_judged_in_float32(victim, tmp_path, run, monkeypatch):
+    judge, judges = runs.attack.judge, []
+
+    def watched(network, *given, **options):
+        judges.append(network)
+        return judge(network, *given, **options)
+
+    monkeypatch.setattr(runs.attack, "judge", watched)
+    settings, rows = {}, {}
+    for precision in ("float32", "bf16-gradient"):
+        folder = tmp_path / precision
+        options = ("--samples", 20, "--steps", 2, "--draws", 1, "--precision", precision, "--out", folder, "--quiet")
+        assert run("attack", "--victim", victim, *options)[0] == 0
+        settings[precision] = json.loads((folder / "config.json").read_text())["settings"]
+        rows[precision] = pyarrow.parquet.read_table(folder / "rows.parquet").to_pydict()
+    assert settings["bf16-gradient"]["precision"] == "bf16-gradient"
+    assert settings["bf16-gradient"]["engine"] == "torch"
+    assert settings["float32"]["precision"] == "float32"
+    for name in ("label", "already_wrong"):
+        assert rows["bf16-gradient"][name] == rows["float32"][name]
+    for network in judges:
+        gradient = gradient_of_ones(network)
+        assert torch.equal(gradient, gradient_of_ones(network.on("torch", precision="float32")))
+        assert not torch.equal(gradient, gradient_of_ones(network.on("torch", precision="bf16-gradient")))
+    assert len(judges) == 2
+
+
+def gradient_of_ones(network):
+    probe = network.probe(torch.ones(2, 3, *network.input_shape))
+    return probe.input_gradient(lambda scores, rows: scores + 1, torch.arange(2)).values.clone()
+
+
 def test_report_of_several_runs(attacked, tmp_path, run):
     status, out, _ = run("report", attacked, attacked, "--out", tmp_path / "page.html")
     assert status == 0
@@ -148,6 +181,11 @@ def test_every_option_has_help(run):
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--target", "some"], "--target is 'some'"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--gamma", "2"], "--gamma is '2'"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--device", "tpu9"], "--device tpu9 cannot be used"),
+        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--precision", "half"], "--precision"),
+        (
+            ["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--engine", "event", "--precision", "bf16-gradient"],
+            "precision is 'bf16-gradient', but the event engine works in float32 alone: choose the engine torch",
+        ),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--simulate-events"], "inputs have shape"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--per-class", "999"], "999"),
         (["attack", "--out", "{victim}", "--victim", "{victim}"], "choose another folder"),

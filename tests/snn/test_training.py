@@ -32,13 +32,16 @@ def test_weight_gradients_equal_autograd(deep_network, some_spikes, loss):
     values.mean().backward()
     expected = [weight.grad.clone() for weight in deep_network.weights]
     engine = deep_network.engine
-    sums = [None if w is None else torch.zeros_like(w) for w in deep_network.weights_by_layer()]
-    with torch.no_grad():
-        out, potentials = engine.forward(spikes)
+    sums = engine.weight_sums()
+
+    def output_gradient(out):
         gradient = score_gradient(loss, out.mean(1), classes)[1] / (5 * 6)
-        gradient = gradient.unsqueeze(1).expand_as(out).contiguous()
-        engine.weight_gradients(spikes, gradient, potentials, [None] * 6, sums)
-    for ours, theirs in zip([s for s in sums if s is not None], expected, strict=True):
+        return gradient.unsqueeze(1).expand_as(out).contiguous()
+
+    with torch.no_grad():
+        engine.add_weight_gradients(spikes, output_gradient, [None] * 6, sums)
+    found = engine.weight_gradients(sums)
+    for ours, theirs in zip([s for s in found if s is not None], expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-8)
         assert theirs.abs().max() > 0
 

@@ -39,6 +39,7 @@ def run_attack(config: AttackConfig, out: Path, *, progress: Progress | None = N
     started = time.monotonic()
     checkpoint = load_checkpoint(config.victim)
     victim = _place(checkpoint.network, config.device)
+    attacked = victim.on(_engine(config, victim), precision=config.precision)  # judging stays on the victim itself
     data = _inputs(config, checkpoint)
     chosen = _choose(config, victim, data)
     inputs, labels = data.values[chosen], data.labels[chosen]
@@ -50,7 +51,7 @@ def run_attack(config: AttackConfig, out: Path, *, progress: Progress | None = N
     settings = _settings(config, checkpoint)
     attack = ATTACKS[config.attack].settings(**settings)
     result = attack(
-        victim.on(_engine(config, victim)),
+        attacked,
         inputs,
         labels,
         targets,
@@ -116,7 +117,9 @@ def _place(network: SpikingNetwork, device: str) -> SpikingNetwork:
 
 
 def _engine(config: AttackConfig, victim: SpikingNetwork) -> EngineName:
-    return best_engine(victim.engine.chain) if config.engine == "auto" else config.engine
+    if config.engine != "auto":
+        return config.engine
+    return best_engine(victim.engine.chain, config.precision)
 
 
 def _inputs(config: AttackConfig, checkpoint: Checkpoint) -> Inputs:
@@ -230,7 +233,13 @@ def _describe(
         "attack": config.attack,
         "goal": goal,
         "kind": kind,
-        "settings": settings | {"target": config.target, "draws": config.draws, "engine": _engine(config, network)},
+        "settings": settings
+        | {
+            "target": config.target,
+            "draws": config.draws,
+            "engine": _engine(config, network),
+            "precision": config.precision,
+        },
         "seed": config.seed,
         "data": data.facts,
         "classes": list(data.classes),

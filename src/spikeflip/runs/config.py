@@ -145,5 +145,10 @@ class AttackConfig(DataConfig):
         description="What runs the victim in the attack: event skips zeros, on CPUs; auto takes it where it can. "
         "Judging is always on torch.",
     )
+    precision: Literal["float32", "bf16-gradient"] = Field(
+        "float32",
+        description="bf16-gradient sends gradients back in bfloat16, on torch: for GPUs and CPUs with AMX, slower on "
+        "others. Scores and judging are always float32.",
+    )
     device: str = Field("cpu", description="Where the victim runs: cpu, cuda or cuda:N.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of all random streams.")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn import synapses
 from spikeflip.snn.architecture import AvgPool, Layer, Shape, parse, scale, shapes, to_string
-from spikeflip.snn.engines.choose import EngineName, make_engine
+from spikeflip.snn.engines.choose import EngineName, Precision, check_choice, make_engine
 from spikeflip.snn.engines.dense import Chain, DenseEngine
 from spikeflip.snn.neuron import LIF, fire, integrate, reverse
 from spikeflip.snn.surrogate import Rectangular
@@ -115,23 +115,32 @@ class SpikingNetwork(_Layers):
         self.time_steps = time_steps
         self.neuron = LIF() if neuron is None else neuron
         self._engine_name: EngineName = "torch"
+        self._precision: Precision = "float32"
         self._engine: tuple[tuple[object, ...], DenseEngine] | None = None
 
-    def on(self, engine: EngineName) -> "SpikingNetwork":
+    def on(self, engine: EngineName, *, precision: Precision = "float32") -> "SpikingNetwork":
         """The same network, with the same parameters, executed by another engine.
 
         Args:
             engine: ``"torch"``, on any device, the reference; or ``"event"``, on CPUs, which skips what is zero and is
                 the faster the sparser spikes and gradients are. Where it does not cover a network or was not compiled,
                 the torch engine takes over.
+            precision: ``"bf16-gradient"``, with the torch engine, sends gradients back through the weights in bfloat16.
+                Scores, potentials, the loss and the neurons' part of the gradient stay float32: an attack sees the
+                same scores and slightly other directions. Meant for hardware that multiplies matrices of bfloat16
+                (recent GPUs, CPUs with AMX); slower on other CPUs.
+
+        Raises:
+            SpikeflipError: there is no such engine or precision, or the engine does not have that precision.
 
         >>> network = SpikingNetwork("4C3-AP2-10FC", (1, 8, 8))
         >>> spikes = torch.ones(2, 5, 1, 8, 8)
         >>> torch.allclose(network.scores(spikes), network.on("event").scores(spikes))
         True
         """
+        check_choice(engine, precision)
         other = copy.copy(self)
-        other._engine_name, other._engine = engine, None
+        other._engine_name, other._precision, other._engine = engine, precision, None
         return other
 
     def forward(self, spikes: Tensor) -> Tensor:
@@ -149,7 +158,7 @@ class SpikingNetwork(_Layers):
         if self._engine is None or self._engine[0] != state:
             chain = Chain(self.layers, self.weights_by_layer(), self.shapes, self.neuron)
             workspace = None if self._engine is None else self._engine[1].workspace
-            self._engine = (state, make_engine(self._engine_name, chain, workspace))
+            self._engine = (state, make_engine(self._engine_name, chain, workspace, self._precision))
         return self._engine[1]
 
     @property

@@ -13,7 +13,8 @@ Backward (Eq. 8), with ``G = dL/du[t+1]`` and the surrogate derivative ``s[t]`` 
     dL/du[t] = s[t] * dL/do[t] + decay * (1 - o[t]) * G      (soft, none: + decay * G)
 
 Nothing is detached: the gradient runs through the reset as well. Only the potentials are kept, since the spikes are
-``u >= threshold``.
+``u >= threshold``. On a GPU both directions are one kernel each (:mod:`spikeflip.snn.fused`); the loops here are what
+it must equal, and run everywhere else.
 """
 
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.snn import fused
 from spikeflip.snn.surrogate import Rectangular
 
 Reset = Literal["hard", "soft", "none"]
@@ -83,6 +85,8 @@ def integrate(
     """
     potential = torch.empty_like(current) if potential is None else potential
     spikes = torch.empty_like(current) if spikes is None else spikes
+    if fused.integrate(current, potential, spikes, neuron):
+        return potential, spikes
     carry: Tensor | None = None
     for t in range(current.shape[1]):
         u, o = potential[:, t], spikes[:, t]
@@ -114,6 +118,8 @@ def reverse(gradient: Tensor, potential: Tensor, neuron: LIF) -> Tensor:
     Returns:
         ``gradient``.
     """
+    if fused.reverse(gradient, potential, neuron):
+        return gradient
     later: Tensor | None = None  # dL/du[t+1] * decay
     slope, distance = torch.empty_like(potential[:, 0]), torch.empty_like(potential[:, 0])
     for t in reversed(range(potential.shape[1])):

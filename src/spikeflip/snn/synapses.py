@@ -57,8 +57,12 @@ def transposed(layer: Layer, weight: Tensor | None) -> Tensor | None:
 
 
 def apply_transposed(layer: Layer, gradient: Tensor, weight: Tensor | None, input_shape: Shape) -> Tensor:
-    """The gradient of the layer's input from that of its current, ``(N, T, *output)`` to ``(N, T, *input)``."""
+    """The gradient of the layer's input from that of its current, ``(N, T, *output)`` to ``(N, T, *input)``.
+
+    Computed and returned in the dtype of the weight, where there is one.
+    """
     n, t = gradient.shape[:2]
+    gradient = gradient if weight is None else gradient.to(weight.dtype)
     match layer, weight:
         case Linear(), Tensor():
             return (gradient @ weight).view(n, t, *input_shape)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -20,11 +21,12 @@ from torch import Tensor
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.architecture import Conv, Layer, Linear
 from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.engines.dense import Dropout
 from spikeflip.snn.inputs import check_classes, check_values, kind_of
 from spikeflip.snn.losses import LossName, score_gradient
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.neuron import integrate
-from spikeflip.streams import stream, torch_generator
+from spikeflip.streams import stream
 
 _log = logging.getLogger(__name__)
 
@@ -201,11 +203,10 @@ def _schedule(update: int, updates: int) -> float:
 def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Training, update: int) -> float:
     """Put the gradient of one batch into the parameters; returns the mean loss."""
     engine, device = network.engine, network.device
-    sums = [None if weight is None else torch.zeros_like(weight) for weight in network.weights_by_layer()]
-    total = 0.0
-    generator = torch_generator(settings.seed, "dropout", update)
+    sums, total = engine.weight_sums(), 0.0
+    dropout = _Masks(network, settings, update)
     for rows in batch.split(settings.micro_batch):
-        values = data[0][rows]
+        values, classes = data[0][rows], data[1][rows].to(device)
         if settings.shift:
             values = _shifted(values, settings.shift, settings.seed, rows, update)
         spikes = encode(
@@ -217,16 +218,19 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
             purpose="train",
             step=update,
         ).to(device)
-        masks = _masks(network, len(rows), settings, generator)
+        losses: list[Tensor] = []
+
+        def output_gradient(out: Tensor, classes: Tensor = classes, losses: list[Tensor] = losses) -> Tensor:
+            loss, gradient = score_gradient(settings.loss, out.mean(1), classes)
+            losses.append(loss)
+            return (gradient / (len(batch) * out.shape[1])).unsqueeze(1).expand_as(out).contiguous()
+
         with torch.no_grad():
-            out, potentials = engine.forward(spikes, masks=masks)
-            values, gradient = score_gradient(settings.loss, out.mean(1), data[1][rows].to(device))
-            t = out.shape[1]
-            gradient = (gradient / (len(batch) * t)).unsqueeze(1).expand_as(out).contiguous()
-            engine.weight_gradients(spikes, gradient, potentials, masks, sums)
-        total += float(values.sum())
-    for parameter, value in zip(network.weights, (value for value in sums if value is not None), strict=True):
-        parameter.grad = value
+            engine.add_weight_gradients(spikes, output_gradient, dropout.draw(len(rows)), sums)
+        total += float(losses[0].sum())
+    gradients = [gradient for gradient in engine.weight_gradients(sums) if gradient is not None]
+    for parameter, gradient in zip(network.weights, gradients, strict=True):
+        parameter.grad = gradient
     return total / len(batch)
 
 
@@ -264,17 +268,26 @@ def _shifted(values: Tensor, largest: int, seed: int, rows: Tensor, update: int)
     return moved
 
 
-def _masks(network: SpikingNetwork, n: int, settings: Training, generator: torch.Generator) -> list[Tensor | None]:
-    masks: list[Tensor | None] = []
-    widest = max((layer.channels for layer in network.layers if isinstance(layer, Conv)), default=0)
-    for layer, shape in zip(network.layers, network.shapes[1:], strict=True):
-        share = _dropout(layer, widest, settings)
-        if layer is network.layers[-1] or share == 0:
-            masks.append(None)
-            continue
-        kept = torch.empty((n, 1, *shape)).bernoulli_(1 - share, generator=generator)
-        masks.append(kept.div_(1 - share).to(network.device))
-    return masks
+class _Masks:
+    """The dropout of one update: a sample's mask is the same at every time step."""
+
+    def __init__(self, network: SpikingNetwork, settings: Training, update: int) -> None:
+        self._stream = stream(settings.seed, 0, "dropout", update)
+        self._device = network.device
+        widest = max((layer.channels for layer in network.layers if isinstance(layer, Conv)), default=0)
+        shares = [_dropout(layer, widest, settings) for layer in network.layers[:-1]]
+        self._layers = list(zip([*shares, 0.0], network.shapes[1:], strict=True))
+
+    def draw(self, n: int) -> list[Dropout | None]:
+        """For the next n samples, one entry a layer."""
+        drawn: list[Dropout | None] = []
+        for share, shape in self._layers:
+            if share:
+                kept = torch.from_numpy(self._stream.random((n, 1, *shape), dtype=np.float32) >= share)
+                drawn.append(Dropout(kept.to(self._device), 1 / (1 - share)))
+            else:
+                drawn.append(None)
+        return drawn
 
 
 def _dropout(layer: Layer, widest: int, settings: Training) -> float:

@@ -1,92 +1,41 @@
 from collections.abc import Sequence
 
 VECTOR: int
-MOST_TAPS: int
+LARGEST_KERNEL: int
 
 Neuron = tuple[float, float, int, float, float, float]
 
-class Lists:
-    def counts(self) -> list[int]: ...
+class Pass:
+    def __init__(
+        self,
+        steps: int,
+        input: int,
+        states: Sequence[tuple[int, int, int]],
+        dropout: Sequence[tuple[int, float]],
+        most_dense: float,
+        threads: int,
+        /,
+    ) -> None: ...
 
-def list_spikes(spikes: int, samples: int, rows: int, channels: int, threads: int, /) -> Lists: ...
-def list_gradient(gradient: int, samples: int, rows: int, channels: int, threads: int, /) -> Lists: ...
-def conv_forward(
-    lists: Lists,
-    samples: Sequence[int],
-    conv: tuple[int, ...],
-    neuron: Neuron,
-    steps: int,
-    weights: int,
-    potentials: int,
-    spikes: int,
-    threads: int,
-    /,
-) -> None: ...
-def conv_backward(
-    lists: Lists,
-    samples: Sequence[int],
-    conv: tuple[int, ...],
-    neuron: Neuron,
-    steps: int,
-    weights: int,
-    potentials: int,
-    potential_rows: Sequence[int],
-    result: int,
-    threads: int,
-    /,
-) -> None: ...
-def pool_forward(
-    samples: int,
-    pool: tuple[int, int, int, int],
-    neuron: Neuron,
-    steps: int,
-    spikes: int,
-    potentials: int,
-    after: int,
-    threads: int,
-    /,
-) -> None: ...
-def pool_backward(
-    pool: tuple[int, int, int, int],
-    neuron: Neuron,
-    steps: int,
-    gradient: int,
-    potentials: int,
-    potential_rows: Sequence[int],
-    samples: int,
-    result: int,
-    threads: int,
-    /,
-) -> None: ...
-def linear(
-    lists: Lists, inputs: int, outputs: int, outputs_padded: int, weights: int, result: int, threads: int, /
-) -> None: ...
-def conv_weights(
-    lists: Lists, conv: tuple[int, ...], steps: int, gradient: int, result: int, threads: int, /
-) -> None: ...
-def linear_weights(
-    lists: Lists, inputs: int, outputs: int, outputs_padded: int, gradient: int, result: int, threads: int, /
-) -> None: ...
-def neurons_forward(
-    neuron: Neuron,
-    samples: int,
-    steps: int,
-    width: int,
-    currents: int,
-    potentials: int,
-    spikes: int,
-    threads: int,
-    /,
-) -> None: ...
-def neurons_backward(
-    neuron: Neuron,
-    potential_rows: Sequence[int],
-    steps: int,
-    width: int,
-    potentials: int,
-    gradient: int,
-    threads: int,
-    /,
-) -> None: ...
+class MapLayers:
+    def __init__(self, shape: tuple[int, ...], neuron: Neuron, /) -> None: ...
+    def add_conv(self, channels: int, kernel: int, forward: int, backward: int, /) -> None: ...
+    def add_pool(self, size: int, /) -> None: ...
+    def forward(self, run: Pass, starts: Sequence[int], end: int, /) -> list[int]: ...
+    def neurons(self, run: Pass, layer: int, sample: int, current: int, /) -> None: ...
+    def backward(
+        self, run: Pass, starts: Sequence[tuple[int, int, int, int, int]], weights: Sequence[int], /
+    ) -> list[int]: ...
+
+class Frames:
+    @staticmethod
+    def of_spikes(spikes: int, kept: int, samples: int, steps: int, shape: tuple[int, ...], /) -> Frames: ...
+    @staticmethod
+    def of_values(values: int, frames: int, inputs: int, /) -> Frames: ...
+    def linear(self, outputs: int, weights: int, result: int, threads: int, /) -> None: ...
+    def add_weight_gradient(self, outputs: int, gradient: int, result: int, threads: int, /) -> None: ...
+
+def pack(bytes: int, rows: int, channels: int, words: int, /) -> None: ...
+def unpack(words: int, rows: int, channels: int, floats: int, /) -> None: ...
 def use(name: str, /) -> bool: ...
 def instructions() -> str: ...

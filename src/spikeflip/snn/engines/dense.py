@@ -6,7 +6,7 @@ faults), so potentials and spikes live in a workspace that every call reuses, an
 convolution and its neurons run over a few samples at a time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -30,44 +30,61 @@ class Chain:
     neuron: LIF
 
 
-class DenseEngine:
-    """Executes a chain; stateless but for a workspace, so one engine serves one caller at a time."""
+@dataclass
+class Dropout:
+    """Which spikes of a layer are kept, ``(N, 1, *layer)`` bool, the same ones at every time step, and their value."""
 
-    def __init__(self, chain: Chain, workspace: dict[str, Tensor] | None = None) -> None:
+    kept: Tensor
+    scale: float
+    bits: Tensor | None = None  # the event engine's form of ``kept``
+
+
+class DenseEngine:
+    """Executes a chain; stateless but for a workspace, so one engine serves one caller at a time.
+
+    Weight layers run in reverse in ``gradient_dtype``, the weights' own when not given.
+    """
+
+    def __init__(
+        self, chain: Chain, workspace: dict[str, Tensor] | None = None, *, gradient_dtype: torch.dtype | None = None
+    ) -> None:
         self.chain = chain
         self.workspace: dict[str, Tensor] = {} if workspace is None else workspace
-        self._transposed = [synapses.transposed(*pair) for pair in zip(chain.layers, chain.weights, strict=True)]
+        # The gradient is cast to the dtype of these weights on its way through a layer, and back; neurons stay exact.
+        self._transposed = [
+            synapses.transposed(layer, weight if weight is None else weight.to(gradient_dtype or weight.dtype))
+            for layer, weight in zip(chain.layers, chain.weights, strict=True)
+        ]
 
     @property
     def depth(self) -> int:
         """The number of layers."""
         return len(self.chain.layers)
 
-    def forward(
-        self, spikes: Tensor, *, first: int = 0, last: int | None = None, masks: Sequence[Tensor | None] | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Run layers ``first`` to ``last`` (not included).
+    def forward(self, spikes: Tensor, *, last: int | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Run the layers below ``last``.
 
         Args:
-            spikes: ``(N, T, *input of the first layer)``.
-            first: the first layer to run.
-            last: the layer to stop before; all when not given.
-            masks: for every layer, what its spikes are multiplied by (dropout), or None.
+            spikes: ``(N, T, *input)``.
+            last: the layer to stop before; all layers run when not given.
 
         Returns:
-            The spikes of the last layer and the potentials of every layer run. Both lie in the workspace: they hold
-            until the next call of this method that runs the same layers.
+            The spikes of layer ``last - 1`` and the potentials of every layer run. Both lie in the workspace: they hold
+            until the next call of this method.
         """
+        return self._forward(spikes, self.depth if last is None else last, [None] * self.depth)
+
+    def _forward(self, spikes: Tensor, last: int, dropout: Sequence[Dropout | None]) -> tuple[Tensor, list[Tensor]]:
         potentials = []
-        for i in range(first, self.depth if last is None else last):
+        for i in range(last):
             shape = (*spikes.shape[:2], *self.chain.shapes[i + 1])
             potential = self._buffer(f"potential {i}", shape, spikes)
             after = self._buffer(f"spikes {i % 2}", shape, spikes)
             for rows in self._chunks(i, *spikes.shape[:2]):
                 current = self.current(i, spikes[rows])
                 integrate(current, self.chain.neuron, potential=potential[rows], spikes=after[rows])
-                if masks is not None and (mask := masks[i]) is not None:
-                    after[rows].mul_(mask[rows])
+                if (dropped := dropout[i]) is not None:
+                    after[rows].mul_(dropped.kept[rows]).mul_(dropped.scale)
             potentials.append(potential)
             spikes = after
         return spikes, potentials
@@ -114,39 +131,46 @@ class DenseEngine:
             result[chunk] = synapses.apply_transposed(self.chain.layers[i], through, self._transposed[i], shape)
         return result
 
-    def weight_gradients(
+    def weight_sums(self) -> list[Tensor]:
+        """Zeros to add weight gradients to, one entry a layer."""
+        return [torch.zeros(0) if weight is None else torch.zeros_like(weight) for weight in self.chain.weights]
+
+    def weight_gradients(self, sums: Sequence[Tensor]) -> list[Tensor | None]:
+        """What was added to ``sums``, of each weight's shape; None for pooling layers."""
+        return [None if weight is None else total for weight, total in zip(self.chain.weights, sums, strict=True)]
+
+    def add_weight_gradients(
         self,
         spikes: Tensor,
-        gradient: Tensor,
-        potentials: Sequence[Tensor],
-        masks: Sequence[Tensor | None],
-        into: Sequence[Tensor | None],
+        output_gradient: Callable[[Tensor], Tensor],
+        dropout: Sequence[Dropout | None],
+        sums: Sequence[Tensor],
     ) -> None:
-        """Add the gradient of every weight to ``into`` (exact BPTT, Eq. 8).
+        """Run forward and back, and add the gradient of every weight to ``sums`` (exact BPTT, Eq. 8).
 
         Args:
-            spikes: ``(N, T, *input)``, what :meth:`forward` was given.
-            gradient: ``(N, T, K)``, dL/d(output spikes); overwritten.
-            potentials: of every layer, from :meth:`forward`.
-            masks: as :meth:`forward` was given.
-            into: a tensor of each weight's shape, None for pooling layers.
+            spikes: ``(N, T, *input)``.
+            output_gradient: from the output spikes ``(N, T, K)`` to dL/d(output spikes), new memory of that shape.
+            dropout: of every layer's spikes, or None.
+            sums: from :meth:`weight_sums`.
         """
-        neuron = self.chain.neuron
+        out, potentials = self._forward(spikes, self.depth, dropout)
+        gradient = output_gradient(out)
         for i in reversed(range(self.depth)):
-            if (mask := masks[i]) is not None:
-                gradient.mul_(mask)
-            reverse(gradient, potentials[i], neuron)
-            layer, weight, total = self.chain.layers[i], self.chain.weights[i], into[i]
-            if not isinstance(layer, AvgPool) and weight is not None and total is not None:
-                below = spikes if i == 0 else self._spikes_again(i - 1, potentials[i - 1], masks[i - 1])
-                total += synapses.weight_gradient(layer, below, gradient, weight)
+            if (dropped := dropout[i]) is not None:
+                gradient.mul_(dropped.kept).mul_(dropped.scale)
+            reverse(gradient, potentials[i], self.chain.neuron)
+            layer, weight = self.chain.layers[i], self.chain.weights[i]
+            if not isinstance(layer, AvgPool) and weight is not None:
+                below = spikes if i == 0 else self._spikes_again(i - 1, potentials[i - 1], dropout[i - 1])
+                sums[i].add_(synapses.weight_gradient(layer, below, gradient, weight))
             if i > 0:
                 gradient = self.input_gradient(i, gradient)
 
-    def _spikes_again(self, i: int, potential: Tensor, mask: Tensor | None) -> Tensor:
+    def _spikes_again(self, i: int, potential: Tensor, dropout: Dropout | None) -> Tensor:
         spikes = self._buffer("spikes 0", potential.shape, potential)
         torch.ge(potential, self.chain.neuron.threshold, out=spikes)
-        return spikes if mask is None else spikes.mul_(mask)
+        return spikes if dropout is None else spikes.mul_(dropout.kept).mul_(dropout.scale)
 
     def _chunks(self, layer: int, samples: int, time_steps: int) -> list[slice]:
         # A fully-connected layer reads all its weights in every call: give it all samples at once.

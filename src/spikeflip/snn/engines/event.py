@@ -1,11 +1,12 @@
 """The event engine: on a CPU, only spikes and non-zero gradients are multiplied.
 
 It has the dense engine's methods and gives the same results within float rounding. Every output is summed in a fixed
-order, alone, so no result depends on the batch or on the number of threads. A layer whose input is too dense for lists
-to pay is convolved densely instead, decided and run sample by sample for the same reason.
+order, alone, so no result depends on the batch or on the number of threads. Convolutions and pooling run sample by
+sample in compiled code, from layer to layer in one core's cache; a layer whose input is too dense for lists to pay is
+convolved densely instead, decided and run sample by sample for the same reason.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from spikeflip.snn import synapses
 from spikeflip.snn.architecture import AvgPool, Conv, Linear
-from spikeflip.snn.engines.dense import Chain, DenseEngine
+from spikeflip.snn.engines.dense import Chain, DenseEngine, Dropout
+from spikeflip.snn.engines.event_weights import packed, unpacked
 from spikeflip.snn.neuron import LIF, integrate, reverse
 
 if TYPE_CHECKING:
-    from spikeflip.snn.engines._native import Lists
+    from spikeflip.snn.engines._native import Frames, Pass
 
 native: ModuleType | None
 """The compiled kernels, None where the package was installed without a compiler."""
@@ -32,284 +34,305 @@ _RESETS = {"hard": 0, "soft": 1, "none": 2}
 _DENSE_SPIKES = 0.15
 _DENSE_GRADIENT = 0.15
 
+_FLOAT, _BITS = torch.empty(0), torch.empty(0, dtype=torch.int16)
+
 
 def why_not(chain: Chain) -> str | None:
     """Why this engine cannot run a chain, None if it can."""
     if native is None:
         return "spikeflip was installed without a C++ compiler"
     for layer, weight in zip(chain.layers, chain.weights, strict=True):
-        if isinstance(layer, Conv) and layer.kernel**2 > native.MOST_TAPS:
-            return f"the kernel of {layer} is larger than 7"
+        if isinstance(layer, Conv) and layer.kernel > native.LARGEST_KERNEL:
+            return f"the kernel of {layer} is larger than {native.LARGEST_KERNEL}"
         if weight is not None and (weight.device.type != "cpu" or weight.dtype != torch.float32):
             return f"the weights of {layer} are {weight.dtype} on {weight.device}"
     return None
 
 
 class EventEngine(DenseEngine):
-    """Executes a chain by events; a drop-in for the dense engine on CPUs."""
+    """Executes a chain by events; a drop-in for the dense engine on CPUs.
+
+    Between its methods the spikes of a convolution or pooling layer are bits, int16 ``(N, T, pixels, words)``.
+    """
 
     def __init__(self, chain: Chain, workspace: dict[str, Tensor] | None = None) -> None:
         super().__init__(chain, workspace)
         assert native is not None
-        self._kernels = native
-        self._forward_weights = [_packed(chain, i, transposed=False) for i in range(self.depth)]
-        self._backward_weights = [_packed(chain, i, transposed=True) for i in range(self.depth)]
+        self._native = native
+        self._forward_weights = [packed(chain, i, native.VECTOR, transposed=False) for i in range(self.depth)]
+        self._backward_weights = [packed(chain, i, native.VECTOR, transposed=True) for i in range(self.depth)]
+        # Convolutions and pooling come before the first fully-connected layer.
+        self._maps = sum(not isinstance(layer, Linear) for layer in chain.layers)
+        if self._maps:
+            self._map_layers = native.MapLayers(chain.shapes[0], _neuron_numbers(chain.neuron))
+            for i, layer in enumerate(chain.layers[: self._maps]):
+                if isinstance(layer, Conv):
+                    weights = (self._forward_weights[i].data_ptr(), self._backward_weights[i].data_ptr())
+                    self._map_layers.add_conv(layer.channels, layer.kernel, *weights)
+                elif isinstance(layer, AvgPool):
+                    self._map_layers.add_pool(layer.size)
 
-    def forward(
-        self, spikes: Tensor, *, first: int = 0, last: int | None = None, masks: Sequence[Tensor | None] | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """As the dense engine's; spikes below the output may be bytes."""
-        potentials = []
-        spikes = _bytes(spikes)
-        for i in range(first, self.depth if last is None else last):
-            potential, spikes = self._layer(i, spikes)
-            if masks is not None and (mask := masks[i]) is not None:
-                spikes = spikes * mask  # no longer bytes: the next layer's lists hold values
-            potentials.append(potential)
-        return spikes.float() if last is None else spikes, potentials
+    def forward(self, spikes: Tensor, *, last: int | None = None) -> tuple[Tensor, list[Tensor]]:
+        """As the dense engine's; the spikes of a convolution or pooling layer are bits."""
+        spikes, potentials, _ = self._run_forward(spikes, self.depth if last is None else last, self._no_dropout)
+        return spikes, potentials
 
     def current(self, layer: int, spikes: Tensor) -> Tensor:
         """The weighted input of one layer's neurons, in new memory."""
-        if not isinstance(self.chain.layers[layer], Linear):
-            return super().current(layer, spikes.float())
-        return self._linear(layer, spikes if layer else _bytes(spikes))
+        if layer < self._maps:
+            dense = self._dense(layer, spikes) if spikes.dtype == torch.int16 else spikes
+            parts = [self._dense_current(layer, part) for part in dense.split(1)]
+            return torch.cat(parts) if parts else dense.new_empty((0, dense.shape[1], *self.chain.shapes[layer + 1]))
+        return self._linear(layer, self._frames(layer, spikes, None), spikes.shape[:2]).clone()
 
     def input_gradient(self, layer: int, gradient: Tensor) -> Tensor:
         """The gradient of a layer's input from that of its current."""
-        return self._below(layer, gradient, None, None)
+        shape = self.chain.shapes[layer]
+        if layer < self._maps:
+            parts = [self._dense_below(layer, part) for part in gradient.split(1)]
+            return torch.cat(parts) if parts else gradient.new_empty((0, gradient.shape[1], *shape))
+        n, t, outputs = gradient.shape
+        frames = self._native.Frames.of_values(gradient.contiguous().data_ptr(), n * t, outputs)
+        result = self._buffer(f"gradient {layer}", (n, t, *shape), _FLOAT)
+        weights = self._backward_weights[layer].data_ptr()
+        frames.linear(torch.Size(shape).numel(), weights, result.data_ptr(), _threads())
+        return result
 
     def backward(
         self, gradient: Tensor, potentials: Sequence[Tensor], rows: Tensor | None = None, *, last: int | None = None
     ) -> Tensor:
         """As the dense engine's."""
         top = (self.depth if last is None else last) - 1
+        for i in range(top, self._maps - 1, -1):
+            gradient = reverse(gradient, potentials[i] if rows is None else potentials[i][rows], self.chain.neuron)
+            gradient = self.input_gradient(i, gradient)
+        top = min(top, self._maps - 1)
         if top < 0:
             return gradient
-        wanted = list(range(len(gradient))) if rows is None else rows.tolist()
-        gradient = self._reversed(gradient, potentials[top], wanted)
-        for i in range(top, -1, -1):
-            gradient = self._below(i, gradient, potentials[i - 1] if i else None, wanted)
-        return gradient
+        samples = list(range(len(gradient))) if rows is None else rows.tolist()
+        run = self._pass(None, len(potentials[0]), gradient.shape[1], top + 1, self._no_dropout, _DENSE_GRADIENT)
+        return self._maps_backward(run, gradient, top, samples)
 
-    def weight_gradients(
+    def weight_sums(self) -> list[Tensor]:
+        """As the dense engine's, in the order of the packed weights."""
+        return [torch.zeros_like(weights) for weights in self._forward_weights]
+
+    def weight_gradients(self, sums: Sequence[Tensor]) -> list[Tensor | None]:
+        """As the dense engine's."""
+        return [unpacked(self.chain, i, total) for i, total in enumerate(sums)]
+
+    def add_weight_gradients(
         self,
         spikes: Tensor,
-        gradient: Tensor,
-        potentials: Sequence[Tensor],
-        masks: Sequence[Tensor | None],
-        into: Sequence[Tensor | None],
+        output_gradient: Callable[[Tensor], Tensor],
+        dropout: Sequence[Dropout | None],
+        sums: Sequence[Tensor],
     ) -> None:
         """As the dense engine's."""
-        every = list(range(len(spikes)))
-        for i in reversed(range(self.depth)):
-            if (mask := masks[i]) is not None:
-                gradient = _channels_last(gradient).mul_(mask)
-            gradient = self._reversed(gradient, potentials[i], every)
-            if (total := into[i]) is not None:
-                below = _bytes(spikes) if i == 0 else self._fired(i - 1, potentials[i - 1], masks[i - 1])
-                total += self._weight_gradient(i, below, gradient)
+        out, potentials, frames = self._run_forward(spikes, self.depth, dropout)
+        gradient = output_gradient(out)
+        for i in range(self.depth - 1, self._maps - 1, -1):
+            gradient = reverse(gradient, potentials[i], self.chain.neuron)
+            scale = self._bits_scale(i, dropout)
+            scaled = gradient if scale == 1 else gradient * scale
+            outputs = self.chain.shapes[i + 1][0]
+            frames[i].add_weight_gradient(outputs, scaled.data_ptr(), sums[i].data_ptr(), _threads())
             if i > 0:
-                gradient = self.input_gradient(i, gradient)
-
-    def _fired(self, i: int, potential: Tensor, mask: Tensor | None) -> Tensor:
-        fired = potential >= self.chain.neuron.threshold
-        return fired.to(torch.uint8) if mask is None else fired * mask
-
-    def _weight_gradient(self, i: int, spikes: Tensor, gradient: Tensor) -> Tensor:
-        layer, t = self.chain.layers[i], spikes.shape[1]
-        weights = torch.zeros_like(self._forward_weights[i])
-        if isinstance(layer, Conv):
-            channels, height, width = self.chain.shapes[i]
-            numbers = self._conv_numbers(i, layer, channels, layer.channels)
-            self._kernels.conv_weights(
-                self._lists(spikes, t * height * width, channels),
-                numbers,
-                t,
-                gradient.data_ptr(),
-                weights.data_ptr(),
-                _threads(),
+                gradient = _dropped(self.input_gradient(i, gradient), dropout[i - 1])
+        if self._maps:
+            run = self._pass(
+                self._input_bits(spikes), len(spikes), spikes.shape[1], self._maps, dropout, _DENSE_GRADIENT
             )
-            taps = weights[..., : layer.channels].view(layer.kernel, layer.kernel, channels, layer.channels)
-            return taps.permute(3, 2, 0, 1)
-        inputs, outputs = torch.Size(self.chain.shapes[i]).numel(), self.chain.shapes[i + 1][0]
-        self._kernels.linear_weights(
-            self._lists(spikes, t, inputs),
-            inputs,
-            outputs,
-            weights.shape[-1],
-            gradient.data_ptr(),
-            weights.data_ptr(),
-            _threads(),
-        )
-        return _channels_first(weights[0, :, :outputs].t(), self.chain.shapes[i])
+            self._maps_backward(run, gradient, self._maps - 1, list(range(len(spikes))), dropout, sums)
 
-    def _lists(self, spikes: Tensor, rows: int, channels: int) -> "Lists":
-        """The active inputs of every sample; with their values where a dropout mask has made them numbers."""
-        values = _channels_last(spikes)
-        listed = self._kernels.list_spikes if values.dtype == torch.uint8 else self._kernels.list_gradient
-        lists: Lists = listed(values.data_ptr(), len(values), rows, channels, _threads())
-        return lists
+    # --- forward ---
 
-    # --- one layer forward ---
+    def _run_forward(
+        self, spikes: Tensor, last: int, dropout: Sequence[Dropout | None]
+    ) -> tuple[Tensor, list[Tensor], "dict[int, Frames]"]:
+        """Spikes of layer ``last - 1``, potentials, and the inputs of every fully-connected layer."""
+        (n, t), maps = spikes.shape[:2], min(self._maps, last)
+        potentials, frames = [], {}
+        if maps:
+            bits = self._input_bits(spikes)
+            self._maps_forward(self._pass(bits, n, t, maps, dropout, _DENSE_SPIKES), n, t, maps, dropout)
+            potentials = [self._state(i, n, t)[0] for i in range(maps)]
+            spikes = self._state(maps - 1, n, t)[2]
+        for i in range(maps, last):
+            frames[i] = self._frames(i, spikes, dropout[i - 1] if i else None)
+            current = self._linear(i, frames[i], (n, t)).mul_(self._bits_scale(i, dropout))
+            potential = self._buffer(f"potential {i}", current.shape, _FLOAT)
+            _, spikes = integrate(current, self.chain.neuron, potential=potential)
+            spikes = _dropped(spikes, dropout[i])
+            potentials.append(potential)
+        return spikes, potentials, frames
 
-    def _layer(self, i: int, spikes: Tensor) -> tuple[Tensor, Tensor]:
-        """Potentials and spikes (bytes) of one layer."""
-        layer, (n, t) = self.chain.layers[i], spikes.shape[:2]
-        shape = (n, t, *self.chain.shapes[i + 1])
-        potential = self._buffer(f"potential {i}", shape, _FLOAT)
-        after = self._buffer(f"bytes {i % 2}", shape, _BYTE)
-        if isinstance(layer, Conv):
-            self._conv(i, layer, spikes, potential, after)
-            return potential, after
-        if isinstance(layer, AvgPool) and spikes.dtype == torch.uint8:
-            before = _channels_last(spikes)
-            self._kernels.pool_forward(
-                n,
-                self._pool_numbers(i, layer),
-                self._numbers,
-                t,
-                before.data_ptr(),
-                potential.data_ptr(),
-                after.data_ptr(),
-                _threads(),
-            )
-            return potential, after
-        if isinstance(layer, AvgPool):
-            current = _channels_last(synapses.apply(layer, spikes, None))
+    def _maps_forward(self, run: "Pass", n: int, t: int, end: int, dropout: Sequence[Dropout | None]) -> None:
+        starts = [0] * n
+        while True:
+            stops = self._map_layers.forward(run, starts, end)
+            stopped = [(k, stop) for k, stop in enumerate(stops) if stop < end]
+            if not stopped:
+                return
+            starts = [end] * n
+            for k, stop in stopped:
+                below = self._state(stop - 1, n, t)[2] if stop else self._kept_input_bits(n, t)
+                dense = self._dense(stop, below[k : k + 1])
+                if stop:
+                    dense = _dropped(dense, _of_sample(dropout[stop - 1], k))
+                current = _channels_last(self._dense_current(stop, dense))
+                self._map_layers.neurons(run, stop, k, current.data_ptr())
+                starts[k] = stop + 1
+
+    def _frames(self, i: int, spikes: Tensor, dropout: Dropout | None) -> "Frames":
+        """For each input of a fully-connected layer the frames in which it is active."""
+        n, t = spikes.shape[:2]
+        found: Frames
+        if spikes.dtype == torch.int16:
+            kept = None if dropout is None else self._kept_bits(dropout)
+            pointer = 0 if kept is None else kept.data_ptr()
+            found = self._native.Frames.of_spikes(spikes.data_ptr(), pointer, n, t, self.chain.shapes[i])
         else:
-            current = self._linear(i, spikes)
-        width = torch.Size(shape[2:]).numel()
-        self._kernels.neurons_forward(
-            self._numbers, n, t, width, current.data_ptr(), potential.data_ptr(), after.data_ptr(), _threads()
-        )
-        return potential, after
+            flat = _channels_last(spikes.float())
+            found = self._native.Frames.of_values(flat.data_ptr(), n * t, torch.Size(self.chain.shapes[i]).numel())
+        return found
 
-    def _conv(self, i: int, layer: Conv, spikes: Tensor, potential: Tensor, after: Tensor) -> None:
-        n, t = spikes.shape[:2]
-        channels, height, width = self.chain.shapes[i]
-        lists = self._lists(spikes, t * height * width, channels)
-        cells = t * height * width * channels
-        sparse = [k for k, count in enumerate(lists.counts()) if count <= _DENSE_SPIKES * cells]
-        self._kernels.conv_forward(
-            lists,
-            sparse,
-            self._conv_numbers(i, layer, channels, layer.channels),
-            self._numbers,
-            t,
-            self._forward_weights[i].data_ptr(),
-            potential.data_ptr(),
-            after.data_ptr(),
-            _threads(),
-        )
-        for k in sorted(set(range(n)) - set(sparse)):
-            current = synapses.apply(layer, spikes[k : k + 1].float(), self.chain.weights[i])
-            _, fired = integrate(current, self.chain.neuron, potential=potential[k : k + 1])
-            after[k : k + 1] = fired
-
-    def _linear(self, i: int, spikes: Tensor) -> Tensor:
-        inputs, outputs = torch.Size(self.chain.shapes[i]).numel(), self.chain.shapes[i + 1][0]
-        n, t = spikes.shape[:2]
-        return self._run_linear(self._lists(spikes, t, inputs), (n, t), inputs, outputs, self._forward_weights[i])
-
-    def _run_linear(
-        self, lists: "Lists", frames: tuple[int, int], inputs: int, outputs: int, weights: Tensor
-    ) -> Tensor:
-        result = torch.empty(*frames, outputs)
-        self._kernels.linear(
-            lists, inputs, outputs, weights.shape[-1], weights.data_ptr(), result.data_ptr(), _threads()
-        )
+    def _linear(self, i: int, frames: "Frames", size: Sequence[int]) -> Tensor:
+        result = self._buffer(f"current {i}", (*size, *self.chain.shapes[i + 1]), _FLOAT)
+        frames.linear(result.shape[-1], self._forward_weights[i].data_ptr(), result.data_ptr(), _threads())
         return result
 
-    # --- one layer in reverse ---
+    # --- reverse ---
 
-    def _below(self, i: int, gradient: Tensor, potential: Tensor | None, rows: list[int] | None) -> Tensor:
-        """From the gradient of layer i's current to that of its input, and through the neurons below if there are."""
-        layer, (n, t) = self.chain.layers[i], gradient.shape[:2]
-        if isinstance(layer, Conv):
-            return self._conv_below(i, layer, _channels_last(gradient), potential, rows)
-        if isinstance(layer, AvgPool):
-            return self._pool_below(i, layer, _channels_last(gradient), potential, rows)
-        outputs, inputs = self.chain.shapes[i + 1][0], torch.Size(self.chain.shapes[i]).numel()
-        lists = self._kernels.list_gradient(gradient.contiguous().data_ptr(), n, t, outputs, _threads())
-        result = self._run_linear(lists, (n, t), outputs, inputs, self._backward_weights[i])
-        result = _maps(result, self.chain.shapes[i])
-        return result if potential is None else self._reversed(result, potential, rows)
-
-    def _pool_below(
-        self, i: int, layer: AvgPool, gradient: Tensor, potential: Tensor | None, rows: list[int] | None
+    def _maps_backward(
+        self,
+        run: "Pass",
+        gradient: Tensor,
+        top: int,
+        samples: list[int],
+        dropout: Sequence[Dropout | None] | None = None,
+        sums: Sequence[Tensor] = (),
     ) -> Tensor:
-        n, t = gradient.shape[:2]
-        result = self._buffer(f"gradient {i % 2}", (n, t, *self.chain.shapes[i]), _FLOAT)
-        self._kernels.pool_backward(
-            self._pool_numbers(i, layer),
-            self._numbers,
-            t,
-            gradient.data_ptr(),
-            0 if potential is None else potential.data_ptr(),
-            rows or [],
-            n,
-            result.data_ptr(),
-            _threads(),
-        )
-        return result
-
-    def _conv_below(
-        self, i: int, layer: Conv, gradient: Tensor, potential: Tensor | None, rows: list[int] | None
-    ) -> Tensor:
-        n, t = gradient.shape[:2]
-        channels, height, width = self.chain.shapes[i]
-        lists = self._kernels.list_gradient(gradient.data_ptr(), n, t * height * width, layer.channels, _threads())
-        cells = t * height * width * layer.channels
-        sparse = [k for k, count in enumerate(lists.counts()) if count <= _DENSE_GRADIENT * cells]
-        result = self._buffer(f"gradient {i % 2}", (n, t, channels, height, width), _FLOAT)
-        self._kernels.conv_backward(
-            lists,
-            sparse,
-            self._conv_numbers(i, layer, layer.channels, channels),
-            self._numbers,
-            t,
-            self._backward_weights[i].data_ptr(),
-            0 if potential is None else potential.data_ptr(),
-            rows or [],
-            result.data_ptr(),
-            _threads(),
-        )
-        for k in sorted(set(range(n)) - set(sparse)):
-            part = synapses.apply_transposed(layer, gradient[k : k + 1], self._transposed[i], self.chain.shapes[i])
-            if potential is not None and rows is not None:
-                part = reverse(part, potential[rows[k] : rows[k] + 1], self.chain.neuron)
-            result[k : k + 1] = part
-        return result
-
-    def _reversed(self, gradient: Tensor, potential: Tensor, rows: list[int] | None) -> Tensor:
-        """Neurons in reverse, in place."""
+        """From the gradient of the spikes of layer ``top`` to that of the input; with ``sums``, to those of weights."""
+        shapes, (n, t) = self.chain.shapes, gradient.shape[:2]
         gradient = _channels_last(gradient)
-        n, t = gradient.shape[:2]
-        self._kernels.neurons_backward(
-            self._numbers,
-            list(range(n)) if rows is None else rows,
-            t,
-            gradient[0, 0].numel() if n else 0,
-            potential.data_ptr(),
-            gradient.data_ptr(),
-            _threads(),
+        result = self._buffer("input gradient", (n, t, *shapes[0]), _FLOAT)
+        largest = max(torch.Size(shape).numel() for shape in shapes[: top + 2])
+        stopped = self._buffer("stopped", (n, t * largest), _FLOAT)
+        way = [(k, top, gradient[k]) for k in range(n)]
+        pointers = [total.data_ptr() for total in sums[: self._maps]]
+        while way:
+            starts = [
+                (samples[k], layer, part.data_ptr(), stopped[k].data_ptr(), result[k].data_ptr())
+                for k, layer, part in way
+            ]
+            stops = self._map_layers.backward(run, starts, pointers)
+            dense = [(k, stop) for (k, _, _), stop in zip(way, stops, strict=True) if stop >= 0]
+            way = []
+            for k, stop in dense:
+                channels, height, width = shapes[stop + 1]
+                values = stopped[k, : t * channels * height * width].view(1, t, height, width, channels)
+                part = values.permute(0, 1, 4, 2, 3)
+                if sums:
+                    self._add_dense_weights(stop, samples[k], part, dropout or self._no_dropout, sums[stop], t)
+                    if stop == 0:
+                        continue
+                below = self._dense_below(stop, part)
+                if stop == 0:
+                    result[k] = below[0]
+                else:
+                    below = _dropped(below, None if dropout is None else _of_sample(dropout[stop - 1], samples[k]))
+                    way.append((k, stop - 1, _channels_last(below)[0]))
+        return result
+
+    def _add_dense_weights(
+        self, i: int, sample: int, gradient: Tensor, dropout: Sequence[Dropout | None], total: Tensor, t: int
+    ) -> None:
+        layer, weight = self.chain.layers[i], self.chain.weights[i]
+        assert isinstance(layer, Conv)
+        assert weight is not None
+        bits = self._state(i - 1, sample + 1, t)[2] if i else self._kept_input_bits(sample + 1, t)
+        spikes = self._dense(i, bits[sample:])
+        if i:
+            spikes = _dropped(spikes, _of_sample(dropout[i - 1], sample))
+        found = synapses.weight_gradient(layer, spikes, gradient, weight)
+        total[..., : layer.channels] += found.permute(2, 3, 1, 0).flatten(0, 1)
+
+    # --- dense layers, for one sample ---
+
+    def _dense(self, i: int, bits: Tensor) -> Tensor:
+        """The spikes that layer i receives, from bits, as floats."""
+        n, t, pixels, _ = bits.shape
+        channels, height, width = self.chain.shapes[i]
+        dense = torch.empty((n, t, height, width, channels))
+        self._native.unpack(bits.data_ptr(), n * t * pixels, channels, dense.data_ptr())
+        return dense.permute(0, 1, 4, 2, 3)
+
+    def _dense_current(self, i: int, spikes: Tensor) -> Tensor:
+        return synapses.apply(self.chain.layers[i], spikes, self.chain.weights[i])
+
+    def _dense_below(self, i: int, gradient: Tensor) -> Tensor:
+        return synapses.apply_transposed(self.chain.layers[i], gradient, self._transposed[i], self.chain.shapes[i])
+
+    # --- what the compiled code is given ---
+
+    def _pass(
+        self, bits: Tensor | None, n: int, t: int, end: int, dropout: Sequence[Dropout | None], most_dense: float
+    ) -> "Pass":
+        states = [tuple(part.data_ptr() for part in self._state(i, n, t)) for i in range(end)]
+        masks = [(0, 1.0)]
+        for before in dropout[: end - 1]:
+            kept = None if before is None else self._kept_bits(before)
+            masks.append((0, 1.0) if kept is None or before is None else (kept.data_ptr(), before.scale))
+        pointer = 0 if bits is None else bits.data_ptr()
+        found: Pass = self._native.Pass(t, pointer, states, masks, most_dense, _threads())
+        return found
+
+    def _state(self, i: int, n: int, t: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Potentials, window and spikes (bits) of a convolution's or pooling layer's neurons."""
+        words = self._words(i + 1)
+        potentials = self._buffer(f"potential {i}", (n, t, words[0], words[1] * self._native.VECTOR), _FLOAT)
+        return (
+            potentials,
+            self._buffer(f"inside {i}", (n, t, *words), _BITS),
+            self._buffer(f"fired {i}", (n, t, *words), _BITS),
         )
-        return gradient
+
+    def _words(self, i: int) -> tuple[int, int]:
+        """Pixels, and words a pixel, of the input of layer i."""
+        channels, height, width = self.chain.shapes[i]
+        return height * width, -(-channels // self._native.VECTOR)
+
+    def _kept_input_bits(self, n: int, t: int) -> Tensor:
+        return self._buffer("input", (n, t, *self._words(0)), _BITS)
+
+    def _input_bits(self, spikes: Tensor) -> Tensor:
+        return self._pack(spikes, self._kept_input_bits(*spikes.shape[:2]))
+
+    def _kept_bits(self, dropout: Dropout) -> Tensor | None:
+        """Which spikes dropout keeps, as bits; None for a fully-connected layer, whose spikes are numbers."""
+        if dropout.kept.ndim != 5:
+            return None
+        if dropout.bits is None:
+            n, _, channels, height, width = dropout.kept.shape
+            words = -(-channels // self._native.VECTOR)
+            dropout.bits = self._pack(dropout.kept, torch.empty((n, 1, height * width, words), dtype=torch.int16))
+        return dropout.bits
+
+    def _pack(self, maps: Tensor, into: Tensor) -> Tensor:
+        n, t, channels, height, width = maps.shape
+        values = _channels_last(maps.to(torch.uint8))
+        self._native.pack(values.data_ptr(), n * t * height * width, channels, into.data_ptr())
+        return into
+
+    def _bits_scale(self, i: int, dropout: Sequence[Dropout | None]) -> float:
+        """What the bits that a fully-connected layer receives count as."""
+        before = dropout[i - 1] if i == self._maps and i else None
+        return 1.0 if before is None else before.scale
 
     @property
-    def _numbers(self) -> tuple[float, float, int, float, float, float]:
-        return _neuron_numbers(self.chain.neuron)
-
-    def _pool_numbers(self, i: int, layer: AvgPool) -> tuple[int, int, int, int]:
-        channels, height, width = self.chain.shapes[i]
-        return (height, width, channels, layer.size)
-
-    def _conv_numbers(self, i: int, layer: Conv, inputs: int, outputs: int) -> tuple[int, ...]:
-        _, height, width = self.chain.shapes[i]
-        return (height, width, inputs, outputs, _padded(outputs), layer.kernel, layer.kernel // 2)
-
-
-_FLOAT, _BYTE = torch.empty(0), torch.empty(0, dtype=torch.uint8)
+    def _no_dropout(self) -> list[None]:
+        return [None] * self.depth
 
 
 def _neuron_numbers(neuron: LIF) -> tuple[float, float, int, float, float, float]:
@@ -317,45 +340,12 @@ def _neuron_numbers(neuron: LIF) -> tuple[float, float, int, float, float, float
     return (neuron.threshold, neuron.decay, _RESETS[neuron.reset], neuron._centre, width / 2, 1 / width)
 
 
-def _packed(chain: Chain, i: int, *, transposed: bool) -> Tensor:
-    """A layer's weights as (tap, in, out), in the order of channels-last maps, ``out`` padded to whole vectors."""
-    layer, weight = chain.layers[i], chain.weights[i]
-    if weight is None:
-        return _FLOAT
-    if isinstance(layer, Conv):
-        taps = weight.permute(2, 3, 1, 0).flatten(0, 1)  # (tap, in, out)
-        rows = taps.flip(0).transpose(1, 2) if transposed else taps
-    else:
-        rows = _pixels_first(weight, chain.shapes[i])[None]  # (1, in, out)
-        rows = rows.transpose(1, 2) if transposed else rows
-    padded = rows.new_zeros((*rows.shape[:2], _padded(rows.shape[2])))
-    padded[..., : rows.shape[2]] = rows
-    return padded
+def _dropped(spikes: Tensor, dropout: Dropout | None) -> Tensor:
+    return spikes if dropout is None else spikes.mul_(dropout.kept).mul_(dropout.scale)
 
 
-def _pixels_first(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A fully-connected weight ``(out, C * H * W)`` as ``(H * W * C, out)``."""
-    if len(shape) == 3:
-        weight = weight.view(-1, *shape).permute(0, 2, 3, 1).flatten(1)
-    return weight.t()
-
-
-def _channels_first(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The reverse: a weight ``(out, H * W * C)`` as ``(out, C * H * W)``."""
-    if len(shape) != 3:
-        return weight
-    channels, height, width = shape
-    return weight.reshape(-1, height, width, channels).permute(0, 3, 1, 2).flatten(1)
-
-
-def _padded(channels: int) -> int:
-    vector = 16 if native is None else int(native.VECTOR)
-    return -(-channels // vector) * vector
-
-
-def _bytes(spikes: Tensor) -> Tensor:
-    """Spikes as bytes in channels-last memory."""
-    return _channels_last(spikes if spikes.dtype == torch.uint8 else spikes.to(torch.uint8))
+def _of_sample(dropout: Dropout | None, k: int) -> Dropout | None:
+    return None if dropout is None else Dropout(dropout.kept[k : k + 1], dropout.scale)
 
 
 def _channels_last(values: Tensor) -> Tensor:
@@ -363,14 +353,6 @@ def _channels_last(values: Tensor) -> Tensor:
     if values.ndim == 5:
         return values.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
     return values.contiguous()
-
-
-def _maps(flat: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """``(N, T, H * W * C)`` as ``(N, T, C, H, W)``; unchanged for vectors."""
-    if len(shape) != 3:
-        return flat.view(*flat.shape[:2], *shape)
-    channels, height, width = shape
-    return flat.view(*flat.shape[:2], height, width, channels).permute(0, 1, 4, 2, 3)
 
 
 def _threads() -> int:

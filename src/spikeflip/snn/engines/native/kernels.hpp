@@ -1,20 +1,24 @@
 // Event-driven layers: only spikes and non-zero gradients are multiplied.
 //
-// All maps are channels-last, (sample, time step, pixel, channel), contiguous. Weights are (tap, in, out) with `out`
-// padded to whole vectors. Every output is the sum over its taps and active inputs in one fixed order, so it does not
-// depend on other samples, on the batch or on the number of threads.
+// Maps are channels-last, (time step, pixel, channel), with the channels padded to whole vectors; a "word" holds one bit
+// for each channel of a vector. Weights are (tap, in, out) with `out` padded. Every output is the sum over its taps and
+// active inputs in one fixed order, so it does not depend on other samples, on the batch or on the number of threads.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 namespace spikeflip {
 
-// Floats in a vector; weights and blocks are padded to whole ones.
+// Floats in a vector.
 constexpr int kVector = 16;
 
-// Taps of the largest kernel, 7 x 7.
-constexpr int kMostTaps = 49;
+// Rows of the largest kernel.
+constexpr int kMostRows = 7;
+
+inline int words_of(int channels) { return (channels + kVector - 1) / kVector; }
 
 enum Reset : int { kHard = 0, kSoft = 1, kNone = 2 };
 
@@ -22,75 +26,123 @@ struct Neuron {
   float threshold;
   float decay;
   int reset;
-  float centre;       // of the surrogate window
-  float half_width;   // of the surrogate window
-  float height;       // of the surrogate derivative inside it
+  float centre;      // of the surrogate window
+  float half_width;  // of the surrogate window
+  float height;      // of the surrogate derivative inside it
 };
 
-// A convolution with a square kernel, stride 1, from `in` to `out` maps of height x width.
+struct Maps {
+  int height, width, channels;
+  int64_t pixels() const { return static_cast<int64_t>(height) * width; }
+  int words() const { return words_of(channels); }
+  int padded() const { return words() * kVector; }
+};
+
+// A convolution with a square kernel and stride 1, between maps of the same size.
 struct Conv {
-  int height, width, in, out, out_padded, kernel, padding;
+  Maps in, out;
+  int kernel, padding;
 };
 
 // Average pooling of `size` x `size` pixels; what is left over at the border is dropped.
 struct Pool {
-  int height, width, channels, size;
-  int rows() const { return height / size; }
-  int columns() const { return width / size; }
+  Maps in, out;
+  int size;
 };
 
-// Compressed lists of active channels: those of frame f and pixel p are entries offsets[f * pixels + p] to
-// offsets[f * pixels + p + 1] - 1 of `channels` (and of `values`, for gradients).
+// What a layer of neurons leaves for its reverse: which fired, which were inside the surrogate window, and the
+// potentials, written only in vectors of which at least one neuron was inside.
+struct State {
+  float* potentials;
+  uint16_t* inside;
+  uint16_t* fired;
+};
+
+// The neurons below a layer in reverse: their state, and what dropout did to their spikes.
+struct Below {
+  State state;
+  const uint16_t* kept;  // (pixel, word); null: all
+  float scale;
+};
+
+// A gradient: its values, and which of them are not zero. Vectors that are all zero are not written.
+struct Gradient {
+  float* values;
+  uint16_t* filled;
+};
+
+// Memory that is kept from call to call and grows as needed; its contents are lost when it does.
+template <typename T>
+class Buffer {
+ public:
+  T* get(size_t size) {
+    if (size > size_) {
+      data_.reset(new T[size]);
+      size_ = size;
+    }
+    return data_.get();
+  }
+
+ private:
+  std::unique_ptr<T[]> data_;
+  size_t size_ = 0;
+};
+
+// Compressed lists: the active channels of frame f and pixel p are entries offsets[f * pixels + p] to
+// offsets[f * pixels + p + 1] - 1. `rows` says where each one's row of weights begins in those of a tap; `values` are
+// those of a gradient.
 struct Active {
+  std::vector<int32_t> offsets;
+  std::vector<uint32_t> rows;
+  std::vector<float> values;
+  int64_t count() const { return offsets.back(); }
+};
+
+// For each input of a fully-connected layer the frames in which it is active; `values` is null for spikes.
+struct ByInput {
   const int64_t* offsets;
-  const uint32_t* channels;
+  const uint32_t* frames;
   const float* values;
 };
 
-// The functions of one instruction set.
+// The functions of one instruction set. `first` and `last` bound the rows of the result that a call computes.
 struct Kernels {
-  // Lists the non-zero entries of (count, channels) bytes or floats. Two passes: counts, then entries.
-  void (*count_bytes)(const uint8_t* spikes, int64_t rows, int channels, int64_t* counts);
-  void (*list_bytes)(const uint8_t* spikes, int64_t rows, int channels, const int64_t* offsets, uint32_t* listed);
-  void (*count_floats)(const float* values, int64_t rows, int channels, int64_t* counts);
-  void (*list_floats)(const float* values, int64_t rows, int channels, const int64_t* offsets, uint32_t* listed,
-                      float* listed_values);
+  // Lists for weights whose rows are `row` floats long.
+  void (*list_spikes)(const Maps& maps, int steps, const uint16_t* spikes, const uint16_t* kept, int row,
+                      Active& listed);
+  void (*list_gradient)(const Maps& maps, int steps, const Gradient& gradient, int row, Active& listed);
 
-  // Rows `first` to `last` - 1 of one sample's output: convolution, then neurons over all time steps.
-  // `input.offsets` starts at the sample's first frame.
-  void (*conv_forward)(const Conv& conv, const Neuron& neuron, int steps, const Active& input, const float* weights,
-                       float* potentials, uint8_t* spikes, int first, int last);
+  // Weighted inputs, times `scale`, then neurons over all time steps.
+  void (*conv_forward)(const Conv& conv, const Neuron& neuron, int steps, float scale, const Active& input,
+                       const float* weights, const State& state, int first, int last);
+  void (*pool_forward)(const Pool& pool, const Neuron& neuron, int steps, float scale, const uint16_t* input,
+                       const uint16_t* kept, const State& state, int first, int last);
+  // Neurons alone; `currents` has no padding. All rows.
+  void (*neurons_forward)(const Maps& maps, const Neuron& neuron, int steps, const float* currents,
+                          const State& state);
 
-  // Rows `first` to `last` - 1 of one sample's input gradient. With `potentials` of the layer below, its neurons are
-  // run in reverse as well, and pixels whose neurons are outside the window at a time step are skipped there.
+  // From the gradient of a layer's current to that of the current below; where there are no neurons below (null), to
+  // the gradient of the input, without padding, in `result.values`. For a convolution, `conv` runs from the maps above
+  // to those below. Vectors whose neurons are all outside the window at a time step are skipped there.
   void (*conv_backward)(const Conv& conv, const Neuron& neuron, int steps, const Active& gradient,
-                        const float* weights, const float* potentials, float* result, int first, int last);
+                        const float* weights, const Below* below, const Gradient& result, int first, int last);
+  void (*pool_backward)(const Pool& pool, const Neuron& neuron, int steps, const Gradient& gradient,
+                        const Below* below, const Gradient& result, int first, int last);
+  // Neurons alone; `gradient` has no padding. All rows.
+  void (*neurons_backward)(const Maps& maps, const Neuron& neuron, int steps, const float* gradient,
+                           const State& state, const Gradient& result);
 
-  // The same for average pooling: output rows forward, input rows in reverse.
-  void (*pool_forward)(const Pool& pool, const Neuron& neuron, int steps, const uint8_t* input, float* potentials,
-                       uint8_t* spikes, int first, int last);
-  void (*pool_backward)(const Pool& pool, const Neuron& neuron, int steps, const float* gradient,
-                        const float* potentials, float* result, int first, int last);
+  // Adds one sample's weight gradient, `scale` times inputs times gradients, for output words `first` to `last` - 1.
+  void (*conv_weights)(const Conv& conv, int steps, float scale, const Active& input, const Gradient& gradient,
+                       int first, int last, float* result);
 
-  // One block of kVector * `vectors` outputs of a fully-connected layer for all frames: for each input, the frames in
-  // which it is active. `result` is (frames, outputs).
-  void (*linear)(int64_t inputs, int64_t outputs, int64_t outputs_padded, const Active& by_input,
-                 const float* weights, float* result, int64_t first_output, int64_t last_output, int64_t frames,
-                 float* scratch);
-
-  // Adds to one tap's weight gradient, (in, out_padded), from one sample: inputs times the dense gradient of the output,
-  // for output channels `first` to `last` - 1, a multiple of kVector apart.
-  void (*conv_weights)(const Conv& conv, int steps, const Active& input, const float* gradient, int tap, int first,
-                       int last, float* result);
-  // The same for fully-connected layers, for inputs `first_input` to `last_input` - 1.
-  void (*linear_weights)(int64_t outputs, int64_t outputs_padded, const Active& by_input, const float* gradient,
-                         int64_t first_input, int64_t last_input, float* result);
-
-  // Neurons of `width` channels over all time steps of one sample; frames are `stride` apart.
-  void (*neurons_forward)(const Neuron& neuron, int steps, int64_t stride, int64_t width, const float* currents,
-                          float* potentials, uint8_t* spikes);
-  void (*neurons_backward)(const Neuron& neuron, int steps, int64_t stride, int64_t width, const float* potentials,
-                           float* gradient);
+  // Outputs `first` to `last` - 1, a multiple of kVector on, of a fully-connected layer for all frames; `result` is
+  // (frames, outputs).
+  void (*linear)(int64_t inputs, int64_t outputs, const ByInput& active, const float* weights, float* result,
+                 int64_t first, int64_t last, int64_t frames, float* scratch);
+  // Adds to the weight gradient of inputs `first` to `last` - 1.
+  void (*linear_weights)(int64_t outputs, const ByInput& active, const float* gradient, int64_t first, int64_t last,
+                         float* result);
 };
 
 extern const Kernels kPortable;
