@@ -31,8 +31,8 @@ except ImportError:
 
 _RESETS = {"hard": 0, "soft": 1, "none": 2}
 # Shares of active inputs above which a dense convolution is faster, by what is listed.
-_DENSE_SPIKES = 0.15
-_DENSE_GRADIENT = 0.15
+_DENSE_SPIKES = 0.25
+_DENSE_GRADIENT = 0.25
 
 _FLOAT, _BITS = torch.empty(0), torch.empty(0, dtype=torch.int16)
 
@@ -321,8 +321,11 @@ class EventEngine(DenseEngine):
 
     def _pack(self, maps: Tensor, into: Tensor) -> Tensor:
         n, t, channels, height, width = maps.shape
-        values = _channels_last(maps.to(torch.uint8))
-        self._native.pack(values.data_ptr(), n * t * height * width, channels, into.data_ptr())
+        if maps.dtype == torch.bool:
+            pack, values = self._native.pack_bytes, maps.contiguous()
+        else:
+            pack, values = self._native.pack_floats, maps.float().contiguous()
+        pack(values.data_ptr(), n * t, channels, height * width, into.data_ptr())
         return into
 
     def _bits_scale(self, i: int, dropout: Sequence[Dropout | None]) -> float:

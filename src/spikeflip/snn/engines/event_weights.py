@@ -18,6 +18,8 @@ def packed(chain: Chain, i: int, vector: int, *, transposed: bool) -> Tensor:
     if isinstance(layer, Conv):
         taps = weight.permute(2, 3, 1, 0).flatten(0, 1)
         rows = taps.flip(0).transpose(1, 2) if transposed else taps
+        if transposed and i == 0:
+            rows = weight.permute(0, 2, 3, 1).flatten(1)[None]  # to the input: (1, out, tap x in)
     else:
         rows = _pixels_first(weight, chain.shapes[i])[None]
         rows = rows.transpose(1, 2) if transposed else rows

@@ -89,11 +89,11 @@ class Buffer {
 };
 
 // Compressed lists: the active channels of frame f and pixel p are entries offsets[f * pixels + p] to
-// offsets[f * pixels + p + 1] - 1. `rows` says where each one's row of weights begins in those of a tap; `values` are
-// those of a gradient.
+// offsets[f * pixels + p + 1] - 1. A place is where an input's row of weights lies: (column * channels + channel) rows
+// on, so that one number serves all output pixels of a map row. `values` are those of a gradient.
 struct Active {
   std::vector<int32_t> offsets;
-  std::vector<uint32_t> rows;
+  std::vector<uint32_t> places;
   std::vector<float> values;
   int64_t count() const { return offsets.back(); }
 };
@@ -121,11 +121,14 @@ struct Kernels {
   void (*neurons_forward)(const Maps& maps, const Neuron& neuron, int steps, const float* currents,
                           const State& state);
 
-  // From the gradient of a layer's current to that of the current below; where there are no neurons below (null), to
-  // the gradient of the input, without padding, in `result.values`. For a convolution, `conv` runs from the maps above
-  // to those below. Vectors whose neurons are all outside the window at a time step are skipped there.
+  // From the gradient of a layer's current to that of the current below. `conv` runs from the maps above to those below.
+  // Vectors whose neurons are all outside the window at a time step are skipped there.
   void (*conv_backward)(const Conv& conv, const Neuron& neuron, int steps, const Active& gradient,
-                        const float* weights, const Below* below, const Gradient& result, int first, int last);
+                        const float* weights, const Below& below, const Gradient& result, int first, int last);
+  // To the gradient of the network's input, without padding. Weights are (in, tap x out), padded to whole vectors.
+  void (*conv_to_input)(const Conv& conv, int steps, const Active& gradient, const float* weights, float* result,
+                        int first, int last);
+  // Both for pooling: where there are no neurons below (null), to the gradient of the input, in `result.values`.
   void (*pool_backward)(const Pool& pool, const Neuron& neuron, int steps, const Gradient& gradient,
                         const Below* below, const Gradient& result, int first, int last);
   // Neurons alone; `gradient` has no padding. All rows.

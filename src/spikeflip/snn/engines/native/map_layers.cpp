@@ -34,6 +34,9 @@ void over_rows(int height, int threads, Part part) {
            });
 }
 
+// Floats from one channel's weights to the next one's, for the way to the input.
+int padded_sums(const Conv& conv) { return words_of(conv.kernel * conv.kernel * conv.out.channels) * kVector; }
+
 // A gradient without padding and with its zeros.
 void unpad(const Maps& maps, int64_t rows, const Gradient& gradient, float* result) {
   for (int64_t row = 0; row < rows; ++row, result += maps.channels) {
@@ -206,7 +209,8 @@ int MapLayers::backward_sample(const Pass& pass, const Start& start, const std::
       gradient = result;
       continue;
     }
-    active->list_gradient(maps, pass.steps, gradient, layer.reversed.out.padded(), scratch.active);
+    active->list_gradient(maps, pass.steps, gradient, i > 0 ? layer.reversed.out.padded() : padded_sums(layer.reversed),
+                          scratch.active);
     const int64_t rows = pass.steps * maps.pixels();
     if (static_cast<double>(scratch.active.count()) >
         pass.most_dense * static_cast<double>(rows) * maps.channels) {
@@ -225,8 +229,12 @@ int MapLayers::backward_sample(const Pass& pass, const Start& start, const std::
     }
     if (bottom_of_training) break;
     over_rows(layer.reversed.out.height, threads, [&](int first, int last) {
-      active->conv_backward(layer.reversed, neuron_, pass.steps, scratch.active, layer.backward, neurons, result,
-                            first, last);
+      if (i > 0) {
+        active->conv_backward(layer.reversed, neuron_, pass.steps, scratch.active, layer.backward, below, result, first,
+                              last);
+      } else {
+        active->conv_to_input(layer.reversed, pass.steps, scratch.active, layer.backward, start.result, first, last);
+      }
     });
     gradient = result;
   }

@@ -5,6 +5,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <tuple>
 #include <vector>
 
@@ -52,18 +53,23 @@ std::vector<int> backward(MapLayers& layers, const Pass& pass,
   return layers.backward(pass, given, sums);
 }
 
-// Bits of non-zero bytes: (rows, channels) to (rows, word).
-void pack(Address bytes, int64_t rows, int channels, Address words) {
+// Bits of what is not zero: (frame, channel, pixel) to (frame, pixel, word).
+template <typename T>
+void pack(Address values, int64_t frames, int channels, int64_t pixels, Address words) {
   nb::gil_scoped_release release;
-  const uint8_t* from = at<const uint8_t>(bytes);
+  const T* from = at<const T>(values);
   uint16_t* to = at<uint16_t>(words);
-  for (int64_t row = 0; row < rows; ++row, from += channels, to += words_of(channels)) {
-    for (int w = 0; w < words_of(channels); ++w) to[w] = 0;
-    for (int c = 0; c < channels; ++c) to[c / kVector] |= static_cast<uint16_t>((from[c] != 0) << (c % kVector));
+  const int count = words_of(channels);
+  std::fill_n(to, frames * pixels * count, uint16_t{0});
+  for (int64_t frame = 0; frame < frames; ++frame, to += pixels * count) {
+    for (int c = 0; c < channels; ++c, from += pixels) {
+      for (int64_t p = 0; p < pixels; ++p)
+        to[p * count + c / kVector] |= static_cast<uint16_t>((from[p] != 0) << (c % kVector));
+    }
   }
 }
 
-// The reverse, to floats.
+// The reverse for (row, channel), to floats.
 void unpack(Address words, int64_t rows, int channels, Address floats) {
   nb::gil_scoped_release release;
   const uint16_t* from = at<const uint16_t>(words);
@@ -130,7 +136,8 @@ NB_MODULE(_native, module) {
              self.add_weight_gradient(outputs, at<const float>(gradient), at<float>(result), threads);
            });
 
-  module.def("pack", &pack);
+  module.def("pack_floats", &pack<float>);
+  module.def("pack_bytes", &pack<uint8_t>);
   module.def("unpack", &unpack);
   module.def("use", &use_instructions,
              "Choose an instruction set (avx512, avx2, portable; empty: the best); False if it is not there.");
