@@ -19,6 +19,7 @@ NETWORKS = [
     ("20C3-33C1-AP2-40C7-70FC-10FC", (3, 7, 6)),
     ("130C3-16FC-10FC", (1, 5, 5)),
     ("AP2-9C3-10FC", (2, 6, 6)),
+    ("24C3-10FC", (70, 5, 4)),
     ("64FC-10FC", (12,)),
     ("10FC", (2, 4, 4)),
 ]
@@ -92,10 +93,10 @@ def test_results_do_not_depend_on_the_batch_or_on_threads():
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             found.append(scores_and_gradient(net, values)[:2])
+            alone = [scores_and_gradient(net, values[k : k + 1])[:2] for k in range(9)]
+            found.append(tuple(torch.cat([one[part] for one in alone]) for part in (0, 1)))
     finally:
         torch.set_num_threads(before)
-    alone = [scores_and_gradient(net, values[k : k + 1])[:2] for k in range(9)]
-    found.append(tuple(torch.cat([one[part] for one in alone]) for part in (0, 1)))
     for scores, gradient in found[1:]:
         assert torch.equal(scores, found[0][0])
         assert torch.equal(gradient, found[0][1])
@@ -174,35 +175,62 @@ def test_an_unknown_engine_is_refused():
         network(*NETWORKS[0]).on("tpu").scores(spikes(1, 5, (2, 9, 9), 0.2))
 
 
-@needs_native
-@pytest.mark.parametrize("instructions", ["avx512", "avx2", "portable"])
-@pytest.mark.parametrize("which", NETWORKS[:4])
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_weight_gradients_equal_the_torch_engines(instructions, which, dropout):
-    if not native.use(instructions):
-        pytest.skip(f"this processor has no {instructions}")
-    net = network(*which, seed=2)
-    values = spikes(5, 4, which[1], 0.2, 1)
+def dropout_of(net, n, share):
     generator = torch.Generator().manual_seed(0)
-    masks = [
+    return [
         None
-        if dropout == 0 or layer is net.layers[-1]
-        else Dropout(torch.rand((5, 1, *shape), generator=generator).gt(dropout), 1 / (1 - dropout))
+        if share == 0 or layer is net.layers[-1]
+        else Dropout(torch.rand((n, 1, *shape), generator=generator).gt(share), 1 / (1 - share))
         for layer, shape in zip(net.layers, net.shapes[1:], strict=True)
     ]
-    found = []
-    for engine in (net.engine, net.on("event").engine):
-        sums, outputs = engine.weight_sums(), []
 
-        def output_gradient(out, outputs=outputs):
-            outputs.append(out.clone())
-            return slope(out.mean(1), None).unsqueeze(1).expand_as(out).contiguous() / 4
 
-        with torch.no_grad():
-            engine.add_weight_gradients(values, output_gradient, masks, sums)
-        found.append((outputs[0], [total for total in engine.weight_gradients(sums) if total is not None]))
-    (out, ours), (our_out, theirs) = found
+def outputs_and_weight_gradients(net, values, dropout):
+    engine = net.engine
+    sums, outputs = engine.weight_sums(), []
+
+    def output_gradient(out):
+        outputs.append(out.clone())
+        return slope(out.mean(1), None).unsqueeze(1).expand_as(out).contiguous() / 4
+
+    with torch.no_grad():
+        engine.add_weight_gradients(values, output_gradient, dropout, sums)
+    return outputs[0], [total for total in engine.weight_gradients(sums) if total is not None]
+
+
+@needs_native
+@pytest.mark.parametrize("instructions", ["avx512", "avx2", "portable"])
+@pytest.mark.parametrize("which", NETWORKS[:5])
+@pytest.mark.parametrize("share", [0.0, 0.3])
+@pytest.mark.parametrize("most_dense", [0.0, 0.25, 1.0])  # all layers dense, some, none
+def test_weight_gradients_equal_the_torch_engines(instructions, which, share, most_dense, monkeypatch):
+    if not native.use(instructions):
+        pytest.skip(f"this processor has no {instructions}")
+    monkeypatch.setattr(event, "_DENSE_SPIKES", most_dense)
+    monkeypatch.setattr(event, "_DENSE_GRADIENT", most_dense)
+    net = network(*which, seed=2)
+    values, dropout = spikes(5, 4, which[1], 0.2, 1), dropout_of(net, 5, share)
+    out, ours = outputs_and_weight_gradients(net, values, dropout)
+    our_out, theirs = outputs_and_weight_gradients(net.on("event"), values, dropout)
     assert torch.equal(out, our_out)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5 * float(one.abs().max()))
     assert any(one.abs().max() > 0 for one in ours)
+
+
+@needs_native
+def test_weight_gradients_do_not_depend_on_threads(monkeypatch):
+    monkeypatch.setattr(event, "_DENSE_SPIKES", 1.0)  # PyTorch's own weight gradients depend on them
+    monkeypatch.setattr(event, "_DENSE_GRADIENT", 1.0)
+    net = network(*NETWORKS[0]).on("event")
+    values, dropout = spikes(5, 4, (2, 9, 9), 0.2), dropout_of(net, 5, 0.3)
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(outputs_and_weight_gradients(net, values, dropout)[1])
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)

@@ -49,6 +49,34 @@ def test_engine_chunks_do_not_change_the_result(deep_network, some_spikes, monke
     assert torch.equal(deep_network.scores(spikes), whole)
 
 
+@pytest.mark.parametrize("engine", ["torch", "event"])
+def test_equal_neighbours_run_once_and_get_their_own_gradients(deep_network, some_spikes, engine, monkeypatch):
+    network = deep_network.on(engine)
+    spikes = some_spikes(3, 6, 2, 9, 9)
+    batch = spikes[[0, 0, 0, 1, 2, 2, 0]]
+    ran = []
+    forward = network.engine.forward
+    monkeypatch.setattr(
+        network.engine, "forward", lambda values, **options: (ran.append(len(values)), forward(values, **options))[1]
+    )
+
+    def towards(scores, rows):  # of each row, its own class
+        return torch.eye(10)[rows]
+
+    rows = torch.tensor([1, 2, 4, 5, 6])
+    probe = network.probe(batch)
+    found = probe.input_gradient(towards, rows, penultimate_threshold=0.4).values.clone()
+    assert ran == [4]
+    for k, row in enumerate(rows.tolist()):
+        alone = network.probe(batch[row : row + 1])
+        assert torch.allclose(probe.scores[row], alone.scores[0], atol=1e-6)
+        own = alone.input_gradient(
+            lambda scores, _, row=row: torch.eye(10)[[row]], torch.tensor([0]), penultimate_threshold=0.4
+        )
+        torch.testing.assert_close(found[k : k + 1], own.values, rtol=1e-4, atol=1e-8)
+    assert not torch.equal(found[0], found[1])
+
+
 def test_victim_is_stateless_and_untouched(deep_network, some_spikes):
     spikes = some_spikes(4, 6, 2, 9, 9)
     before = {name: value.clone() for name, value in deep_network.state_dict().items()}

@@ -181,18 +181,20 @@ class Probe:
     """One forward pass of a batch: its scores, and the gradient of its input on request.
 
     The trunk, all layers up to the current of the penultimate one, is run once; the head is run again from there when
-    the gradient asks for another threshold.
+    the gradient asks for another threshold. Equal neighbours, as the targets of one sample are at the first step of an
+    attack, are run once.
     """
 
     def __init__(self, engine: DenseEngine, spikes: Tensor) -> None:
         self._engine = engine
         self._last = engine.depth - 1
         self._hidden = max(0, self._last - 1)  # the penultimate layer, if there is one
+        spikes, self._place = _without_equal_neighbours(spikes)
         below, self._potentials = engine.forward(spikes, last=self._hidden)
         self._has_penultimate = self._last > 0
         self._currents = engine.current(self._hidden, below)
         self._head = self._run_head(engine.chain.neuron)
-        self.scores = self._head.scores
+        self.scores = self._head.scores[self._place]
 
     def _run_head(self, penultimate: LIF, rows: Tensor | None = None) -> "_Head":
         currents = self._currents if rows is None else self._currents[rows]
@@ -234,7 +236,8 @@ class Probe:
         output = neuron
         if output_window is not None:
             output = LIF(neuron.threshold, neuron.decay, neuron.reset, Rectangular(output_window))
-        head = self._head.select(rows) if penultimate is neuron else self._run_head(penultimate, rows)
+        place = self._place[rows]
+        head = self._head.select(place) if penultimate is neuron else self._run_head(penultimate, place)
 
         gradient = score_gradient(head.scores, rows)
         loss_zero = _all_zero(gradient)
@@ -245,7 +248,7 @@ class Probe:
         live = (~output_zero).nonzero().squeeze(1)
         values = gradient.new_zeros((len(rows), t, *self._engine.chain.shapes[0]))
         if len(live):
-            values[live] = self._below_output(gradient[live], head.select(live), penultimate, rows[live])
+            values[live] = self._below_output(gradient[live], head.select(live), penultimate, place[live])
         return InputGradient(values, loss_zero, output_zero, head.penultimate_spikes)
 
     def _below_output(self, gradient: Tensor, head: "_Head", penultimate: LIF, rows: Tensor) -> Tensor:
@@ -269,6 +272,15 @@ class _Head:
     def select(self, rows: Tensor) -> "_Head":
         hidden = None if self.hidden is None else self.hidden[rows]
         return _Head(hidden, self.penultimate_spikes[rows], self.potential[rows], self.scores[rows])
+
+
+def _without_equal_neighbours(spikes: Tensor) -> tuple[Tensor, Tensor]:
+    """The samples that differ from the one before, and where each sample of ``(N, ...)`` is among them, ``(N,)``."""
+    new = torch.ones(len(spikes), dtype=torch.bool, device=spikes.device)
+    if len(spikes) > 1:
+        new[1:] = (spikes[1:] != spikes[:-1]).flatten(1).any(1)
+    kept = spikes if bool(new.all()) else spikes[new]
+    return kept, new.long().cumsum(0) - 1
 
 
 def _all_zero(per_sample: Tensor) -> Tensor:
