@@ -95,7 +95,6 @@ struct Active {
   std::vector<int32_t> offsets;
   std::vector<uint32_t> places;
   std::vector<float> values;
-  int64_t count() const { return offsets.back(); }
 };
 
 // For each input of a fully-connected layer the frames in which it is active; `values` is null for spikes.
@@ -107,6 +106,9 @@ struct ByInput {
 
 // The functions of one instruction set. `first` and `last` bound the rows of the result that a call computes.
 struct Kernels {
+  // The bits that are set.
+  int64_t (*count)(const uint16_t* words, int64_t size);
+
   // Lists for weights whose rows are `row` floats long.
   void (*list_spikes)(const Maps& maps, int steps, const uint16_t* spikes, const uint16_t* kept, int row,
                       Active& listed);

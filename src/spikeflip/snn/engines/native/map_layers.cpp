@@ -34,6 +34,13 @@ void over_rows(int height, int threads, Part part) {
            });
 }
 
+// Whether so many of a layer's inputs are active that events do not pay.
+bool too_dense(const Pass& pass, const Maps& maps, const uint16_t* words) {
+  const int64_t rows = pass.steps * maps.pixels();
+  const double cells = static_cast<double>(rows) * maps.channels;
+  return static_cast<double>(active->count(words, rows * maps.words())) > pass.most_dense * cells;
+}
+
 // Floats from one channel's weights to the next one's, for the way to the input.
 int padded_sums(const Conv& conv) { return words_of(conv.kernel * conv.kernel * conv.out.channels) * kVector; }
 
@@ -146,10 +153,9 @@ int MapLayers::forward_sample(const Pass& pass, int64_t sample, int start, int e
       continue;
     }
     const Maps& below = layer.conv.in;
+    if (too_dense(pass, below, spikes(pass, i, sample))) return i;
     active->list_spikes(below, pass.steps, spikes(pass, i, sample), kept(pass, i, sample), layer.conv.out.padded(),
                         scratch.active);
-    const double cells = static_cast<double>(pass.steps) * static_cast<double>(below.pixels()) * below.channels;
-    if (static_cast<double>(scratch.active.count()) > pass.most_dense * cells) return i;
     over_rows(layer.conv.out.height, threads, [&](int first, int last) {
       active->conv_forward(layer.conv, neuron_, pass.steps, scale, scratch.active, layer.forward, after, first, last);
     });
@@ -209,14 +215,12 @@ int MapLayers::backward_sample(const Pass& pass, const Start& start, const std::
       gradient = result;
       continue;
     }
-    active->list_gradient(maps, pass.steps, gradient, i > 0 ? layer.reversed.out.padded() : padded_sums(layer.reversed),
-                          scratch.active);
-    const int64_t rows = pass.steps * maps.pixels();
-    if (static_cast<double>(scratch.active.count()) >
-        pass.most_dense * static_cast<double>(rows) * maps.channels) {
-      unpad(maps, rows, gradient, start.stopped);
+    if (too_dense(pass, maps, gradient.filled)) {
+      unpad(maps, pass.steps * maps.pixels(), gradient, start.stopped);
       return i;
     }
+    active->list_gradient(maps, pass.steps, gradient, i > 0 ? layer.reversed.out.padded() : padded_sums(layer.reversed),
+                          scratch.active);
     if (!weights.empty()) {
       active->list_spikes(layer.conv.in, pass.steps, spikes(pass, i, start.sample), kept(pass, i, start.sample),
                           layer.conv.out.padded(), scratch.inputs);
