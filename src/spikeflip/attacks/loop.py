@@ -30,7 +30,6 @@ class Step:
 
     inputs: Tensor
     """The adversarial inputs so far, ``(n, ...)``."""
-    originals: Tensor
     spikes: Tensor
     """What the victim saw of ``inputs``, ``(n, T, *input)``."""
     samples: Tensor
@@ -42,6 +41,13 @@ class Step:
     _classes: Tensor
     _probe: Probe
     _rows: Tensor
+    _clean: Tensor  # of the whole call
+    _index: Tensor  # where these samples are in it
+
+    @property
+    def originals(self) -> Tensor:
+        """The inputs as they were before the attack, ``(n, ...)``."""
+        return self._clean[self._index].to(self.inputs)
 
     def gradient(
         self, loss: Loss, *, penultimate_threshold: float | None = None, output_window: float | None = None
@@ -177,8 +183,9 @@ def _iterate(call: _Call, active: "_Active", rule: Rule, result: AttackResult) -
     move = rule(step)
     moved, over = move.inputs, torch.zeros_like(move.vanished)
     if call.budget is not None:
-        moved = call.budget.project(moved, step.originals)
-        over = call.budget.exceeded(moved, step.originals)
+        originals = step.originals
+        moved = call.budget.project(moved, originals)
+        over = call.budget.exceeded(moved, originals)
     # Spikes that nothing moved would meet the same zero gradient for ever; images are encoded afresh.
     stuck = (move.rule == Trace.UNMOVED) & (call.kind == "spikes")
     index = active.index[rows]
@@ -193,10 +200,10 @@ def _iterate(call: _Call, active: "_Active", rule: Rule, result: AttackResult) -
 def _step(call: _Call, active: "_Active", rows: Tensor, spikes: Tensor, probe: Probe) -> Step:
     index, on_device = active.index[rows], rows.to(call.victim.device)
     classes = call.labels if call.targets is None else call.targets
+    inputs = active.inputs[on_device]
     return Step(
-        inputs=active.inputs[on_device],
-        originals=call.inputs[index].to(active.inputs),
-        spikes=spikes[on_device],
+        inputs=inputs,
+        spikes=inputs if spikes is active.inputs else spikes[on_device],
         samples=call.samples[index],
         iterations=active.iteration[rows],
         seed=call.seed,
@@ -204,6 +211,8 @@ def _step(call: _Call, active: "_Active", rows: Tensor, spikes: Tensor, probe: P
         _classes=classes[index].to(call.victim.device),
         _probe=probe,
         _rows=on_device,
+        _clean=call.inputs,
+        _index=index,
     )
 
 

@@ -153,8 +153,10 @@ class SCG:
         if step.inputs.ndim == step.spikes.ndim:
             moved = step.inputs + flips
         else:
-            pull = 2 * self.c * (step.inputs - step.originals)
-            moved = (step.inputs + flips.mean(1) - pull).clamp(0, 1)
+            moved = step.inputs + flips.mean(1)
+            if self.c:
+                moved -= 2 * self.c * (step.inputs - step.originals)
+            moved = moved.clamp(0, 1)
         rule = torch.where(vanished, Trace.FLIPPER if self.flipper else Trace.UNMOVED, Trace.CONVERTER)
         return loop.Move(moved, gradient, vanished, rule)
 
