@@ -49,7 +49,9 @@ class Linear:
 Layer = Conv | AvgPool | Linear
 Shape = tuple[int, ...]
 
-_TOKEN = re.compile(r"(?P<channels>\d+)C(?P<kernel>\d+)|AP(?P<pool>\d+)|(?P<features>\d+)FC")
+_TOKEN = re.compile(r"(?P<channels>\d{1,9})C(?P<kernel>\d{1,9})|AP(?P<pool>\d{1,9})|(?P<features>\d{1,9})FC", re.ASCII)
+_MOST_LAYERS = 1000
+_MOST_WEIGHTS = 1 << 31
 
 
 @lru_cache(maxsize=64)
@@ -70,6 +72,8 @@ def parse(architecture: str) -> tuple[Layer, ...]:
     (Conv(channels=8, kernel=3), AvgPool(size=2), Linear(features=10))
     """
     tokens = architecture.strip().removeprefix("Input-").split("-")
+    if len(tokens) > _MOST_LAYERS:
+        raise SpikeflipError(f"a network of {len(tokens):,} layers is too deep: give at most {_MOST_LAYERS:,}")
     layers = tuple(_layer(token, position, architecture) for position, token in enumerate(tokens, 1))
     if not isinstance(layers[-1], Linear):
         raise SpikeflipError(
@@ -143,6 +147,29 @@ def shapes(layers: Sequence[Layer], input_shape: Shape) -> list[Shape]:
         shape = _next_shape(layer, shape, f"layer {position} of {text!r}; input was {input_shape}")
         found.append(shape)
     return found
+
+
+def count_weights(layers: Sequence[Layer], input_shape: Shape) -> int:
+    """How many weights the layers have, before any is made.
+
+    Raises:
+        SpikeflipError: a layer cannot follow the one before, or there are more than 2^31 weights.
+
+    >>> count_weights(parse("8C3-AP2-10FC"), (1, 28, 28))
+    15752
+    """
+    count = 0
+    for layer, shape in zip(layers, (input_shape, *shapes(layers, input_shape)), strict=False):
+        if isinstance(layer, Conv):
+            count += layer.channels * shape[0] * layer.kernel**2
+        elif isinstance(layer, Linear):
+            count += layer.features * prod(shape)
+    if count > _MOST_WEIGHTS:
+        raise SpikeflipError(
+            f"{to_string(layers)!r} on inputs of {input_shape} has {count:,} weights: make it smaller, at most "
+            f"{_MOST_WEIGHTS:,} fit"
+        )
+    return count
 
 
 def _next_shape(layer: Layer, shape: Shape, where: str) -> Shape:

@@ -4,6 +4,7 @@ Neither file can execute code. The JSON names the architecture, so a network is 
 any weight is used.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.snn.architecture import Shape, count_weights, parse
+from spikeflip.snn.losses import LOSSES
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.neuron import LIF
 from spikeflip.snn.surrogate import Rectangular
@@ -23,6 +26,7 @@ WEIGHTS = "weights.safetensors"
 DESCRIPTION = "victim.json"
 _FORMAT = 1
 _LARGEST_DESCRIPTION = 2**20
+_MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -85,10 +89,16 @@ def load_checkpoint(folder: Path | str) -> Checkpoint:
             raise ValueError("it is larger than a description can be")
         description = json.loads(path.read_text(encoding="utf-8"))
         neuron = description["neuron"]
+        architecture, input_shape = str(description["architecture"]), description["input_shape"]
+        input_shape = tuple(int(size) for size in input_shape)
+        time_steps = int(description["time_steps"])
+        if time_steps > _MOST_STEPS:
+            raise ValueError(f"time_steps is {time_steps}, at most {_MOST_STEPS:,} are possible")
+        _check_size(architecture, input_shape, folder / WEIGHTS)
         network = SpikingNetwork(
-            str(description["architecture"]),
-            [int(size) for size in description["input_shape"]],
-            time_steps=int(description["time_steps"]),
+            architecture,
+            input_shape,
+            time_steps=time_steps,
             neuron=LIF(
                 float(neuron["threshold"]),
                 float(neuron["decay"]),
@@ -97,21 +107,48 @@ def load_checkpoint(folder: Path | str) -> Checkpoint:
             ),
         )
         facts = dict(description["facts"])
+        _check_facts(facts, network.classes)
         expected = str(description["weights_sha256"])
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    except FileNotFoundError as error:
+        raise SpikeflipError(
+            f"{error.filename} is missing: restore it beside {DESCRIPTION}, or train the victim again"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise SpikeflipError(f"{path} cannot be used ({_one_line(error)}): train the victim again") from error
     return Checkpoint(network, facts, _load_weights(network, folder / WEIGHTS, expected))
 
 
-def _load_weights(network: SpikingNetwork, path: Path, expected: str) -> str:
+def _check_size(architecture: str, input_shape: Shape, path: Path) -> None:
+    """Compare the weights file with what the description asks for, before a network of that size is made."""
     if not path.is_file():
-        raise SpikeflipError(f"{path} is missing: restore it beside {DESCRIPTION}, or train the victim again")
-    wanted = sum(weight.numel() * weight.element_size() for weight in network.weights)
+        raise FileNotFoundError(errno.ENOENT, "missing", str(path))
+    wanted = 4 * count_weights(parse(architecture), input_shape)
     if path.stat().st_size < wanted:
-        raise SpikeflipError(
-            f"{path} has {path.stat().st_size} bytes but {network.architecture!r} needs at least {wanted}: "
+        raise ValueError(
+            f"{WEIGHTS} has {path.stat().st_size} bytes but {architecture!r} needs at least {wanted}: "
             "the file is truncated or of another architecture"
         )
+
+
+def _check_facts(facts: Mapping[str, Any], classes: int) -> None:
+    """Raise a ValueError unless the facts that others rely on are what they should be; all may be missing."""
+    names = facts.get("classes")
+    if names is not None and not (
+        isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(f"classes must be {classes} names")
+    if facts.get("loss") not in (None, *LOSSES):
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}")
+    sensor = facts.get("sensor")
+    if sensor is not None and not (
+        isinstance(sensor, list)
+        and len(sensor) == 2
+        and all(type(side) is int and 0 < side <= 65536 for side in sensor)
+    ):
+        raise ValueError("sensor must be two whole numbers, height and width")
+
+
+def _load_weights(network: SpikingNetwork, path: Path, expected: str) -> str:
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn import synapses
-from spikeflip.snn.architecture import AvgPool, Layer, Shape, parse, scale, shapes, to_string
+from spikeflip.snn.architecture import AvgPool, Layer, Shape, count_weights, parse, scale, shapes, to_string
 from spikeflip.snn.engines.choose import EngineName, Precision, check_choice, make_engine
 from spikeflip.snn.engines.dense import Chain, DenseEngine
 from spikeflip.snn.neuron import LIF, fire, integrate, reverse
@@ -46,6 +46,7 @@ class _Layers(nn.Module):
         self.layers: tuple[Layer, ...] = scale(parse(architecture), width)
         self.input_shape: Shape = tuple(input_shape)
         self.shapes = (self.input_shape, *shapes(self.layers, self.input_shape))
+        count_weights(self.layers, self.input_shape)  # before any is allocated
         self.weights = nn.ParameterList()
         generator = torch_generator(seed, "weights")
         for layer, shape in zip(self.layers, self.shapes, strict=False):

@@ -92,7 +92,7 @@ class EventEngine(DenseEngine):
             parts = [self._dense_below(layer, part) for part in gradient.split(1)]
             return torch.cat(parts) if parts else gradient.new_empty((0, gradient.shape[1], *shape))
         n, t, outputs = gradient.shape
-        frames = self._native.Frames.of_values(gradient.contiguous().data_ptr(), n * t, outputs)
+        frames = self._native.Frames.of_values(gradient.contiguous().data_ptr(), n, t, outputs, _threads())
         result = self._buffer(f"gradient {layer}", (n, t, *shape), _FLOAT)
         weights = self._backward_weights[layer].data_ptr()
         frames.linear(torch.Size(shape).numel(), weights, result.data_ptr(), _threads())
@@ -191,10 +191,11 @@ class EventEngine(DenseEngine):
         if spikes.dtype == torch.int16:
             kept = None if dropout is None else self._kept_bits(dropout)
             pointer = 0 if kept is None else kept.data_ptr()
-            found = self._native.Frames.of_spikes(spikes.data_ptr(), pointer, n, t, self.chain.shapes[i])
+            found = self._native.Frames.of_spikes(spikes.data_ptr(), pointer, n, t, self.chain.shapes[i], _threads())
         else:
             flat = _channels_last(spikes.float())
-            found = self._native.Frames.of_values(flat.data_ptr(), n * t, torch.Size(self.chain.shapes[i]).numel())
+            inputs = torch.Size(self.chain.shapes[i]).numel()
+            found = self._native.Frames.of_values(flat.data_ptr(), n, t, inputs, _threads())
         return found
 
     def _linear(self, i: int, frames: "Frames", size: Sequence[int]) -> Tensor:

@@ -18,6 +18,9 @@ constexpr int kVector = 16;
 // Rows of the largest kernel.
 constexpr int kMostRows = 7;
 
+// Vectors of outputs that a fully-connected layer computes at once.
+constexpr int kLinearVectors = 4;
+
 inline int words_of(int channels) { return (channels + kVector - 1) / kVector; }
 
 enum Reset : int { kHard = 0, kSoft = 1, kNone = 2 };
@@ -97,9 +100,13 @@ struct Active {
   std::vector<float> values;
 };
 
-// For each input of a fully-connected layer the frames in which it is active; `values` is null for spikes.
+// The active inputs of a fully-connected layer over some frames, in ascending order: input inputs[k] is active in the
+// frames (counted from the first of them) frames[offsets[k]] to frames[offsets[k + 1] - 1], with `values`, or null for
+// spikes.
 struct ByInput {
-  const int64_t* offsets;
+  int64_t count;
+  const uint32_t* inputs;
+  const uint32_t* offsets;
   const uint32_t* frames;
   const float* values;
 };
@@ -141,11 +148,11 @@ struct Kernels {
   void (*conv_weights)(const Conv& conv, int steps, float scale, const Active& input, const Gradient& gradient,
                        int first, int last, float* result);
 
-  // Outputs `first` to `last` - 1, a multiple of kVector on, of a fully-connected layer for all frames; `result` is
-  // (frames, outputs).
-  void (*linear)(int64_t inputs, int64_t outputs, const ByInput& active, const float* weights, float* result,
-                 int64_t first, int64_t last, int64_t frames, float* scratch);
-  // Adds to the weight gradient of inputs `first` to `last` - 1.
+  // Vectors of outputs `first` to `last` - 1 of a fully-connected layer for some frames; `result` is (frame, outputs),
+  // `scratch` has room for frames x kLinearVectors vectors.
+  void (*linear)(int64_t outputs, const ByInput& active, const float* weights, float* result, int64_t first,
+                 int64_t last, int64_t frames, float* scratch);
+  // Adds the weight gradient of those outputs.
   void (*linear_weights)(int64_t outputs, const ByInput& active, const float* gradient, int64_t first, int64_t last,
                          float* result);
 };

@@ -115,15 +115,15 @@ NB_MODULE(_native, module) {
   nb::class_<Frames>(module, "Frames")
       .def_static("of_spikes",
                   [](Address spikes, Address kept, int64_t samples, int64_t steps,
-                     const std::tuple<int, int, int>& shape) {
+                     const std::tuple<int, int, int>& shape, int threads) {
                     nb::gil_scoped_release release;
                     return Frames::of_spikes(at<const uint16_t>(spikes), at<const uint16_t>(kept), samples, steps,
-                                             maps_of(shape));
+                                             maps_of(shape), threads);
                   })
       .def_static("of_values",
-                  [](Address values, int64_t frames, int64_t inputs) {
+                  [](Address values, int64_t samples, int64_t steps, int64_t inputs, int threads) {
                     nb::gil_scoped_release release;
-                    return Frames::of_values(at<const float>(values), frames, inputs);
+                    return Frames::of_values(at<const float>(values), samples, steps, inputs, threads);
                   })
       .def("linear",
            [](const Frames& self, int64_t outputs, Address weights, Address result, int threads) {
