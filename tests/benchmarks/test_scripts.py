@@ -1,0 +1,114 @@
+"""What the benchmarks report is what was run."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikeflip import SCG
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Imports a script as when it is run, with its neighbours."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    return importlib.import_module
+
+
+@pytest.fixture
+def subject(script, digit_victim, digits):
+    return script("victims").Subject(
+        "digits", "small", 1.0, digit_victim, "mse", 0.9, 100, digits.images[:6], digits.labels[:6]
+    )
+
+
+def test_sides_take_turns(script):
+    order = []
+    sides = {name: (lambda name=name: order.append(name) or len(order)) for name in "ab"}
+    assert script("measuring").in_turn(sides, 3) == {"a": [1, 3, 5], "b": [2, 4, 6]}
+    assert order == list("ababab")
+
+
+def test_ratios_are_those_of_medians_with_the_range_within_rounds(script):
+    found = script("measuring").ratio("x", [1, 2, 30], [1, 4, 10])
+    assert found == {"x": 0.5, "x_range": [0.5, 3.0]}
+
+
+def test_untrained_weights_fire_at_the_rate_asked_for(script, deep_network, some_spikes):
+    spikes = some_spikes(8, 6, 2, 9, 9)
+    script("measuring").fire_at_rate(deep_network, spikes, 0.1)
+    fired, _ = deep_network.engine.forward(spikes, last=1)
+    assert 0.05 < float(fired.mean()) <= 0.11  # the reset keeps it below the share of potentials
+    assert all(weight.grad is None for weight in deep_network.weights)
+
+
+def test_the_dense_limit_has_every_weight_layer(script, deep_network):
+    dense = script("measuring").Dense(deep_network, 2, training=True)
+    assert [str(layer[0]) for layer in dense.layers] == ["8C3", "12C5", "16FC", "10FC"]
+    assert dense.seconds_a_sample() > 0
+
+
+@pytest.mark.parametrize("density", [0.05, 0.4, 0.7])
+def test_recordings_get_the_density_asked_for(script, some_spikes, density):
+    spikes = some_spikes(4, 6, 2, 20, 20, density=0.4, seed=1)
+    found = script("growth").with_density(spikes, density)
+    assert float(found.mean()) == pytest.approx(density, abs=0.02)
+    assert set(found.unique().tolist()) == {0.0, 1.0}
+    assert bool((found >= spikes).all() if density >= 0.4 else (found <= spikes).all())
+
+
+def test_recordings_are_cut_and_repeated_in_time(script, some_spikes):
+    spikes = some_spikes(2, 3, 4)
+    longer = script("growth").with_time_steps(spikes, 7)
+    assert torch.equal(longer, torch.cat([spikes, spikes, spikes[:, :1]], 1))
+    assert torch.equal(script("growth").with_time_steps(spikes, 2), spikes[:, :2])
+
+
+def test_a_whole_attack_is_reported_as_it_ran(script, subject):
+    rows = script("whole_attack").measure(subject, 1.0, ["plain"], 1)
+    expected = SCG(steps=25, threshold=1.0)(subject.network, subject.values, subject.labels)
+    assert [row["engine"] for row in rows] == list(script("measuring").engines(subject.network))
+    for row in rows:
+        assert (row["samples"], row["success"]) == (6, int(expected.success.sum()))
+        assert (row["sample_iterations"], row["updates"]) == (int(expected.forwards.sum()), int(expected.steps.sum()))
+        taken = row["attack_ms_per_sample_iteration"]
+        assert taken == pytest.approx(row["attack_ms"] / row["sample_iterations"], rel=0.01)
+        assert row["ratio_to_dense"] == pytest.approx(taken / row["dense_ms"], rel=0.1)
+        plain = row["peers"]["plain"]
+        assert row["speedup_vs_plain"] == pytest.approx(
+            plain["ms_per_sample_iteration"] / plain["our_ms_per_sample_iteration"], rel=0.01
+        )
+        assert (plain["success"], plain["sample_iterations"]) == (plain["our_success"], plain["our_sample_iterations"])
+        assert row["speedup_vs_spikingjelly"] is None
+        assert row["speedup_vs_snntorch"] is None
+
+
+def test_a_peer_that_is_not_installed_is_left_out(script, subject, monkeypatch):
+    def missing(network, **options):
+        raise ImportError("no module named snntorch")
+
+    benchmark = script("whole_attack")
+    monkeypatch.setitem(benchmark.PEERS, "snntorch", missing)
+    rows = benchmark.measure(subject, None, ["snntorch"], 1)
+    assert all(row["speedup_vs_snntorch"] is None and row["peers"] == {} for row in rows)
+
+
+def test_the_guard_names_what_is_too_slow(script):
+    benchmark = script("whole_attack")
+    bound = benchmark.BOUNDS["torch"]
+    rows = [
+        {"engine": "torch", "threshold": None, "ratio_to_dense_range": [ratio, 99]} for ratio in (bound, bound + 0.1)
+    ]
+    assert benchmark.too_slow(rows) == [
+        f"torch took {bound + 0.1} x dense or more at threshold None, {bound} x is its bound: something made it slower"
+    ]
+
+
+def test_memory_is_measured_in_a_process_of_its_own(script, monkeypatch):
+    memory = script("memory")
+    small = ["memory.py", "--network", "small-spike", "--time-steps", "4", "--micro-batch", "2"]
+    monkeypatch.setattr("sys.argv", small)
+    case = memory.child("torch", 4)
+    assert case["backwards"] == 4 * memory.STEPS
+    assert case["peak_mb"] >= case["before_attack_mb"] > case["inputs_mb"] > 0
