@@ -79,7 +79,7 @@ class DenseEngine:
         for i in range(last):
             shape = (*spikes.shape[:2], *self.chain.shapes[i + 1])
             potential = self._buffer(f"potential {i}", shape, spikes)
-            after = self._buffer(f"spikes {i % 2}", shape, spikes)
+            after = self._buffer(_below(i + 1), shape, spikes)
             for rows in self._chunks(i, *spikes.shape[:2]):
                 current = self.current(i, spikes[rows])
                 integrate(current, self.chain.neuron, potential=potential[rows], spikes=after[rows])
@@ -96,7 +96,7 @@ class DenseEngine:
     def input_gradient(self, layer: int, gradient: Tensor) -> Tensor:
         """The gradient of a layer's input from that of its current, over chunks of samples."""
         shape = self.chain.shapes[layer]
-        result = self._buffer(f"gradient {layer % 2}", (*gradient.shape[:2], *shape), gradient)
+        result = self._buffer(_below(layer), (*gradient.shape[:2], *shape), gradient)
         for rows in self._chunks(layer, *gradient.shape[:2]):
             result[rows] = synapses.apply_transposed(
                 self.chain.layers[layer], gradient[rows], self._transposed[layer], shape
@@ -124,7 +124,7 @@ class DenseEngine:
     def _reverse_layer(self, i: int, gradient: Tensor, potential: Tensor, rows: Tensor | None) -> Tensor:
         """Neurons and weights of one layer in reverse, over chunks of samples while they are in the cache."""
         shape = self.chain.shapes[i]
-        result = self._buffer(f"gradient {i % 2}", (*gradient.shape[:2], *shape), gradient)
+        result = self._buffer(_below(i), (*gradient.shape[:2], *shape), gradient)
         for chunk in self._chunks(i, *gradient.shape[:2]):
             kept = potential[chunk] if rows is None else potential[rows[chunk]]
             through = reverse(gradient[chunk], kept, self.chain.neuron)
@@ -168,7 +168,7 @@ class DenseEngine:
                 gradient = self.input_gradient(i, gradient)
 
     def _spikes_again(self, i: int, potential: Tensor, dropout: Dropout | None) -> Tensor:
-        spikes = self._buffer("spikes 0", potential.shape, potential)
+        spikes = self._buffer("spikes again", potential.shape, potential)
         torch.ge(potential, self.chain.neuron.threshold, out=spikes)
         return spikes if dropout is None else spikes.mul_(dropout.kept).mul_(dropout.scale)
 
@@ -191,3 +191,8 @@ class DenseEngine:
             n, t, c, h, w = shape
             return flat.view(n, t, h, w, c).permute(0, 1, 4, 2, 3)
         return flat.view(tuple(shape))
+
+
+def _below(layer: int) -> str:
+    """The buffer of what a layer receives: spikes on the way forward, their gradient on the way back."""
+    return f"between {layer % 2}"
