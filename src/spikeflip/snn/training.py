@@ -152,6 +152,7 @@ def train(
         if progress is not None:
             known = history.validation_accuracy
             progress(TrainingProgress(update, settings.updates, loss, known[-1] if known else None))
+    optimiser.zero_grad()  # they would stay in memory as long as the network
     return history
 
 
