@@ -1,4 +1,4 @@
-"""The kernels of the GPU against the plain loop: on a GPU where there is one, and everywhere in Triton's interpreter.
+"""The kernels of GPU and CPU against the plain loop; those of the GPU also, everywhere, in Triton's interpreter.
 
 The interpreter runs the kernels on CPU tensors, but only in a process that asked for it before Triton was imported.
 """
@@ -43,10 +43,15 @@ def _channels_last(values):
     return values.permute(0, 1, 3, 4, 2).clone(memory_format=torch.contiguous_format).permute(0, 1, 4, 2, 3)
 
 
-@pytest.fixture
-def device(monkeypatch):
+@pytest.fixture(params=["triton"] if INTERPRETED else ["triton", "compiled"])
+def device(monkeypatch, request):
+    if request.param == "compiled":
+        if not fused._COMPILED:
+            pytest.skip("the kernels of the CPU were not compiled")
+        return "cpu"
     if INTERPRETED:
         monkeypatch.setattr(fused, "_DEVICES", frozenset({"cpu"}))
+        monkeypatch.setattr(fused, "_COMPILED", frozenset())
         return "cpu"
     if not torch.cuda.is_available():
         pytest.skip("there is no GPU here; the same tests run in Triton's interpreter")
@@ -56,11 +61,12 @@ def device(monkeypatch):
 @contextlib.contextmanager
 def plain_loop():
     """The loop over time steps instead of the kernels."""
-    devices, fused._DEVICES = fused._DEVICES, frozenset()
+    devices = fused._DEVICES, fused._COMPILED
+    fused._DEVICES = fused._COMPILED = frozenset()
     try:
         yield
     finally:
-        fused._DEVICES = devices
+        fused._DEVICES, fused._COMPILED = devices
 
 
 def normal(*shape, seed=0, device="cpu", grid=None):
@@ -239,6 +245,7 @@ def test_kernels_compile_for_a_gpu_that_is_not_there(reset):
 @needs_triton
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter does not compile")
 def test_where_triton_cannot_compile_the_loop_takes_over_and_says_so_once(monkeypatch, caplog):
+    monkeypatch.setattr(fused, "_COMPILED", frozenset())
     monkeypatch.setattr(fused, "_DEVICES", frozenset({"cpu"}))  # Triton has no compiler for it
     current = normal(2, 5, 30)
     with plain_loop():
@@ -261,7 +268,7 @@ import torch
 import spikeflip
 from spikeflip.snn import fused
 from spikeflip.snn.neuron import integrate
-fused._DEVICES = frozenset({"cpu"})
+fused._DEVICES, fused._COMPILED = frozenset({"cpu"}), frozenset()
 _, spikes = integrate(torch.tensor([[0.8, 0.6, 0.5, 0.5]]), spikeflip.LIF(1.0, 0.5))
 print(spikes.tolist(), "kernels were asked for", fused._kernels.cache_info().misses)
 """

@@ -1,8 +1,8 @@
-"""The neurons of a whole sequence as one GPU kernel, where Triton is there.
+"""The neurons of a whole sequence as one kernel: on a GPU Triton's, on a CPU the compiled one of the event engine.
 
-On a GPU the loop over the time steps of :mod:`spikeflip.snn.neuron` is some five launches a step, each of which moves
-whole tensors; the kernels carry the state of a neuron from step to step in registers and touch every value once. What
-they do not take (other dtypes, neurons strewn in memory, no Triton), the loop runs.
+The loop over the time steps of :mod:`spikeflip.snn.neuron` is some five operations a step, each of which moves whole
+tensors; the kernels carry the state of a neuron from step to step in registers and touch every value once. What they do
+not take (other dtypes, neurons strewn in memory, no Triton, no compiler at installation), the loop runs.
 """
 
 import logging
@@ -19,7 +19,15 @@ from spikeflip.snn.surrogate import Rectangular
 if TYPE_CHECKING:
     from spikeflip.snn.neuron import LIF
 
+try:
+    from spikeflip.snn.engines import _native
+except ImportError:
+    _COMPILED: frozenset[str] = frozenset()
+else:
+    _COMPILED = frozenset({"cpu"})
+
 _DEVICES = frozenset({"cuda"})  # PyTorch's name for AMD's GPUs, too
+_RESETS = {"hard": 0, "soft": 1, "none": 2}
 _BLOCK = 512  # neurons a program: four a thread
 
 _log = logging.getLogger(__name__)
@@ -28,7 +36,13 @@ _log = logging.getLogger(__name__)
 def integrate(current: Tensor, potential: Tensor, spikes: Tensor, neuron: "LIF") -> bool:
     """Fill ``potential`` and ``spikes`` from ``current``, all ``(N, T, ...)``; False if the kernel cannot."""
     tensors = (current, potential, spikes)
-    if not _suits(tensors) or (kernels := _kernels(current.device)) is None:
+    if not _suits(tensors):
+        return False
+    if current.device.type in _COMPILED:
+        layouts = _layout(current), _layout(potential), _layout(spikes)
+        _native.integrate(constants(neuron), *_size(current), *layouts, torch.get_num_threads())
+        return True
+    if (kernels := _kernels(current.device)) is None:
         return False
     _launch(kernels.integrate, tensors, (neuron.threshold, neuron.decay), neuron.reset)
     return True
@@ -36,12 +50,34 @@ def integrate(current: Tensor, potential: Tensor, spikes: Tensor, neuron: "LIF")
 
 def reverse(gradient: Tensor, potential: Tensor, neuron: "LIF") -> bool:
     """Turn ``gradient`` ``(N, T, ...)`` of the spikes into that of the current; False if the kernel cannot."""
-    tensors, window = (gradient, potential), neuron.surrogate
-    if type(window) is not Rectangular or not _suits(tensors) or (kernels := _kernels(gradient.device)) is None:
+    tensors = gradient, potential
+    if type(neuron.surrogate) is not Rectangular or not _suits(tensors):
         return False
-    numbers = (neuron.threshold, neuron.decay, neuron._centre, window.width / 2, 1 / window.width)
-    _launch(kernels.reverse, tensors, numbers, neuron.reset)
+    if gradient.device.type in _COMPILED:
+        layouts = _layout(gradient), _layout(potential)
+        _native.reverse(constants(neuron), *_size(gradient), *layouts, torch.get_num_threads())
+        return True
+    if (kernels := _kernels(gradient.device)) is None:
+        return False
+    threshold, decay, _, *window = constants(neuron)
+    _launch(kernels.reverse, tensors, (threshold, decay, *window), neuron.reset)
     return True
+
+
+def constants(neuron: "LIF") -> tuple[float, float, int, float, float, float]:
+    """Threshold, decay, reset, and the window's centre, half width and height, as compiled code has them."""
+    width = neuron.surrogate.width
+    return (neuron.threshold, neuron.decay, _RESETS[neuron.reset], neuron._centre, width / 2, 1 / width)
+
+
+def _size(tensor: Tensor) -> tuple[int, int, int]:
+    """Samples, steps, neurons."""
+    return tensor.shape[0], tensor.shape[1], tensor[0, 0].numel()
+
+
+def _layout(tensor: Tensor) -> tuple[int, int, int]:
+    """Where a tensor is, and how far apart samples and steps are."""
+    return tensor.data_ptr(), tensor.stride(0), tensor.stride(1)
 
 
 @cache
@@ -66,7 +102,7 @@ def _suits(tensors: Sequence[Tensor]) -> bool:
     """Whether the kernels can take them: float32, and the neurons of all in the same order, without gaps."""
     first = tensors[0]
     return (
-        first.device.type in _DEVICES
+        first.device.type in _DEVICES | _COMPILED
         and first.numel() > 0
         and _together(first)
         and all(

@@ -4,6 +4,7 @@ VECTOR: int
 LARGEST_KERNEL: int
 
 Neuron = tuple[float, float, int, float, float, float]
+Layout = tuple[int, int, int]
 
 class Pass:
     def __init__(
@@ -37,6 +38,27 @@ class Frames:
     def linear(self, outputs: int, weights: int, result: int, threads: int, /) -> None: ...
     def add_weight_gradient(self, outputs: int, gradient: int, result: int, threads: int, /) -> None: ...
 
+def integrate(
+    neuron: Neuron,
+    samples: int,
+    steps: int,
+    width: int,
+    currents: Layout,
+    potentials: Layout,
+    spikes: Layout,
+    threads: int,
+    /,
+) -> None: ...
+def reverse(
+    neuron: Neuron,
+    samples: int,
+    steps: int,
+    width: int,
+    gradient: Layout,
+    potentials: Layout,
+    threads: int,
+    /,
+) -> None: ...
 def pack_floats(values: int, frames: int, channels: int, pixels: int, words: int, /) -> None: ...
 def pack_bytes(values: int, frames: int, channels: int, pixels: int, words: int, /) -> None: ...
 def unpack(words: int, rows: int, channels: int, floats: int, /) -> None: ...

@@ -17,7 +17,8 @@ from spikeflip.snn import synapses
 from spikeflip.snn.architecture import AvgPool, Conv, Linear
 from spikeflip.snn.engines.dense import Chain, DenseEngine, Dropout
 from spikeflip.snn.engines.event_weights import packed, unpacked
-from spikeflip.snn.neuron import LIF, integrate, reverse
+from spikeflip.snn.fused import constants
+from spikeflip.snn.neuron import integrate, reverse
 
 if TYPE_CHECKING:
     from spikeflip.snn.engines._native import Frames, Pass
@@ -29,7 +30,6 @@ try:
 except ImportError:
     native = None
 
-_RESETS = {"hard": 0, "soft": 1, "none": 2}
 # Shares of active inputs above which a dense convolution is faster, by what is listed.
 _DENSE_SPIKES = 0.25
 _DENSE_GRADIENT = 0.25
@@ -64,7 +64,7 @@ class EventEngine(DenseEngine):
         # Convolutions and pooling come before the first fully-connected layer.
         self._maps = sum(not isinstance(layer, Linear) for layer in chain.layers)
         if self._maps:
-            self._map_layers = native.MapLayers(chain.shapes[0], _neuron_numbers(chain.neuron))
+            self._map_layers = native.MapLayers(chain.shapes[0], constants(chain.neuron))
             for i, layer in enumerate(chain.layers[: self._maps]):
                 if isinstance(layer, Conv):
                     weights = (self._forward_weights[i].data_ptr(), self._backward_weights[i].data_ptr())
@@ -337,11 +337,6 @@ class EventEngine(DenseEngine):
     @property
     def _no_dropout(self) -> list[None]:
         return [None] * self.depth
-
-
-def _neuron_numbers(neuron: LIF) -> tuple[float, float, int, float, float, float]:
-    width = neuron.surrogate.width
-    return (neuron.threshold, neuron.decay, _RESETS[neuron.reset], neuron._centre, width / 2, 1 / width)
 
 
 def _dropped(spikes: Tensor, dropout: Dropout | None) -> Tensor:

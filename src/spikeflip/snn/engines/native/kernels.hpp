@@ -111,6 +111,12 @@ struct ByInput {
   const float* values;
 };
 
+// A tensor (sample, step, neuron) whose neurons lie in one piece: floats from one sample and from one step to the next.
+struct Sequence {
+  float* values;
+  int64_t sample, step;
+};
+
 // The functions of one instruction set. `first` and `last` bound the rows of the result that a call computes.
 struct Kernels {
   // The bits that are set.
@@ -155,6 +161,12 @@ struct Kernels {
   // Adds the weight gradient of those outputs.
   void (*linear_weights)(int64_t outputs, const ByInput& active, const float* gradient, int64_t first, int64_t last,
                          float* result);
+
+  // Neurons `first` to `last` - 1 of one sample over all time steps, densely: for the dense engine.
+  void (*integrate)(const Neuron& neuron, int steps, const Sequence& currents, const Sequence& potentials,
+                    const Sequence& spikes, int64_t first, int64_t last);
+  void (*reverse)(const Neuron& neuron, int steps, const Sequence& gradient, const Sequence& potentials, int64_t first,
+                  int64_t last);
 };
 
 extern const Kernels kPortable;

@@ -11,6 +11,7 @@
 
 #include "linear.hpp"
 #include "map_layers.hpp"
+#include "parallel.hpp"
 
 namespace nb = nanobind;
 
@@ -51,6 +52,44 @@ std::vector<int> backward(MapLayers& layers, const Pass& pass,
   for (const Address address : weights) sums.push_back(at<float>(address));
   nb::gil_scoped_release release;
   return layers.backward(pass, given, sums);
+}
+
+using SequenceNumbers = std::tuple<Address, int64_t, int64_t>;
+using NeuronNumbers = std::tuple<float, float, int, float, float, float>;
+
+Sequence sequence_of(const SequenceNumbers& numbers, int64_t sample) {
+  const auto& [address, samples, steps] = numbers;
+  return {at<float>(address) + sample * samples, samples, steps};
+}
+
+// Runs part(sample, first, last) over all neurons of (sample, step, neuron) tensors.
+template <typename Part>
+void over_neurons(int64_t samples, int64_t width, int threads, Part part) {
+  constexpr int64_t kBlock = 2048;  // over 15 steps, a tensor's part stays in the second cache
+  const int64_t blocks = (width + kBlock - 1) / kBlock;
+  nb::gil_scoped_release release;
+  parallel(samples * blocks, threads, [&](int64_t task, int64_t) {
+    const int64_t first = task % blocks * kBlock;
+    part(task / blocks, first, std::min(first + kBlock, width));
+  });
+}
+
+void integrate(const NeuronNumbers& numbers, int64_t samples, int steps, int64_t width,
+               const SequenceNumbers& currents, const SequenceNumbers& potentials, const SequenceNumbers& spikes,
+               int threads) {
+  const Neuron neuron = neuron_of(numbers);
+  over_neurons(samples, width, threads, [&](int64_t n, int64_t first, int64_t last) {
+    kernels().integrate(neuron, steps, sequence_of(currents, n), sequence_of(potentials, n), sequence_of(spikes, n),
+                        first, last);
+  });
+}
+
+void reverse(const NeuronNumbers& numbers, int64_t samples, int steps, int64_t width, const SequenceNumbers& gradient,
+             const SequenceNumbers& potentials, int threads) {
+  const Neuron neuron = neuron_of(numbers);
+  over_neurons(samples, width, threads, [&](int64_t n, int64_t first, int64_t last) {
+    kernels().reverse(neuron, steps, sequence_of(gradient, n), sequence_of(potentials, n), first, last);
+  });
 }
 
 // Bits of what is not zero: (frame, channel, pixel) to (frame, pixel, word).
@@ -136,6 +175,8 @@ NB_MODULE(_native, module) {
              self.add_weight_gradient(outputs, at<const float>(gradient), at<float>(result), threads);
            });
 
+  module.def("integrate", &integrate);
+  module.def("reverse", &reverse);
   module.def("pack_floats", &pack<float>);
   module.def("pack_bytes", &pack<uint8_t>);
   module.def("unpack", &unpack);
