@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 import spikeflip
-from spikeflip import runs
 from spikeflip.cli import main
+from spikeflip.runs import shard
 
 TINY = ["--network", "12C3-AP2-32FC-10FC", "--updates", "40", "--dropout", "0", "--widest-dropout", "0"]
 
@@ -42,6 +42,7 @@ def test_run_folder_is_complete_and_consistent(attacked):
         "manifest.json",
         "report.html",
         "rows.parquet",
+        "run.log",
         "summary.json",
         "trace.parquet",
     }
@@ -106,13 +107,13 @@ def test_per_class_takes_correct_inputs_of_every_class(victim, tmp_path, run):
 
 
 def test_gradients_in_bfloat16_are_judged_in_float32(victim, tmp_path, run, monkeypatch):
-    judge, judges = runs.attack.judge, []
+    judge, judges = shard.judge, []
 
     def watched(network, *given, **options):
         judges.append(network)
         return judge(network, *given, **options)
 
-    monkeypatch.setattr(runs.attack, "judge", watched)
+    monkeypatch.setattr(shard, "judge", watched)
     settings, rows = {}, {}
     for precision in ("float32", "bf16-gradient"):
         folder = tmp_path / precision
@@ -212,14 +213,15 @@ def test_interrupt_leaves_nothing_half_written(victim, tmp_path):
     command = [sys.executable, "-m", "spikeflip.cli", "attack", "--victim", str(victim), "--out", str(tmp_path / "r")]
     process = subprocess.Popen([*command, "--draws", "5000"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.iterdir()) and time.monotonic() < deadline and process.poll() is None:
+    while not list(tmp_path.glob("r/shards/*")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert err == "spikeflip: interrupted; nothing is half-written, and train goes on when run again\n"
-    assert list(tmp_path.iterdir()) == []
+    assert err == "spikeflip: interrupted; nothing is half-written, and train, attack and sweep go on when run again\n"
+    names = sorted(path.relative_to(tmp_path / "r").as_posix() for path in tmp_path.glob("r/**/*"))
+    assert names == ["config.json", "manifest.json", "run.log", "shards"]
 
 
 def test_version_and_silence_away_from_a_terminal(victim, tmp_path):

@@ -1,24 +1,27 @@
 """Attack spiking neural networks with spike-compatible perturbations, and judge the result honestly."""
 
 import logging
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from spikeflip.attacks import SCG, AttackResult, Budget, every_target, scg
-from spikeflip.data import (
-    Binning,
-    Recording,
-    bin_events,
-    load_images,
-    read_recording,
-    simulate_saccades,
-    write_recording,
-)
-from spikeflip.errors import SpikeflipError
-from spikeflip.judging import judge
-from spikeflip.snn.checkpoint import load_checkpoint
-from spikeflip.snn.network import ReluNetwork, SpikingNetwork
-from spikeflip.snn.neuron import LIF
-from spikeflip.snn.surrogate import Rectangular
-from spikeflip.victims import Victim
+if TYPE_CHECKING:
+    from spikeflip.attacks import SCG, AttackResult, Budget, every_target, scg
+    from spikeflip.data import (
+        Binning,
+        Recording,
+        bin_events,
+        load_images,
+        read_recording,
+        simulate_saccades,
+        write_recording,
+    )
+    from spikeflip.errors import SpikeflipError
+    from spikeflip.judging import judge
+    from spikeflip.snn.checkpoint import load_checkpoint
+    from spikeflip.snn.network import ReluNetwork, SpikingNetwork
+    from spikeflip.snn.neuron import LIF
+    from spikeflip.snn.surrogate import Rectangular
+    from spikeflip.victims import Victim
 
 __version__ = "0.1.0"
 
@@ -44,5 +47,43 @@ __all__ = [
     "simulate_saccades",
     "write_recording",
 ]
+
+_HOMES = {
+    "attacks": ("SCG", "AttackResult", "Budget", "every_target", "scg"),
+    "data": (
+        "Binning",
+        "Recording",
+        "bin_events",
+        "load_images",
+        "read_recording",
+        "simulate_saccades",
+        "write_recording",
+    ),
+    "errors": ("SpikeflipError",),
+    "judging": ("judge",),
+    "snn.checkpoint": ("load_checkpoint",),
+    "snn.network": ("ReluNetwork", "SpikingNetwork"),
+    "snn.neuron": ("LIF",),
+    "snn.surrogate": ("Rectangular",),
+    "victims": ("Victim",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+_PACKAGES = ("attacks", "data", "judging", "report", "runs", "snn", "victims")
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: the command answers --help without waiting for PyTorch."""
+    if name in _PACKAGES:
+        return import_module(f"spikeflip.{name}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'spikeflip' has no attribute {name!r}")
+    value = getattr(import_module(f"spikeflip.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_PACKAGES})
+
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())

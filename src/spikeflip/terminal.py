@@ -1,6 +1,7 @@
 """What the command draws: progress bars, tables and small pictures."""
 
 import json
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from spikeflip.report.tables import COLUMNS, cells, describe_settings, one_line
+
 _RATES = {
     "clean_accuracy": "clean accuracy",
     "attack_success_rate": "attack success rate",
@@ -19,6 +22,23 @@ _RATES = {
     "tie_rate": "ties",
     "vanished_first_step_rate": "vanished first steps",
 }
+
+
+class _Notes(logging.Handler):
+    """Shows what a run wants the user to know, above the bars."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno < logging.ERROR:  # an error also ends the command, in its own sentence
+            self._console.print(
+                f"spikeflip: {one_line(record.getMessage())}", markup=False, highlight=False, soft_wrap=True
+            )
+
+
+_WIDE, _NARROWEST_NAME = 120, 12
 
 
 class Bars:
@@ -36,13 +56,16 @@ class Bars:
             disable=quiet or not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._notes = _Notes(console)
 
     def __enter__(self) -> "Bars":
+        logging.getLogger("spikeflip.runs").addHandler(self._notes)
         self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+        logging.getLogger("spikeflip.runs").removeHandler(self._notes)
 
     def stage(self, name: str, done: int, every: int) -> None:
         """Show that ``done`` of ``every`` steps of a stage are done; text after a ``|`` is not part of its name."""
@@ -63,7 +86,12 @@ def training_label(now: Any) -> str:
 
 def say(text: str) -> None:
     """Write a line of plain text."""
-    Console(soft_wrap=True, highlight=False).print(text, markup=False)
+    Console(soft_wrap=True, highlight=False).print(one_line(text), markup=False)
+
+
+def _plain(text: str, style: str = "") -> Text:
+    """A cell or title with text from elsewhere, in which nothing is markup."""
+    return Text(one_line(text), style)
 
 
 def print_json(values: Any) -> None:
@@ -73,7 +101,7 @@ def print_json(values: Any) -> None:
 
 def print_summary(name: str, summary: Mapping[str, Any]) -> None:
     """Write the rates of a run as a table."""
-    table = Table(title=f"{name}, n = {summary['n']}", title_justify="left", title_style="bold")
+    table = Table(title=_plain(f"{name}, n = {summary['n']}"), title_justify="left", title_style="bold")
     for heading, side in (("", "left"), ("rate", "right"), ("95 % interval", "right"), ("of", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
     for key, label in _RATES.items():
@@ -86,6 +114,84 @@ def print_summary(name: str, summary: Mapping[str, Any]) -> None:
     if summary.get("events_added_mean") is not None:
         added, removed, of = (summary[f"events{part}_mean"] for part in ("_added", "_removed", ""))
         say(f"events: {added:,.0f} added and {removed:,.0f} removed of {of:,.0f} on average")
+
+
+def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the rows of a list of runs as a table, and a line for each that is damaged."""
+    whole = [row for row in rows if row["state"] != "damaged"]
+    same = [name for name in ("victim", "goal") if len({row[name] for row in whole}) == 1]
+    unset = [] if any(row["settings"] for row in whole) else ["settings"]
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDE)
+    dropped = ["passes", "s"] if console.width < _WIDE else []
+    table = Table(box=None, pad_edge=False)
+    kept = [at for at, name in enumerate(COLUMNS) if name not in (*same, *unset, *dropped)]
+    for at in kept:
+        words = COLUMNS[at] in ("name", "victim", "goal", "settings")
+        table.add_column(COLUMNS[at], justify="left" if words else "right", overflow="fold", no_wrap=not words)
+    table.columns[0].min_width = _NARROWEST_NAME
+    for row in whole:
+        line = cells(row)
+        table.add_row(*(_plain(line[at]) for at in kept))
+    if whole:
+        console.print(table)
+        for name in same:
+            say(f"{name}: {whole[0][name]}")
+    for row in rows:
+        if row["state"] == "damaged":
+            say(f"damaged: {row['note']}")
+
+
+def print_points(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the points of a sweep, a line each: their names say their settings."""
+    for row in rows:
+        name, _, _, _, n, success, verified, *_ = (one_line(cell) for cell in cells(row))
+        say(f"{name}: n = {n}, success {success} %, verified {verified} %")
+
+
+def print_comparison(found: Mapping[str, Any]) -> None:
+    """Write how two runs compare on the inputs that they share."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", *found["runs"]):
+        table.add_column(_plain(heading), justify="right" if heading else "left", overflow="fold")
+    rows = {"victim": found["victims"], **found["settings"]}
+    rows |= {name: [_percent(rate) for rate in found[name]] for name in ("success", "verified")}
+    rows |= {"only this one fooled": [found["only_first"], found["only_second"]]}
+    for name, digits in (("mse", 4), ("steps", 1)):
+        rows[name] = ["–" if value is None else f"{value:.{digits}f}" for value in found[name]]
+    for name, pair in rows.items():
+        table.add_row(_plain(name), *(_plain(describe_settings({"": v})[1:]) for v in pair))
+    Console(highlight=False).print(table)
+    say(
+        f"{found['attacked']:,} of {found['shared']:,} shared inputs were attacked by both: both fooled "
+        f"{found['both']:,}, neither {found['neither']:,}; mse over those that both fooled"
+    )
+    if found["second_better"] is not None:
+        low, high = found["second_better_low"], found["second_better_high"]
+        shown = "no difference in success is shown" if low <= 0.5 <= high else "the difference in success is real"
+        share = f"{found['second_better']:.1%} ({low:.1%} – {high:.1%})"
+        say(f"of those that one alone fooled, {share} went to the second: {shown}")
+
+
+def print_differences(found: Mapping[str, Any]) -> None:
+    """Write what differs between a run and its recomputation."""
+    rows = dict.fromkeys(difference["row"] for difference in found["differences"])
+    checked = f"{len(found['checked']):,} of {found['rows']:,} rows of {found['run']} attacked again"
+    if not rows:
+        say(f"{checked}: all equal, adversarials and values")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("row", "column", "stored", "recomputed"):
+        table.add_column(heading, justify="right" if heading == "row" else "left", overflow="fold")
+    for difference in found["differences"]:
+        table.add_row(*(_plain(str(difference[name])) for name in ("row", "column", "stored", "recomputed")))
+    Console(highlight=False).print(table)
+    say(f"{checked}: {len(rows):,} differ; see docs/reproducibility.md for what may change the last bits")
+
+
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else f"{rate:.1%}"
 
 
 def print_names(entries: Mapping[str, str]) -> None:
@@ -111,9 +217,9 @@ def print_verdicts(answers: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(heading, justify=side, overflow="fold")  # type: ignore[arg-type]
     for answer in answers:
         (_, rate), (runner_up, runner_rate) = ([*sorted(answer["rates"].items(), key=lambda item: -item[1])] * 2)[:2]
-        said = Text("tie", style="italic") if answer["prediction"] is None else Text(answer["prediction"], style="bold")
+        said = _plain(answer["prediction"] or "tie", "italic" if answer["prediction"] is None else "bold")
         seen = f"{answer['events'] - answer['events_outside']:,} of {answer['events']:,} events"
-        table.add_row(answer["file"], said, f"{rate:.2f}", f"{runner_up} {runner_rate:.2f}", seen)
+        table.add_row(_plain(answer["file"]), said, f"{rate:.2f}", _plain(f"{runner_up} {runner_rate:.2f}"), seen)
     Console().print(table)
     say(f"frames: {answers[0]['frames']}")
     for note in dict.fromkeys(note for answer in answers for note in answer["notes"]):
@@ -137,9 +243,9 @@ def print_recording(facts: Mapping[str, Any], pixels: Any) -> None:
         "rate": "–" if rate is None else f"{rate:,.0f} events a second",
     }
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(name, _plain(value))
     for note in facts["notes"]:
-        table.add_row("note", note)
+        table.add_row("note", _plain(note))
     console = Console(highlight=False)
     console.print(table)
     if console.is_terminal:

@@ -91,6 +91,9 @@ def event_set(
     notes: tuple[str, ...] = (),
 ) -> EventSet:
     """An event set of what was found."""
+    for clip in contents.clips:
+        if not clip.name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in clip.name):
+            raise SpikeflipError(f"the name of {str(clip.path)!a} is no UTF-8 text: rename it")
     notes = (*contents.notes, *notes)
     return EventSet(name, split, contents.clips, classes, *size, contents.source, notes, sensor_from)
 

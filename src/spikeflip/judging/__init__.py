@@ -1,6 +1,18 @@
 """Judging what an attack made: success, verification, metrics and intervals, recomputed from the saved inputs."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from spikeflip.judging.intervals import wilson
-from spikeflip.judging.judge import Judgement, judge
+
+if TYPE_CHECKING:
+    from spikeflip.judging.judgement import Judgement, judge
 
 __all__ = ["Judgement", "judge", "wilson"]
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs PyTorch when it is first used: tables of finished runs do without."""
+    if name not in __all__:
+        raise AttributeError(f"module 'spikeflip.judging' has no attribute {name!r}")
+    return getattr(import_module("spikeflip.judging.judgement"), name)

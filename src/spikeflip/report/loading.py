@@ -1,9 +1,14 @@
-"""Reading a run folder for the page: checked, and of the inputs only the few that are shown."""
+"""Reading a run folder: every file is checked before it is believed, and inputs are read one at a time.
+
+A run folder may come from a stranger. Files are opened only where they are regular ones of a size that makes sense,
+columns are read as numbers without going through Python objects, and nothing is allocated for a size that a header
+merely claims.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +24,19 @@ from spikeflip.errors import SpikeflipError
 _WHOLE = ("sample", "input", "label", "target", "prediction", "already_wrong", "success", "steps")
 _REAL = ("verified", "mse")
 _OF_RECORDINGS = ("events", "events_added", "events_removed")
+_RANGES = dict.fromkeys(("sample", "input", "label"), (0, 1 << 62)) | {
+    "target": (-1, 1 << 62),
+    "prediction": (-1, 1 << 62),
+    "already_wrong": (0, 1),
+    "success": (0, 1),
+    "steps": (0, 1 << 31),
+    "verified": (0, 1),
+    "mse": (0, 1e30),
+}
 _EXAMPLES = 6
+_LARGEST_JSON = 1 << 22
+_DEEPEST_JSON = 20
+_WHOLE_DIGITS = 20
 
 
 @dataclass(frozen=True)
@@ -59,28 +76,95 @@ def load_run(folder: Path) -> Run:
     """
     if not (folder / "config.json").is_file():
         raise SpikeflipError(f"{folder} is no run folder, it has no config.json; give the folder that the attack wrote")
-    config, manifest, summary = (_read_json(folder / f"{name}.json") for name in ("config", "manifest", "summary"))
-    path = folder / "adversarials.safetensors"
-    try:
-        with safe_open(path, framework="numpy") as file:
-            shape = _checked_shape(file, path)
-            rows = _read_rows(folder / "rows.parquet", shape[0])
-            if not np.array_equal(file.get_tensor("samples"), rows["sample"]):
-                raise _damaged(path, "its samples are not those of rows.parquet")
-            before, after = file.get_slice("originals"), file.get_slice("adversarials")
-            examples = tuple(Example(i, before[i : i + 1][0], after[i : i + 1][0]) for i in choose_examples(rows))
-            whole = not before.get_dtype().startswith(("F", "BF"))
-    except SpikeflipError:
-        raise
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except (OSError, SafetensorError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
-    kind = config.get("kind") if config.get("kind") in ("images", "spikes") else ("spikes" if whole else "images")
+    config, manifest, summary = (read_json(folder / f"{name}.json") for name in ("config", "manifest", "summary"))
+    saved = open_inputs(folder)
+    rows = read_rows(folder, saved.samples)
+    examples = tuple(Example(row, *saved.read(row)) for row in choose_examples(rows))
+    kind = config.get("kind")
+    if kind not in ("images", "spikes"):
+        kind = "spikes" if saved.whole else "images"
     for example in examples:
-        _check_values(example, str(kind), path)
+        _check_values(example, str(kind), saved.paths[0])
     name = config.get("name") or folder.resolve().name
     return Run(config, manifest, summary, rows, examples, str(kind), str(name))
+
+
+def read_facts(folder: Path, name: str) -> dict[str, Any]:
+    """Reads one of a run's JSON files, `config`, `manifest` or `summary`; see `read_json`."""
+    return read_json(folder / f"{name}.json")
+
+
+@dataclass(frozen=True)
+class SavedInputs:
+    """The inputs of a run before and after the attack, on disk; `read` takes one from there."""
+
+    paths: tuple[Path, ...]
+    """The files, in the order of the rows."""
+    ends: NDArray[np.int64]
+    """After which row each file ends."""
+    samples: NDArray[np.int64]
+    """`(N,)` sample ids, one a row."""
+    shape: tuple[int, ...]
+    """Of one input."""
+    whole: bool
+    """Whether they are stored as whole numbers, as spikes are."""
+
+    def read(self, row: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Reads one input, before and after."""
+        which = int(np.searchsorted(self.ends, row, side="right"))
+        at = row - (int(self.ends[which - 1]) if which else 0)
+        path = self.paths[which]
+        try:
+            with safe_open(path, framework="numpy") as file:
+                before, after = (file.get_slice(name)[at : at + 1][0] for name in ("originals", "adversarials"))
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
+            raise _damaged(path, error) from error
+        return before, after
+
+
+def open_inputs(folder: Path) -> SavedInputs:
+    """Reads what the files with a run's inputs hold, but for the inputs themselves.
+
+    Raises:
+        SpikeflipError: A file is missing or damaged, or the files do not fit each other.
+    """
+    paths = (folder / "adversarials.safetensors",)
+    counts, samples, shapes, whole = [], [], [], True
+    for path in paths:
+        if not path.is_file():
+            raise _damaged(path, "it is no file") if path.exists() else _missing(path)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                shape = _checked_shape(file, path)
+                samples.append(np.asarray(file.get_tensor("samples")))
+                whole = whole and not file.get_slice("originals").get_dtype().startswith(("F", "BF"))
+        except SpikeflipError:
+            raise
+        except (OSError, SafetensorError, TypeError, ValueError) as error:
+            raise _damaged(path, error) from error
+        counts.append(shape[0])
+        shapes.append(shape[1:])
+        if shapes[-1] != shapes[0]:
+            raise _damaged(path, f"its inputs have shape {shapes[-1]} and those of {paths[0].name} {shapes[0]}")
+    return SavedInputs(paths, np.cumsum(counts), np.concatenate(samples), shapes[0], whole)
+
+
+def read_rows(folder: Path, samples: NDArray[np.int64], extra: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
+    """Reads the columns of `rows.parquet` that the page needs, and `extra` ones where they are there.
+
+    Args:
+        folder: The run.
+        samples: `(N,)` the ids that the rows must have.
+        extra: More columns of numbers; they become float64.
+
+    Raises:
+        SpikeflipError: The file is missing or damaged, or its rows are others.
+    """
+    path = folder / "rows.parquet"
+    rows = _read_rows(path, len(samples), extra)
+    if not np.array_equal(samples, rows["sample"]):
+        raise _damaged(path.with_name("adversarials.safetensors"), "its samples are not those of rows.parquet")
+    return rows
 
 
 def choose_examples(rows: Mapping[str, NDArray[Any]], count: int = _EXAMPLES) -> list[int]:
@@ -112,16 +196,56 @@ def _by_typicality(rows: Mapping[str, NDArray[Any]], candidates: NDArray[np.intp
     return [int(row) for row in candidates[np.argsort(distance, kind="stable")]]  # NaN sorts last
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_whole_rows(folder: Path, at: Sequence[int] | NDArray[np.int64]) -> dict[str, list[Any]]:
+    """Reads all columns of numbers and words of the rows ``at``.
+
+    Raises:
+        SpikeflipError: The file is missing, damaged, or a column holds something else.
+    """
+    path = folder / "rows.parquet"
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise _missing(path) from None
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for field in file.schema_arrow:
+                if field.type != pyarrow.string():
+                    _check_column(file.schema_arrow, field.name, whole=False)
+            return dict(file.read().take(pyarrow.array(at)).to_pydict())
+    except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object from a plain file of a size and depth that make sense.
+
+    Raises:
+        SpikeflipError: The file is missing, damaged, too large or too deeply nested.
+    """
+    if not path.is_file():
+        raise _damaged(path, "it is no file") if path.exists() else _missing(path)
+    try:
+        if (size := path.stat().st_size) > _LARGEST_JSON:
+            raise ValueError(f"it has {size:,} bytes and can have {_LARGEST_JSON:,}")
+        value = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole_or_real)
+        if _depth(value) > _DEEPEST_JSON:
+            raise ValueError(f"it is nested more than {_DEEPEST_JSON} deep")
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, error) from error
     if not isinstance(value, dict):
         raise _damaged(path, f"it holds a {type(value).__name__} instead of an object")
     return value
+
+
+def _whole_or_real(digits: str) -> float:
+    """A whole number too long for any figure of a run is as good as infinite, and as quickly written."""
+    return int(digits) if len(digits) <= _WHOLE_DIGITS else float(digits)
+
+
+def _depth(value: object) -> int:
+    depth, level = 0, [value]
+    while level and depth <= _DEEPEST_JSON:
+        inner = [part for part in level if isinstance(part, dict | list)]
+        level = [part for holder in inner for part in (holder.values() if isinstance(holder, dict) else holder)]
+        depth += 1
+    return depth
 
 
 def _checked_shape(file: Any, path: Path) -> tuple[int, ...]:
@@ -137,24 +261,43 @@ def _checked_shape(file: Any, path: Path) -> tuple[int, ...]:
     return before
 
 
-def _read_rows(path: Path, n: int) -> dict[str, NDArray[Any]]:
+def _read_rows(path: Path, n: int, extra: Sequence[str]) -> dict[str, NDArray[Any]]:
+    if not path.is_file():
+        raise _damaged(path, "it is no file") if path.exists() else _missing(path)
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            lacking = [name for name in (*_WHOLE, *_REAL) if name not in file.schema_arrow.names]
+            schema = file.schema_arrow
+            lacking = [name for name in (*_WHOLE, *_REAL) if name not in schema.names]
             if lacking:
                 raise _damaged(path, f"it has no column {lacking[0]}")
             if file.metadata.num_rows != n:
                 raise _damaged(path, f"it has {file.metadata.num_rows} rows for {n} adversarial inputs")
-            whole = [*_WHOLE, *(name for name in _OF_RECORDINGS if name in file.schema_arrow.names)]
-            table = file.read(columns=[*whole, *_REAL])
-        columns = {name: np.array(table[name].to_pylist(), dtype=np.int64) for name in whole}
-        return columns | {name: np.array(table[name].to_pylist(), dtype=np.float64) for name in _REAL}
+            whole = [*_WHOLE, *(name for name in _OF_RECORDINGS if name in schema.names)]
+            real = [*_REAL, *(name for name in extra if name in schema.names and name not in whole)]
+            for name in (*whole, *real):
+                _check_column(schema, name, whole=name in whole)
+            table = file.read(columns=[*whole, *real])
+        wanted = dict.fromkeys(whole, pyarrow.int64()) | dict.fromkeys(real, pyarrow.float64())
+        rows = {name: table[name].cast(kind).to_numpy() for name, kind in wanted.items()}
+        if gaps := [name for name in rows if len(rows[name]) != n or (name in whole and rows[name].dtype != np.int64)]:
+            raise ValueError(f"column {gaps[0]} has gaps")
+        for name, (low, high) in _RANGES.items():
+            outside = (rows[name] < low) | (rows[name] > high)  # a value that is not a number is none outside
+            if outside.any():
+                raise ValueError(f"{name} is {rows[name][outside][0]} in row {int(outside.argmax())}")
+        return rows
     except SpikeflipError:
         raise
-    except FileNotFoundError:
-        raise _missing(path) from None
-    except (OSError, pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+    except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(path, error) from error
+
+
+def _check_column(schema: Any, name: str, *, whole: bool) -> None:
+    """Before a value is read: words and lists can unpack to any size, numbers cannot."""
+    found, kinds = schema.field(name).type, pyarrow.types
+    fits = kinds.is_integer(found) or kinds.is_boolean(found) or (not whole and kinds.is_floating(found))
+    if not fits:
+        raise ValueError(f"column {name} holds {found}, no {'whole ' if whole else ''}numbers")
 
 
 def _check_values(example: Example, kind: str, path: Path) -> None:

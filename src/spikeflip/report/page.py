@@ -68,11 +68,12 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -
             file.write(page)
         os.chmod(temporary, 0o644)  # temporary files are private, pages are there to be handed on
         os.replace(temporary, out)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or error
         raise SpikeflipError(
-            f"cannot write the page {out} ({error.strerror}); name a file in an existing folder that you may write to"
+            f"cannot write the page {out} ({reason}); name a file in an existing folder that you may write to"
         ) from error
     return out
 
@@ -86,7 +87,9 @@ def render_report(runs: Sequence[Path], *, title: str | None = None) -> str:
     used = {key for run in loaded for key, value in run.summary.items() if value is not None}
     views = [_view(run, number) for number, run in enumerate(loaded, start=1)]
     colours = {name: f"rgb{getattr(pictures, name)}" for name in ("ON", "OFF", "ADDED", "REMOVED", "MOVED", "KEPT")}
-    return _environment().get_template("page.html.j2").render(title=heading, runs=views, used=used, colours=colours)
+    template = environment().get_template("page.html.j2")
+    page = template.render(title=heading, runs=views, used=used, colours=colours)
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")  # half a character of a stranger's is no text
 
 
 def rates(summary: Mapping[str, Any]) -> list[Rate]:
@@ -118,10 +121,11 @@ def _view(run: Run, number: int) -> dict[str, Any]:
     won = attacked & rows["success"].astype(bool)
     sizes = rows["mse"][won & np.isfinite(rows["mse"])]
     last = settings.get("steps") if isinstance(settings, dict) else None
+    last = last if isinstance(last, int) and last < 1 << 31 else None
     curve = histogram = None
     if attacked.any():
         steps = rows["steps"][attacked]
-        figure = pictures.success_curve(steps, won[attacked], len(steps), last=last if isinstance(last, int) else None)
+        figure = pictures.success_curve(steps, won[attacked], len(steps), last=last)
         curve = _inline(figure, f"Cumulative attack success over the steps, of {len(steps)} inputs", f"r{number}c-")
     if sizes.size:
         figure = pictures.perturbation_histogram(sizes)
@@ -224,7 +228,8 @@ def _plain(value: object) -> str:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """The pages' templates, which escape every value."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("spikeflip.report", "."),
         autoescape=True,

@@ -41,7 +41,7 @@ _WIDTH, _GAP = 330.0, 9.0  # of a figure with three panels, in points: as wide a
 _RULES = {"svg.hashsalt": "spikeflip", "svg.fonttype": "none", "font.size": 9.5}
 _RULES |= {"text.color": _INK, "axes.labelcolor": _INK, "axes.labelsize": 9.5}
 # As a decorator: whatever the user's own matplotlib settings are, the same run gives the same page.
-_styled = matplotlib.style.context(["default", _RULES])
+styled = matplotlib.style.context(["default", _RULES])
 
 
 def squeeze(spikes: ArrayLike, *, full: float | None = None, side: int = _SIDE) -> Picture:
@@ -115,7 +115,7 @@ def group_steps(steps: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(edges)]
 
 
-@_styled
+@styled
 def spike_example(original: ArrayLike, adversarial: ArrayLike) -> Figure:
     """Draws original, adversarial and difference of one recording, squeezed over time on one colour scale.
 
@@ -136,7 +136,7 @@ def spike_example(original: ArrayLike, adversarial: ArrayLike) -> Figure:
     return _three_panels(panels)
 
 
-@_styled
+@styled
 def image_example(original: ArrayLike, adversarial: ArrayLike) -> Figure:
     """Draws original, adversarial and difference of one image; the difference's colours are symmetric about 0.
 
@@ -159,7 +159,7 @@ def image_example(original: ArrayLike, adversarial: ArrayLike) -> Figure:
     return _three_panels(panels)
 
 
-@_styled
+@styled
 def time_strip(original: ArrayLike, adversarial: ArrayLike) -> Figure:
     """Draws the time steps as rows of small frames: original, adversarial below it, and what was flipped.
 
@@ -189,7 +189,7 @@ def time_strip(original: ArrayLike, adversarial: ArrayLike) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def success_curve(steps: ArrayLike, success: ArrayLike, n: int, *, last: int | None = None) -> Figure:
     """Draws the cumulative attack success against the step, as a step line with its final rate.
 
@@ -203,7 +203,7 @@ def success_curve(steps: ArrayLike, success: ArrayLike, n: int, *, last: int | N
     jumps, counts = np.unique(at, return_counts=True)
     end = max(int(np.max(steps, initial=1)), last or 0)
     rates = np.concatenate(([0], 100 * np.cumsum(counts) / n))
-    figure, axes = _plot("step", f"fooled so far, % of {n:,}")
+    figure, axes = plot("step", f"fooled so far, % of {n:,}")
     axes.step([0, *jumps, end], [*rates, rates[-1]], where="post", color=_ACCENT, linewidth=1.6)
     axes.plot([end], [rates[-1]], "o", color=_ACCENT, markersize=4, clip_on=False)
     _write(axes, f"{rates[-1]:.1f} %", (end, rates[-1]), (-2, 6 if rates[-1] < 90 else -7))
@@ -212,11 +212,11 @@ def success_curve(steps: ArrayLike, success: ArrayLike, n: int, *, last: int | N
     return figure
 
 
-@_styled
+@styled
 def perturbation_histogram(mse: ArrayLike) -> Figure:
     """Draws how large the perturbations are, `(M,)` finite values with M at least 1, with a line at their median."""
     values = np.asarray(mse, dtype=float)
-    figure, axes = _plot("mse", "inputs")
+    figure, axes = plot("mse", "inputs")
     low, high = float(values.min()), float(values.max())
     if high - low < 1e-9:  # equal values would give bins without width
         low, high = low - 5e-4, high + 5e-4
@@ -232,7 +232,7 @@ def perturbation_histogram(mse: ArrayLike) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def to_svg(figure: Figure, *, title: str = "", prefix: str = "") -> str:
     """Writes a figure as SVG to be put inline into a page: equal figures give equal bytes.
 
@@ -264,7 +264,7 @@ def to_svg(figure: Figure, *, title: str = "", prefix: str = "") -> str:
     return f'<svg {spaces} {view[0] if view else ""} role="img" aria-label="{name}"><title>{name}</title>{body}'
 
 
-@_styled
+@styled
 def to_png_data_uri(figure: Figure, *, dpi: int = 144) -> str:
     """Writes a figure as PNG in a `data:` address: equal figures give equal bytes."""
     buffer = io.BytesIO()
@@ -382,13 +382,13 @@ def _show(axes: Axes, picture: Picture) -> None:
     axes.spines[:].set(color=_INK, alpha=0.3, linewidth=0.6)
 
 
-def _plot(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+def plot(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """Starts a figure of one plot, as the page shows it."""
     figure = Figure(figsize=(_WIDTH / 72, 190 / 72))
     axes = figure.add_axes((0.13, 0.2, 0.84, 0.74))
-    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.set(xlabel=x_label, ylabel=y_label, axisbelow=True)
     axes.tick_params(length=3, color=_INK, labelcolor=_INK, labelsize=9)
     axes.grid(axis="y", color=_INK, alpha=0.13, linewidth=0.6)
-    axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set(color=_INK, linewidth=0.7)
     return figure, axes

@@ -48,5 +48,6 @@ def save_picture(recording: Recording, path: Path) -> None:
     factor = max(1, _WIDE // max(pixels.shape[:2]))
     try:
         Image.fromarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1)).save(path, format="png")
-    except OSError as error:
-        raise SpikeflipError(f"--picture {path} cannot be written ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SpikeflipError(f"--picture {path} cannot be written ({reason})") from error

@@ -1,8 +1,48 @@
 """A run: a validated configuration in, a folder with rows, adversarial inputs, a summary and a page out."""
 
-from spikeflip.runs.attack import run_attack
-from spikeflip.runs.config import AttackConfig, TrainConfig
-from spikeflip.runs.recordings import judge_files
-from spikeflip.runs.train import run_training
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = ["AttackConfig", "TrainConfig", "judge_files", "run_attack", "run_training"]
+if TYPE_CHECKING:
+    from spikeflip.runs.attack import is_finished, run_attack
+    from spikeflip.runs.compare import compare_runs, list_runs
+    from spikeflip.runs.config import AttackConfig, Execution, TrainConfig
+    from spikeflip.runs.recordings import judge_files
+    from spikeflip.runs.sweep import run_sweep
+    from spikeflip.runs.train import run_training
+    from spikeflip.runs.verify import verify_run
+
+__all__ = [
+    "AttackConfig",
+    "Execution",
+    "TrainConfig",
+    "compare_runs",
+    "is_finished",
+    "judge_files",
+    "list_runs",
+    "run_attack",
+    "run_sweep",
+    "run_training",
+    "verify_run",
+]
+
+_HOME = {
+    "AttackConfig": "config",
+    "Execution": "config",
+    "TrainConfig": "config",
+    "compare_runs": "compare",
+    "is_finished": "attack",
+    "judge_files": "recordings",
+    "list_runs": "compare",
+    "run_attack": "attack",
+    "run_sweep": "sweep",
+    "run_training": "train",
+    "verify_run": "verify",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a name when it is first used: tables of finished runs do without PyTorch."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'spikeflip.runs' has no attribute {name!r}")
+    return getattr(import_module(f"spikeflip.runs.{_HOME[name]}"), name)

@@ -1,264 +1,300 @@
-"""Attacking a victim into a run folder."""
+"""Attacking a victim into a run folder, shard by shard; a run that was interrupted goes on where it was."""
 
-import time
-from collections.abc import Callable
-from dataclasses import replace
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-from spikeflip.attacks import ATTACKS, AttackResult, Budget, every_target, next_target
-from spikeflip.data import select_per_class
 from spikeflip.errors import SpikeflipError
-from spikeflip.judging import judge
-from spikeflip.report import write_report
-from spikeflip.runs.config import AttackConfig
-from spikeflip.runs.folder import check_free, manifest, new_folder, write_json, write_table
-from spikeflip.runs.inputs import Inputs, is_recordings, load_given, load_inputs, stored_binning
-from spikeflip.runs.recordings import Written, check_all_writable, write_adversarials
-from spikeflip.snn.checkpoint import Checkpoint, load_checkpoint
-from spikeflip.snn.coding import encode, winner
-from spikeflip.snn.engines.choose import EngineName, best_engine
-from spikeflip.snn.inputs import kind_of
-from spikeflip.snn.network import SpikingNetwork
+from spikeflip.report import render_report
+from spikeflip.report.loading import read_json
+from spikeflip.runs.config import AttackConfig, Execution
+from spikeflip.runs.executors import Job, in_processes, in_this_process
+from spikeflip.runs.folder import PARTIAL, check_plain, manifest, moment, write_bytes, write_json
+from spikeflip.runs.lock import LOCK, check_unlocked, locked
+from spikeflip.runs.merge import DAMAGE, merge, summarise
+from spikeflip.runs.plan import PLACES, Plan, Task, differences, make_plan, open_task
+from spikeflip.runs.recordings import FOLDER as RECORDINGS
+from spikeflip.runs.shard import ROWS
+from spikeflip.snn.checkpoint import load_checkpoint
 
 Progress = Callable[[str, int, int], None]
-"""Called with the name of the stage and the number of samples done and in all."""
+"""Called with the name of the stage and the number of rows done and in all."""
+
+LOG, SHARDS = "run.log", "shards"
+_CONFIG, _MANIFEST, _SUMMARY, _PAGE, _DONE = (
+    "config.json",
+    "manifest.json",
+    "summary.json",
+    "report.html",
+    "shard.json",
+)
+_log = logging.getLogger(__name__)
 
 
-def run_attack(config: AttackConfig, out: Path, *, progress: Progress | None = None) -> dict[str, Any]:
+def run_attack(
+    config: AttackConfig, out: Path, *, execution: Execution | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
     """Attack, save, judge what was saved, and write the run folder ``out``; returns the summary.
 
+    A folder with an unfinished run of the same configuration is gone on with, a finished one is left as it is. Rows and
+    adversarial inputs come out the same bytes whatever ``execution`` says, and however often the run was interrupted.
+
+    Args:
+        config: what is attacked, and how.
+        out: the run folder.
+        execution: where shards are attacked; in this process when not given.
+        progress: called with the stage, and rows done of all.
+
     Raises:
-        SpikeflipError: an option is wrong, or ``out`` holds something already.
+        SpikeflipError: an option is wrong, ``out`` holds something else or is in use, or the run cannot go on; what is
+            finished of it stays.
     """
-    check_free(out)
-    started = time.monotonic()
-    checkpoint = load_checkpoint(config.victim)
-    victim = _place(checkpoint.network, config.device)
-    attacked = victim.on(_engine(config, victim), precision=config.precision)  # judging stays on the victim itself
-    data = _inputs(config, checkpoint)
-    chosen = _choose(config, victim, data)
-    inputs, labels = data.values[chosen], data.labels[chosen]
-    index, targets, goals = _goals(config.target, labels, victim.classes)
-    inputs, labels = inputs[index].float(), labels[index]
-    samples = chosen[index] * (victim.classes + 1) + goals  # one stream an input and goal
-    if data.recordings is not None:
-        check_all_writable(data, chosen[index])
-    settings = _settings(config, checkpoint)
-    attack = ATTACKS[config.attack].settings(**settings)
-    result = attack(
-        attacked,
-        inputs,
-        labels,
-        targets,
-        seed=config.seed,
-        samples=samples,
-        micro_batch=config.micro_batch,
-        progress=_stage(progress, "attack"),
-        trace=config.trace,
-    )
-    with new_folder(out) as folder:
-        written = None
-        if data.recordings is not None:
-            written = write_adversarials(
-                folder,
-                data,
-                chosen[index],
-                targets,
-                result.adversarials,
-                seed=config.seed,
-                samples=samples,
-                progress=_stage(progress, "write"),
+    execution = execution or Execution()
+    if execution.address is not None and execution.executor != "ray":
+        raise SpikeflipError(f"--address {execution.address} is that of a Ray cluster: add --executor ray")
+    _check_folder(out)
+    task = open_task(config)
+    if (out / _CONFIG).exists():
+        _check_same(out, task)
+        if is_finished(out):
+            return read_json(out / _SUMMARY)
+    plan = make_plan(task)
+    with locked(out), _logged(out):
+        return _Run(plan, out, progress).finish(execution)
+
+
+def is_finished(out: Path) -> bool:
+    """Whether a folder holds a finished run."""
+    return (out / _SUMMARY).is_file() and (out / _PAGE).is_file() and not (out / SHARDS).exists()
+
+
+def is_done(config: AttackConfig, out: Path) -> bool:
+    """Whether a folder holds a finished run of these options and this victim, without a look at the data."""
+    if not is_finished(out):
+        return False
+    stored = read_json(out / _CONFIG)
+    if stored.get("options") != config.model_dump(mode="json", exclude=PLACES):
+        return False
+    victim = stored.get("victim")
+    return isinstance(victim, dict) and victim.get("weights_sha256") == load_checkpoint(config.victim).sha256
+
+
+@dataclass
+class _Run:
+    """A run under way in a folder that this process alone writes to."""
+
+    plan: Plan
+    out: Path
+    progress: Progress | None
+    rows: dict[str, dict[int, float]] = field(default_factory=dict)
+    """By stage and shard, how many rows are done."""
+    reported: dict[str, int] = field(default_factory=dict)
+
+    def finish(self, execution: Execution) -> dict[str, Any]:
+        """Do what is not done yet."""
+        try:
+            self._open(execution)
+            if not (self.out / _SUMMARY).exists():
+                self._attack(execution)
+                self._merge()
+            return self._close()
+        except OSError as error:
+            message = (
+                f"{error.filename or self.out} cannot be written ({error.strerror or error}): see that the disk has "
+                f"room and the folder can be written to, then give the same command again; {self._state()}"
             )
-        final = result.adversarials if written is None else written.frames
-        _save_inputs(folder / "adversarials.safetensors", victim, inputs, final, samples)
-        saved = load_file(folder / "adversarials.safetensors")["adversarials"].to(inputs.dtype)
-        judgement = judge(
-            victim,
-            inputs,
-            saved,
-            labels,
-            targets,
-            result,
-            draws=config.draws,
-            seed=config.seed,
-            samples=samples,
-            progress=_stage(progress, "judge"),
+            _log.error(message)
+            raise SpikeflipError(message) from error
+        except SpikeflipError as error:
+            _log.error("%s; %s", error, self._state())
+            raise
+        except KeyboardInterrupt:
+            _log.info("interrupted; %s", self._state())
+            raise
+        finally:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what is half-written, by this process or one that was killed."""
+        for folder in (self.out, self.out / SHARDS):
+            for path in folder.glob(f".*{PARTIAL}"):
+                with suppress(OSError):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def _open(self, execution: Execution) -> None:
+        self._tidy()
+        (self.out / SHARDS).mkdir(exist_ok=True)
+        if not (self.out / _CONFIG).exists():
+            write_json(self.out / _CONFIG, self.plan.describe())
+        if not (self.out / _MANIFEST).exists():
+            facts = manifest(self.plan.task.victim.device)
+            write_json(self.out / _MANIFEST, facts | execution.model_dump(mode="json") | {"started": moment()})
+
+    def _attack(self, execution: Execution) -> None:
+        every = range(self.plan.shards)
+        todo = [number for number in every if not self._is_done(number)]
+        _log.info("%d of %d shards to do, %d rows in all", len(todo), len(every), len(self.plan.rows))
+        for number in every:
+            if number not in todo:
+                self._count(number)
+        job = Job(
+            work=self.plan.work(),
+            network=self.plan.task.victim,
+            todo=todo,
+            shard=self.plan.shard,
+            staging=self._staging,
+            finished=self._keep,
+            report=lambda number: lambda stage, done, of: self._report(number, stage, done / max(1, of)),
+            note=_log.warning,
         )
-        goal = "untargeted" if targets is None else "targeted"
-        summary = {"goal": goal, **judgement.summary()}
-        summary["lost_in_judging"] = int((result.success & ~judgement.rows["success"]).sum())
-        columns: dict[str, Tensor | list[str]] = {"input": chosen[index], **judgement.rows}
-        if written is not None:
-            columns |= {**written.counts, "file": written.files}
-            summary |= _recording_facts(written, result, judgement.rows["success"])
-        write_table(folder / "rows.parquet", columns)
-        if result.trace is not None:
-            write_table(folder / "trace.parquet", _long(result, samples))
-        write_json(folder / "config.json", _describe(config, checkpoint, data, attack, goal, judgement.kind))
-        write_json(folder / "manifest.json", manifest(time.monotonic() - started, victim.device))
-        write_json(folder / "summary.json", summary)
-        write_report([folder], folder / "report.html")
-    return summary
+        if todo:
+            _executed(job, execution)
+
+    def _staging(self, number: int) -> Path:
+        folder = self.out / SHARDS / f".{number:05}.{os.getpid()}{PARTIAL}"
+        folder.mkdir()
+        return folder
+
+    def _keep(self, number: int, folder: Path, seconds: float) -> None:
+        """Give a finished shard its place; renaming its folder is what makes it finished."""
+        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in _files(folder)}
+        for name in sizes:
+            if name.startswith(f"{RECORDINGS}/"):
+                place = self.out / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).replace(place)
+        shutil.rmtree(folder / RECORDINGS, ignore_errors=True)
+        write_json(folder / _DONE, {"seconds": round(seconds, 3), "sizes": sizes})
+        folder.rename(self.out / SHARDS / f"{number:05}")
+        _log.info("shard %d is finished, %.1f s", number, seconds)
+        self._count(number)
+
+    def _is_done(self, number: int) -> bool:
+        """Whether a shard is there and whole; what is left of one that is not is removed."""
+        folder = self.out / SHARDS / f"{number:05}"
+        try:
+            sizes = read_json(folder / _DONE)["sizes"]
+            places = {name: self.out if name.startswith(f"{RECORDINGS}/") else folder for name in sizes}
+            if all((places[name] / name).stat().st_size == size for name, size in sizes.items()):
+                return True
+            _log.warning("shard %d is damaged and attacked again", number)
+        except (OSError, KeyError, AttributeError, ValueError):
+            pass
+        if folder.exists():
+            shutil.rmtree(folder)
+        return False
+
+    def _merge(self) -> None:
+        config, kind = self.plan.task.config, self.plan.task.kind
+        goal = "untargeted" if self.plan.targets is None else "targeted"
+        facts = read_json(self.out / _MANIFEST)
+        try:
+            merge([self.out / SHARDS / f"{number:05}" for number in range(self.plan.shards)], self.out)
+            summary = summarise(self.out / ROWS, goal=goal, kind=kind, draws=config.draws)
+            seconds = sum(float(read_json(path)["seconds"]) for path in (self.out / SHARDS).glob(f"*/{_DONE}"))
+        except DAMAGE as error:
+            raise SpikeflipError(
+                f"{self.out / SHARDS} holds a damaged shard ({' '.join(str(error).split())[:200]}): delete that "
+                "folder, then give the same command again"
+            ) from error
+        write_json(self.out / _MANIFEST, facts | {"finished": moment(), "seconds": round(seconds, 1)})
+        write_json(self.out / _SUMMARY, summary)  # from here on, the shards are not needed any more
+
+    def _close(self) -> dict[str, Any]:
+        summary = read_json(self.out / _SUMMARY)
+        write_bytes(self.out / _PAGE, render_report([self.out]).encode())
+        shutil.rmtree(self.out / SHARDS)
+        _log.info("finished: %d rows", summary["n"])
+        return summary
+
+    def _state(self) -> str:
+        try:
+            done = len(list((self.out / SHARDS).glob(f"*/{_DONE}")))
+        except OSError:
+            done = 0
+        return f"{done} of {self.plan.shards} shards are finished and stay"
+
+    def _size(self, number: int) -> int:
+        size = self.plan.task.config.shard_size
+        return len(self.plan.rows[number * size : (number + 1) * size])
+
+    def _count(self, number: int) -> None:
+        """Report a shard as finished in every stage."""
+        stages = ("attack", "write", "judge") if self.plan.task.data.recordings is not None else ("attack", "judge")
+        for stage in stages:
+            self._report(number, stage, 1.0)
+
+    def _report(self, number: int, stage: str, share: float) -> None:
+        rows = self.rows.setdefault(stage, {})
+        rows[number] = share * self._size(number)
+        done = int(sum(rows.values()))
+        if self.progress is not None and self.reported.get(stage) != done:
+            self.reported[stage] = done
+            self.progress(stage, done, len(self.plan.rows))
 
 
-def _place(network: SpikingNetwork, device: str) -> SpikingNetwork:
+def _executed(job: Job, execution: Execution) -> None:
+    if execution.executor == "ray":
+        from spikeflip.runs.ray_executor import on_ray
+
+        on_ray(job, execution.workers, execution.address)
+    elif execution.workers in (None, 1):
+        in_this_process(job)
+    else:
+        in_processes(job, execution.workers or 1)
+
+
+def _check_folder(out: Path) -> None:
+    """Raise a SpikeflipError if ``out`` holds anything but a run, or is in use."""
+    if out.is_file():
+        raise SpikeflipError(f"--out {out} is a file: give a folder that does not exist yet")
+    if not out.is_dir():
+        return
+    ours = {LOCK, LOG, SHARDS}  # what a run that was killed at its very beginning leaves
+    others = [path for path in out.iterdir() if path.name not in ours and not path.name.endswith(PARTIAL)]
+    if others and not (out / _CONFIG).is_file():
+        raise SpikeflipError(f"--out {out} already holds other files: choose another folder, or empty it")
+    check_plain(out)
+    check_unlocked(out)
+
+
+def _check_same(out: Path, task: Task) -> None:
+    theirs = read_json(out / _CONFIG).get("identity")
+    changed = differences(theirs if isinstance(theirs, dict) else {}, task.identity)
+    if changed:
+        raise SpikeflipError(
+            f"--out {out} holds a run with other options ({'; '.join(changed)}): give the same, or another folder"
+        )
+
+
+class _LogFile(logging.FileHandler):
+    """A log that is written where it can be: what keeps it from that also ends the run, in a sentence of its own."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        pass
+
+
+@contextmanager
+def _logged(out: Path) -> Iterator[None]:
+    """What happens is also written to the run's log."""
+    package = logging.getLogger("spikeflip")
+    handler = _LogFile(out / LOG, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = package.level
+    package.setLevel(min(before or logging.INFO, logging.INFO))
+    package.addHandler(handler)
     try:
-        return network.to(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise SpikeflipError(
-            f"--device {device} cannot be used ({reason}): choose cpu, or a device that is there"
-        ) from error
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(before)
+        handler.close()
 
 
-def _engine(config: AttackConfig, victim: SpikingNetwork) -> EngineName:
-    if config.engine != "auto":
-        return config.engine
-    return best_engine(victim.engine.chain, config.precision)
-
-
-def _inputs(config: AttackConfig, checkpoint: Checkpoint) -> Inputs:
-    """What to attack, labelled."""
-    victim = checkpoint.network
-    if config.input is not None:
-        data = load_given(config, checkpoint)
-    else:
-        binning = stored_binning(checkpoint) if is_recordings(config) else None
-        data = load_inputs(config, config.split, time_steps=victim.time_steps, binning=binning, first=config.samples)
-    if not len(data.labels):
-        raise SpikeflipError(f"there are no {config.split} inputs in {data.facts['name']}: try the other --split")
-    kind_of(data.values, victim.input_shape)
-    unlabelled = (data.labels < 0).nonzero().squeeze(1)
-    labels = data.labels.clone()
-    for rows in unlabelled.split(64):
-        labels[rows] = victim.scores(data.values[rows].float().to(victim.device)).argmax(1).cpu()
-    if len(unlabelled):
-        data.facts["labels"] = f"{len(unlabelled):,} are what the victim says of the original"
-    return replace(data, labels=labels)
-
-
-def _choose(config: AttackConfig, victim: SpikingNetwork, data: Inputs) -> Tensor:
-    """Positions of the inputs to attack: all, or the first correctly classified ones of each class."""
-    if config.per_class is None:
-        return torch.arange(len(data.labels))
-    if config.samples is not None:
-        raise SpikeflipError(
-            f"--samples {config.samples} and --per-class {config.per_class} exclude each other: give one"
-        )
-    right = torch.zeros(len(data.labels), dtype=torch.bool)
-    counts = [0] * victim.classes
-    for rows in torch.arange(len(data.labels)).split(64):
-        spikes = encode(data.values[rows], victim.input_shape, victim.time_steps, seed=config.seed, samples=rows)
-        right[rows] = winner(victim.scores(spikes.to(victim.device))).cpu() == data.labels[rows]
-        for label in data.labels[rows][right[rows]].tolist():
-            counts[label] += 1
-        if min(counts) >= config.per_class:
-            break
-    return select_per_class(data.labels, config.per_class, candidates=right)
-
-
-def _goals(target: str, labels: Tensor, classes: int) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Which inputs to attack, towards which targets, and the goal's part of each sample id (0: untargeted)."""
-    every = torch.arange(len(labels))
-    if target == "none":
-        return every, None, torch.zeros_like(every)
-    if target == "all":
-        index, targets = every_target(labels, classes)
-    elif target == "next":
-        index, targets = every, next_target(labels, classes)
-    else:
-        if int(target) >= classes:
-            raise SpikeflipError(f"--target {target} is out of range: the victim has classes 0 to {classes - 1}")
-        index = (labels != int(target)).nonzero().squeeze(1)
-        targets = torch.full((len(index),), int(target))
-    return index, targets, targets + 1
-
-
-def _settings(config: AttackConfig, checkpoint: Checkpoint) -> dict[str, Any]:
-    budget = None if config.epsilon is None else Budget(config.epsilon, config.metric)
-    loss = checkpoint.facts.get("loss", "mse") if config.loss == "victim" else config.loss
-    shared = ("steps", "gamma", "sampling", "flipper", "output_window", "c")
-    return {
-        **{name: getattr(config, name) for name in shared},
-        "threshold": config.threshold if config.tuning else None,
-        "loss": loss,
-        "budget": budget,
-    }
-
-
-def _save_inputs(path: Path, victim: SpikingNetwork, inputs: Tensor, adversarials: Tensor, samples: Tensor) -> None:
-    spikes = kind_of(inputs, victim.input_shape) == "spikes"
-    both = {"originals": inputs, "adversarials": adversarials}
-    tensors = {name: (value.to(torch.uint8) if spikes else value).cpu().contiguous() for name, value in both.items()}
-    save_file(tensors | {"samples": samples}, path)
-
-
-def _recording_facts(written: Written, result: AttackResult, won: Tensor) -> dict[str, object]:
-    """How many files there are, how many gave exactly the attacked frames, and events changed by successes."""
-    exact = (written.frames == result.adversarials.cpu().to(torch.uint8)).flatten(1).all(1)
-    means = {
-        f"{name}_mean": float(written.counts[name][won].double().mean()) if won.any() else None
-        for name in ("events", "events_added", "events_removed", "events_outside")
-    }
-    return {"files": len(written.files), "files_exact": int(exact.sum()), **means}
-
-
-def _long(result: AttackResult, samples: Tensor) -> dict[str, Tensor]:
-    """A trace as one row a sample and iteration that was run."""
-    assert result.trace is not None
-    sample, iteration = (result.trace.rule >= 0).nonzero(as_tuple=True)
-    return {
-        "sample": samples[sample],
-        "iteration": iteration,
-        "penultimate_spikes": result.trace.penultimate_spikes[sample, iteration],
-        "rule": result.trace.rule[sample, iteration],
-    }
-
-
-def _describe(
-    config: AttackConfig, checkpoint: Checkpoint, data: Inputs, attack: Any, goal: str, kind: str
-) -> dict[str, Any]:
-    network, facts = checkpoint.network, checkpoint.facts
-    settings = {name: getattr(attack, name) for name in attack.__dataclass_fields__}
-    budget = settings.pop("budget")
-    if budget is not None:
-        settings |= {"budget": budget.limit, "budget_metric": budget.metric}
-    return {
-        "name": f"{data.facts['name']}, {goal}",
-        "attack": config.attack,
-        "goal": goal,
-        "kind": kind,
-        "settings": settings
-        | {
-            "target": config.target,
-            "draws": config.draws,
-            "engine": _engine(config, network),
-            "precision": config.precision,
-        },
-        "seed": config.seed,
-        "data": data.facts,
-        "classes": list(data.classes),
-        "victim": {
-            "architecture": network.architecture,
-            "input_shape": list(network.input_shape),
-            "steps": network.time_steps,
-            "accuracy": facts.get("accuracy"),
-            "accuracy_n": facts.get("accuracy_n"),
-            "loss": facts.get("loss"),
-            "threshold": network.neuron.threshold,
-            "decay": network.neuron.decay,
-            "surrogate_width": network.neuron.surrogate.width,
-            "weights_sha256": checkpoint.sha256,
-        },
-        "options": config.model_dump(mode="json", exclude={"root", "victim", "download", "input"}),
-        "options_sha256": config.digest(),
-    }
-
-
-def _stage(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, every: progress(name, done, every)
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())

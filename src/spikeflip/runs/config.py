@@ -1,7 +1,5 @@
-"""What a run is told: validated once, hashed, and written beside its results."""
+"""What a run is told: validated once, and written beside its results."""
 
-import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,16 +11,11 @@ from spikeflip.errors import SpikeflipError
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 Size = Annotated[str, Field(pattern=_SIZE)]
 """``WIDTHxHEIGHT``; see :func:`sides`."""
-Target = Annotated[str, Field(pattern=r"^(none|all|next|[0-9]+)$")]
+Target = Annotated[str, Field(pattern=r"^(none|all|next|[0-9]{1,9})$")]
 
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    def digest(self) -> str:
-        """A checksum of all options."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def sides(size: str | None) -> tuple[int | None, int | None]:
@@ -62,9 +55,11 @@ class TrainConfig(DataConfig):
     network: str | None = Field(
         None, description="Preset (see 'list networks') or network string; chosen by the data when not given."
     )
-    width: float = Field(1.0, gt=0, description="Factor on the hidden layers' channels and features.")
+    width: float = Field(1.0, gt=0, le=1000, description="Factor on the hidden layers' channels and features.")
     loss: Literal["mse", "ce"] = Field("mse", description="Training loss on the output rates.")
-    time_steps: int | None = Field(None, ge=1, description="Time bins T; the paper's for the data when not given.")
+    time_steps: int | None = Field(
+        None, ge=1, le=10_000, description="Time bins T; the paper's for the data when not given."
+    )
     bins: Literal["time", "duration", "events"] = Field(
         "time",
         description="Recordings in bins of --time-bin from their start, in equal parts of their duration, or by "
@@ -76,12 +71,12 @@ class TrainConfig(DataConfig):
     size: Size | None = Field(
         None, description="Recordings down-sampled to WIDTHxHEIGHT; the paper's for the data, or the sensor's."
     )
-    updates: int = Field(150, ge=1, description="Optimiser steps.")
-    batch_size: int = Field(64, ge=1, description="Samples an update.")
+    updates: int = Field(150, ge=1, le=1 << 31, description="Optimiser steps.")
+    batch_size: int = Field(64, ge=1, le=1 << 16, description="Samples an update.")
     learning_rate: float = Field(3e-3, gt=0, description="Highest learning rate of Adam.")
     dropout: float = Field(0.25, ge=0, lt=1, description="Share of spikes dropped after a hidden weight layer.")
     widest_dropout: float = Field(0.5, ge=0, lt=1, description="The same after the widest convolution.")
-    shift: int = Field(0, ge=0, description="Augmentation: inputs are moved by up to so many cells.")
+    shift: int = Field(0, ge=0, le=1024, description="Augmentation: inputs are moved by up to so many cells.")
     initial_rate: float | None = Field(
         None,
         ge=0,
@@ -93,7 +88,7 @@ class TrainConfig(DataConfig):
         None, ge=0, description="Training samples held out for validation; a fifth, at most 200, when not given."
     )
     validate_every: int = Field(50, ge=1, description="Updates between validations and saved states.")
-    micro_batch: int = Field(16, ge=1, description="Samples in memory at a time.")
+    micro_batch: int = Field(16, ge=1, le=1 << 16, description="Samples in memory at a time.")
     engine: Literal["auto", "torch", "event"] = Field(
         "auto", description="What runs the network: event skips zeros, on CPUs; auto takes it for recordings."
     )
@@ -116,13 +111,15 @@ class AttackConfig(DataConfig):
     target: Target = Field(
         "none", description="none: untargeted; all: every other class; next: label + 1; or a class number."
     )
-    samples: int | None = Field(None, ge=1, description="Attack the first so many test inputs; all when not given.")
+    samples: int | None = Field(
+        None, ge=1, le=1 << 31, description="Attack the first so many test inputs; all when not given."
+    )
     per_class: int | None = Field(
         None,
         ge=1,
         description="Instead of --samples: the first so many correctly classified test inputs of each class.",
     )
-    steps: int = Field(25, ge=1, description="Most iterations.")
+    steps: int = Field(25, ge=1, le=1_000_000, description="Most iterations.")
     gamma: float = Field(0.05, ge=0, le=1, description="Turnover rate of the spike flipper.")
     threshold: float | None = Field(
         1.0, gt=0, description="Penultimate firing threshold while generating; the victim's own with --no-tuning."
@@ -137,9 +134,12 @@ class AttackConfig(DataConfig):
         None, gt=0, description="Surrogate width of the output layer while generating; the victim's own when not given."
     )
     c: float = Field(0.0, ge=0, description="Weight of the CWL2 term, images only.")
-    draws: int = Field(100, ge=1, description="Fresh encodings that verify each image.")
+    draws: int = Field(100, ge=1, le=1_000_000, description="Fresh encodings that verify each image.")
     trace: bool = Field(False, description="Also write trace.parquet: penultimate spikes and rule of every iteration.")
-    micro_batch: int = Field(16, ge=1, description="Samples in memory at a time.")
+    micro_batch: int = Field(16, ge=1, le=1 << 16, description="Samples in memory at a time.")
+    shard_size: int = Field(
+        256, ge=1, description="Rows (inputs and targets) that are attacked, judged and saved together."
+    )
     engine: Literal["auto", "torch", "event"] = Field(
         "auto",
         description="What runs the victim in the attack: event skips zeros, on CPUs; auto takes it where it can. "
@@ -152,3 +152,18 @@ class AttackConfig(DataConfig):
     )
     device: str = Field("cpu", description="Where the victim runs: cpu, cuda or cuda:N.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of all random streams.")
+
+
+class Execution(_Config):
+    """Where the shards of a run are attacked; no result depends on it."""
+
+    executor: Literal["local", "ray"] = Field("local", description="local: on this machine; ray: on a Ray cluster.")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        description="Shards at a time: processes that share the threads, 1 when not given; with ray, as many as the "
+        "cluster has CPUs, or GPUs with --device cuda, when not given.",
+    )
+    address: str | None = Field(
+        None, description="Ray cluster; RAY_ADDRESS, or a new one on this machine, when not given."
+    )

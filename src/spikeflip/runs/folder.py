@@ -1,16 +1,17 @@
-"""Run folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
+import io
 import json
 import os
 import platform
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow
 import pyarrow.parquet
@@ -19,6 +20,8 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 
+PARTIAL = ".partial"
+"""Ending of the temporary names, which all start with a dot: what a killed process leaves of them can be removed."""
 _PACKAGES = ("spikeflip", "torch", "torchvision", "numpy", "scikit-learn", "safetensors", "pyarrow")
 
 
@@ -30,11 +33,21 @@ def check_free(out: Path, what: str = "run") -> None:
         raise SpikeflipError(f"--out {out} already holds a {what} or other files: choose another folder, or empty it")
 
 
+def check_plain(folder: Path) -> None:
+    """Raise a SpikeflipError if a folder holds a link or a device, through which one could write elsewhere."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                check_plain(Path(entry.path))
+            elif not entry.is_file(follow_symlinks=False):
+                raise SpikeflipError(f"{entry.path} is a link or no plain file: remove it, or choose another folder")
+
+
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A temporary folder beside ``out`` that takes its name when the block ends well, and is removed when not."""
     check_free(out)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    partial = out.with_name(f".{out.name}.{os.getpid()}{PARTIAL}")
     try:
         partial.mkdir(parents=True)
     except OSError as error:
@@ -49,31 +62,54 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes its name when the block ends well."""
+    partial = path.with_name(f".{path.name}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole, under a temporary name first."""
+    with whole_file(path) as file:
+        file.write(content)
+
+
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON file whole, under a temporary name first."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    """Write a JSON file whole."""
+    write_bytes(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 def write_table(path: Path, columns: Mapping[str, Tensor | list[str]]) -> None:
     """Write equally long ``(N,)`` tensors and lists as the columns of a Parquet file."""
     plain = {name: v.cpu().numpy() if isinstance(v, Tensor) else v for name, v in columns.items()}
     table = pyarrow.table({name: pyarrow.array(values) for name, values in plain.items()})
-    pyarrow.parquet.write_table(table, path)
+    content = io.BytesIO()
+    pyarrow.parquet.write_table(table, content)
+    write_bytes(path, content.getvalue())
 
 
-def manifest(seconds: float, device: torch.device) -> dict[str, Any]:
-    """What a result depends on beside its configuration: versions, machine, commit; and when and how long it ran."""
+def manifest(device: torch.device) -> dict[str, Any]:
+    """What a result depends on beside its configuration: versions, machine, threads and commit."""
     return {
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "git": _commit(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
     }
+
+
+def moment() -> str:
+    """The date and time, as a manifest holds it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def cpu_name() -> str:

@@ -1,7 +1,8 @@
 """The inputs of a run: rate-coded images, simulated recordings, or event recordings in bins."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,21 @@ _TIME_STEPS, _TIME_BIN = 15, 5.0
 class Inputs:
     """Images or frames of recordings with their classes, and where they came from.
 
-    ``labels`` are -1 where nobody says them. ``recordings`` and ``binning`` are None for images and simulated events.
+    ``read`` gives the inputs at positions ``(n,)``. ``labels`` are -1 where nobody says them. ``recordings`` and
+    ``binning`` are None for images and simulated events.
     """
 
-    values: Tensor
+    read: Callable[[Tensor], Tensor]
     labels: Tensor
     classes: tuple[str, ...]
     facts: dict[str, object]
     recordings: EventSet | None = None
     binning: Binning | None = None
+
+    @cached_property
+    def values(self) -> Tensor:
+        """All inputs at once, ``(N, ...)``."""
+        return self.read(torch.arange(len(self.labels)))
 
 
 def is_recordings(config: DataConfig) -> bool:
@@ -71,9 +78,18 @@ def binning_of(config: TrainConfig) -> Binning:
 
 
 def load_inputs(
-    config: DataConfig, split: str, *, time_steps: int, binning: Binning | None = None, first: int | None = None
+    config: DataConfig,
+    split: str,
+    *,
+    time_steps: int,
+    binning: Binning | None = None,
+    first: int | None = None,
+    keep: bool = True,
 ) -> Inputs:
-    """Load a split of the configured data set, its ``first`` so many samples if given."""
+    """Load a split of the configured data set, its ``first`` so many samples if given.
+
+    Frames of recordings stay in memory, or are made again whenever they are asked for if ``keep`` is false.
+    """
     if is_recordings(config):
         if binning is None:
             raise SpikeflipError(f"{config.data} are recordings, and the victim does not say how to bin them: train it")
@@ -81,7 +97,7 @@ def load_inputs(
         found = load_event_set(
             config.data, split, root=config.root, download=config.download, height=height, width=width
         )
-        return load_recordings(found, binning, first=first)
+        return load_recordings(found, binning, first=first, keep=keep)
     pictures = load_images(config.data, split, root=config.root, download=config.download)
     images, labels = pictures.images[:first], pictures.labels[:first]
     facts: dict[str, object] = {
@@ -94,22 +110,28 @@ def load_inputs(
     }
     if config.simulate_events:
         size = max(_SMALLEST_SIMULATED, images.shape[-1])
-        # A byte a cell: a training set of recordings as floats would not fit in memory.
-        parts = [simulate_saccades(part, steps=time_steps, size=size).to(torch.uint8) for part in images.split(512)]
-        return Inputs(torch.cat(parts), labels, pictures.classes, facts)
-    return Inputs(images, labels, pictures.classes, facts)
+
+        def simulate(rows: Tensor) -> Tensor:
+            # A byte a cell: a training set of recordings as floats would not fit in memory.
+            parts = [simulate_saccades(images[part], steps=time_steps, size=size) for part in rows.split(512)]
+            return torch.cat([part.to(torch.uint8) for part in parts])
+
+        return Inputs(simulate, labels, pictures.classes, facts)
+    return Inputs(images.__getitem__, labels, pictures.classes, facts)
 
 
-def load_recordings(found: EventSet, binning: Binning, *, first: int | None = None) -> Inputs:
-    """Read and bin recordings, a byte a cell."""
+def load_recordings(found: EventSet, binning: Binning, *, first: int | None = None, keep: bool = True) -> Inputs:
+    """Read and bin recordings, a byte a cell; see :func:`load_inputs`."""
     n = len(found) if first is None else min(first, len(found))
     if binning.height is None or binning.width is None:
         binning = replace(binning, height=found.height, width=found.width)
-    values = torch.empty((n, binning.steps, 2, binning.height or 0, binning.width or 0), dtype=torch.uint8)
+    shape = (binning.steps, 2, binning.height or 0, binning.width or 0)
+    values = torch.empty((n if keep else 0, *shape), dtype=torch.uint8)
     events = outside = 0
     for index in range(n):
         binned = bin_events(found.read(index), binning)
-        values[index] = binned.frames
+        if keep:
+            values[index] = binned.frames
         events, outside = events + len(binned.recording), outside + binned.outside
     facts: dict[str, object] = {
         "name": found.name,
@@ -123,7 +145,16 @@ def load_recordings(found: EventSet, binning: Binning, *, first: int | None = No
         "events_outside": outside,
         "notes": list(found.notes),
     }
-    return Inputs(values, found.labels[:n], found.classes, facts, found, binning)
+
+    def read(rows: Tensor) -> Tensor:
+        if keep:
+            return values[rows]
+        frames = torch.empty((len(rows), *shape), dtype=torch.uint8)
+        for index in rows.unique().tolist():
+            frames[rows == index] = bin_events(found.read(index), binning).frames
+        return frames
+
+    return Inputs(read, found.labels[:n], found.classes, facts, found, binning)
 
 
 def load_given(config: AttackConfig, checkpoint: Checkpoint) -> Inputs:
@@ -135,7 +166,7 @@ def load_given(config: AttackConfig, checkpoint: Checkpoint) -> Inputs:
     found = folder_of_recordings(
         config.input, classes, label=config.label, height=height, width=width, unsaid=stored_sensor(checkpoint)
     )
-    return load_recordings(found, stored_binning(checkpoint), first=config.samples)
+    return load_recordings(found, stored_binning(checkpoint), first=config.samples, keep=False)
 
 
 def stored_binning(checkpoint: Checkpoint) -> Binning:

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from spikeflip.data import Recording, bin_events, folder_of_recordings, read_recording, write_recording
+from spikeflip.data import Binning, Recording, bin_events, folder_of_recordings, read_recording, write_recording
+from spikeflip.data.event_layouts import Clip
 from spikeflip.data.formats import check_writable, writable_format
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import sides
-from spikeflip.runs.inputs import Inputs, describe_binning, stored_binning, stored_sensor
+from spikeflip.runs.inputs import describe_binning, stored_binning, stored_sensor
 from spikeflip.snn.checkpoint import load_checkpoint
 from spikeflip.snn.coding import winner
 
@@ -28,16 +29,44 @@ class Written:
     counts: dict[str, Tensor]
 
 
-def check_all_writable(data: Inputs, rows: Tensor) -> None:
+class Recordings(Protocol):
+    """Recordings with their names, read when asked for: an ``EventSet``, or :class:`Carried`."""
+
+    @property
+    def clips(self) -> tuple[Clip, ...]:
+        """Their names and files."""
+
+    def read(self, index: int) -> Recording:
+        """One of them."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Recordings in memory, for a machine that does not have their files."""
+
+    clips: tuple[Clip, ...]
+    recordings: tuple[Recording, ...]
+
+    @classmethod
+    def of(cls, recordings: Recordings) -> "Carried":
+        """Read them all."""
+        return cls(recordings.clips, tuple(recordings.read(index) for index in range(len(recordings.clips))))
+
+    def read(self, index: int) -> Recording:
+        """One of them."""
+        return self.recordings[index]
+
+
+def check_all_writable(recordings: Recordings, rows: Tensor) -> None:
     """Raise a SpikeflipError now rather than after the attack if a recording cannot be written back."""
-    assert data.recordings is not None
     for row in rows.unique().tolist():
-        check_writable(data.recordings.read(row), data.recordings.clips[row].path)
+        check_writable(recordings.read(row), recordings.clips[row].path)
 
 
 def write_adversarials(
     folder: Path,
-    data: Inputs,
+    recordings: Recordings,
+    binning: Binning,
     rows: Tensor,
     targets: Tensor | None,
     adversarials: Tensor,
@@ -49,30 +78,29 @@ def write_adversarials(
     """Write one recording a row of ``adversarials`` under ``folder/adversarial`` and read each back.
 
     Args:
-        folder: of the run.
-        data: what was attacked.
-        rows: ``(N,)`` positions in ``data``.
+        folder: of the run, or of a shard of it.
+        recordings: what was attacked.
+        binning: how it became frames.
+        rows: ``(N,)`` positions in ``recordings``.
         targets: ``(N,)`` wanted classes; each gets a sub-folder. None for an untargeted attack.
         adversarials: ``(N, T, 2, H, W)`` of 0 and 1.
         seed: of the attack.
         samples: ``(N,)`` sample ids.
         progress: called with (written, all).
     """
-    assert data.recordings is not None
-    assert data.binning is not None
     frames = torch.empty(adversarials.shape, dtype=torch.uint8)
     files: list[str] = []
     counts: dict[str, list[int]] = {name: [] for name in ("events", "events_added", "events_removed", "events_outside")}
     for i, row in enumerate(rows.tolist()):
-        binned = bin_events(data.recordings.read(row), data.binning)
+        binned = bin_events(recordings.read(row), binning)
         recording = binned.write_back(adversarials[i], seed=seed, sample=int(samples[i]))
-        name = data.recordings.clips[row].name
+        name = recordings.clips[row].name
         goal = "" if targets is None else f"to-{int(targets[i])}/"
         path = folder / FOLDER / f"{goal}{name}"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_recording(recording, path, format=writable_format(recording))
         again = read_recording(path, height=recording.height, width=recording.width)
-        frames[i] = bin_events(again, data.binning).frames
+        frames[i] = bin_events(again, binning).frames
         files.append(f"{FOLDER}/{goal}{name}")
         added = int(((adversarials[i].cpu() == 1) & (binned.frames == 0)).sum())
         for key, value in zip(

@@ -7,7 +7,7 @@ import torch
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import TrainConfig
-from spikeflip.runs.folder import check_free, manifest
+from spikeflip.runs.folder import check_free, manifest, moment
 from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint, save_checkpoint
@@ -72,7 +72,7 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
         "data": data.facts,
         "classes": list(data.classes),
         **binning_facts(data),
-        "manifest": manifest(seconds, torch.device("cpu")),
+        "manifest": manifest(torch.device("cpu")) | {"finished": moment(), "seconds": round(seconds, 1)},
     }
     digest = save_checkpoint(network, out, facts)
     state.unlink(missing_ok=True)

@@ -4,8 +4,11 @@ Where a file has a place for it, its zero is kept: the line ``% t0`` of EVT and 
 in AEDAT4's description. ES files start at 0 by their nature. Rows are counted from the top in all of them.
 """
 
+import os
 import re
 import shutil
+import struct
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +25,7 @@ from spikeflip.errors import SpikeflipError
 _T0_LINE = re.compile(rb"^% t0 (\d{1,19})\s*$", re.IGNORECASE | re.MULTILINE)
 _LAST_HEADER_LINE = re.compile(rb"^% (geometry|height) .*\n", re.IGNORECASE | re.MULTILINE)
 _HEADER = 4096
+_STDERR = threading.Lock()
 _T0_ATTRIBUTE = "spikeflipT0"
 _EVT3_LONGEST_GAP = (1 << 24) - 1
 
@@ -38,17 +42,72 @@ def _faery(path: Path, name: str) -> ModuleType:
 
 @contextmanager
 def _damage(path: Path, name: str, action: str) -> Iterator[None]:
-    """Turn whatever faery raises into one sentence; its panics are not even Exceptions."""
+    """Turn whatever faery raises into one sentence; its panics are not even Exceptions, and write to stderr."""
     try:
-        yield
+        with _STDERR, _silence():
+            yield
     except (SpikeflipError, KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:
-        raise SpikeflipError(f"{path} cannot be {action} as {name} ({error})") from error
+        reason = " ".join(str(error).split())[:200]
+        raise SpikeflipError(f"{path} cannot be {action} as {name} ({reason})") from error
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing reaches the process's stderr, which no Python object stands for while a panic is told."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _check_packets(path: Path) -> None:
+    """Compare the sizes that an AEDAT4 file claims with its own, as faery asks for that memory first.
+
+    After a line come the header (a size and a flatbuffer whose second field says where the packets end) and the packets
+    (stream, size, content), all little-endian. Source: iniVation, "AEDAT file formats", version 4.0.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.readline(_HEADER)
+        at = file.tell() + 4
+        header_size = int.from_bytes(file.read(4), "little")
+        header = file.read(min(header_size, size))
+        if len(header) < header_size:
+            raise SpikeflipError(f"{path} ends in its header of {header_size:,} bytes: it is cut or damaged")
+        at, end = at + header_size, _end_of_packets(header)
+        end = size if end < 0 else end
+        while at < end:
+            file.seek(at + 4)
+            count = int.from_bytes(file.read(4), "little")
+            if (at := at + 8 + count) > size:
+                raise SpikeflipError(f"{path} claims a packet of {count:,} bytes beyond its end: it is cut or damaged")
+
+
+def _end_of_packets(header: bytes) -> int:
+    """What an AEDAT4 header says of where its packets end; -1 where it does not."""
+    try:
+        (table,) = struct.unpack_from("<I", header)
+        (back,) = struct.unpack_from("<i", header, table)
+        fields, second = struct.unpack_from("<HxxxxH", header, table - back)
+        return int(struct.unpack_from("<q", header, table + second)[0]) if fields > 6 and second else -1
+    except struct.error:
+        return -1
 
 
 def _read(path: Path, *, name: str, options: dict[str, Any]) -> Recording:
     faery = _faery(path, name)
+    if name == "AEDAT4":
+        _check_packets(path)
     with _damage(path, name, "read"):
         stream = faery.events_stream_from_file(path, **options)
         width, height = stream.dimensions()

@@ -1,0 +1,93 @@
+"""Runs as text for other programs: CSV and Markdown, with names from strangers made harmless in both."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+COLUMNS = ("name", "victim", "goal", "settings", "n", "success %", "verified %", "mse", "steps", "passes", "s")
+"""Of a table for people; rates in percent with their 95 % interval, means over successes, seconds."""
+_MOST_VALUES = 8
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write rows of :func:`spikeflip.runs.list_runs` as CSV: full precision, settings as ``name=value; ...``.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(rows[0] if rows else [])
+    for row in rows:
+        values = (describe_settings(value, "; ") if name == "settings" else value for name, value in row.items())
+        writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in values])
+    return text.getvalue()
+
+
+def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Write rows of :func:`spikeflip.runs.list_runs` as a table of Markdown."""
+    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * 4}{'---:|' * (len(COLUMNS) - 4)}"]
+    lines += [f"| {' | '.join(_escape(cell) for cell in cells(row))} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A row of a table for people: name, victim, goal, settings, n, and the figures with their intervals."""
+    name = row["name"] if (row["runs"] or 1) == 1 else f"{row['name']}, {row['runs']} runs"
+    if row["success_lowest"] is not None:
+        name += f" of {100 * row['success_lowest']:.1f}–{100 * row['success_highest']:.1f} %"
+    if row["state"] == "damaged":
+        return [name, f"damaged: {row['note']}", *[""] * (len(COLUMNS) - 2)]
+    if row["state"] == "unfinished":
+        share = "" if row["done"] is None else f", {row['done']:.0%} done"
+        what = [row["victim"], row["goal"], describe_settings(row["settings"])]
+        return [name, *what, f"unfinished{share}", *[""] * (len(COLUMNS) - 5)]
+    return [
+        name,
+        row["victim"],
+        row["goal"],
+        describe_settings(row["settings"]),
+        f"{row['n']:,}",
+        _rate(row, "success"),
+        _rate(row, "verified"),
+        _figure(row["mse"], ".4f"),
+        _figure(row["steps"], ".1f"),
+        _figure(row["passes"], ".1f"),
+        _figure(row["seconds"], ",.0f"),
+    ]
+
+
+def describe_settings(settings: Mapping[str, Any] | None, between: str = ", ") -> str:
+    """``gamma=0.05, seed=0``."""
+    return between.join(f"{name}={_value(value)}" for name, value in (settings or {}).items())
+
+
+def one_line(text: str) -> str:
+    r"""Text from a stranger for a terminal or a cell: one line, with ``\x1b`` and the like written out."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        return "/".join(map(_value, value)) if len(value) <= _MOST_VALUES else f"({len(value)} values)"
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return "–" if value is None else str(value)
+
+
+def _rate(row: Mapping[str, Any], name: str) -> str:
+    if row[name] is None:
+        return "–"
+    return f"{100 * row[name]:.1f} ({100 * row[f'{name}_low']:.1f}–{100 * row[f'{name}_high']:.1f})"
+
+
+def _figure(value: float | None, how: str) -> str:
+    return "–" if value is None else format(value, how)
+
+
+def _escape(text: str) -> str:
+    """As it reads: no cell ends early, and nothing becomes a tag, a link or an image."""
+    for sign in "\\`*_[]|":
+        text = text.replace(sign, f"\\{sign}")
+    return one_line(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))

@@ -1,0 +1,102 @@
+"""From the shards of a run to its rows, adversarial inputs and summary, with one shard in memory at a time.
+
+The files come out the same bytes for any number of shards: Parquet row groups and tensors do not follow their borders.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow
+import pyarrow.parquet
+import torch
+from safetensors import SafetensorError, safe_open
+
+from spikeflip.judging import Judgement
+from spikeflip.runs.folder import whole_file
+from spikeflip.runs.shard import INPUTS, ROWS, TRACE
+from spikeflip.snn.inputs import Kind
+
+DAMAGE = (pyarrow.ArrowException, SafetensorError, KeyError, TypeError, ValueError, IndexError, RuntimeError)
+"""What reading a file that is not what a shard wrote can raise, beside an OSError."""
+_ROWS_A_GROUP = 1 << 16
+_COUNTS = ("events", "events_added", "events_removed", "events_outside")
+
+
+def merge(shards: Sequence[Path], folder: Path) -> None:
+    """Write what the folders ``shards`` hold, in their order, into ``folder``."""
+    for name in (ROWS, TRACE):
+        if (shards[0] / name).exists():
+            merge_tables([shard / name for shard in shards], folder / name)
+    merge_tensors([shard / INPUTS for shard in shards], folder / INPUTS)
+
+
+def merge_tables(parts: Sequence[Path], path: Path) -> None:
+    """Write the rows of Parquet files of one schema into one file."""
+    schema = pyarrow.parquet.read_schema(parts[0])
+    with whole_file(path) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        for group in _groups(parts, schema):
+            writer.write_table(group.combine_chunks())  # one chunk: pages would follow the borders of several
+
+
+def _groups(parts: Sequence[Path], schema: pyarrow.Schema) -> Iterator[pyarrow.Table]:
+    held, wrote = schema.empty_table(), False
+    for part in parts:
+        held = pyarrow.concat_tables([held, pyarrow.parquet.read_table(part, memory_map=False)])
+        while held.num_rows >= _ROWS_A_GROUP:
+            yield held.slice(0, _ROWS_A_GROUP)
+            held, wrote = held.slice(_ROWS_A_GROUP), True
+    if held.num_rows or not wrote:
+        yield held
+
+
+def merge_tensors(parts: Sequence[Path], path: Path) -> None:
+    """Join the tensors of safetensors files along their first axis into one file."""
+    with safe_open(parts[0], framework="numpy") as first:
+        names = sorted(first.keys(), key=lambda name: (name != "samples", name))  # 8-byte numbers first: aligned
+        kinds = {name: first.get_slice(name).get_dtype() for name in names}
+        shapes = {name: list(first.get_slice(name).get_shape()) for name in names}
+    for part in parts[1:]:
+        with safe_open(part, framework="numpy") as more:
+            for name in names:
+                shapes[name][0] += more.get_slice(name).get_shape()[0]
+    with whole_file(path) as file:
+        _write_header(file, kinds, shapes)
+        for name in names:
+            for part in parts:
+                with safe_open(part, framework="numpy") as source:
+                    file.write(source.get_tensor(name).tobytes())
+
+
+def _write_header(file: BinaryIO, kinds: dict[str, str], shapes: dict[str, list[int]]) -> None:
+    """The header of a safetensors file: its length, then JSON that says where each tensor is."""
+    entries, start = {}, 0
+    for name, shape in shapes.items():
+        stop = start + math.prod(shape) * _BYTES[kinds[name]]
+        entries[name] = {"dtype": kinds[name], "shape": shape, "data_offsets": [start, stop]}
+        start = stop
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    file.write(struct.pack("<Q", len(header)) + header)
+
+
+_BYTES = {"U8": 1, "F32": 4, "I64": 8}
+
+
+def summarise(path: Path, *, goal: str, kind: Kind, draws: int) -> dict[str, Any]:
+    """The summary of the rows in ``path``."""
+    with pyarrow.parquet.ParquetFile(path) as file:
+        names = [name for name in file.schema_arrow.names if name != "file"]
+        table = file.read(columns=names)
+        recordings = "file" in file.schema_arrow.names
+    rows = {name: torch.from_numpy(table[name].to_numpy(zero_copy_only=False).copy()) for name in names}
+    summary = {"goal": goal, **Judgement(kind, draws if kind == "images" else 1, rows).summary()}
+    summary["lost_in_judging"] = int(rows["lost_in_judging"].sum())
+    if recordings:
+        won = rows["success"]
+        summary |= {"files": len(won), "files_exact": int(rows["file_exact"].sum())}
+        summary |= {f"{name}_mean": float(rows[name][won].double().mean()) if won.any() else None for name in _COUNTS}
+    return summary

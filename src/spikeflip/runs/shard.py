@@ -1,0 +1,212 @@
+"""A shard of a run, some (input, target) rows, and the worker that attacks and judges it into a folder."""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save
+from torch import Tensor
+
+from spikeflip.attacks import ATTACKS, AttackResult
+from spikeflip.data import Binning
+from spikeflip.errors import SpikeflipError
+from spikeflip.judging import judge
+from spikeflip.runs.folder import write_bytes, write_table
+from spikeflip.runs.recordings import Recordings, Written, write_adversarials
+from spikeflip.snn.checkpoint import load_checkpoint
+from spikeflip.snn.engines.choose import EngineName, Precision
+from spikeflip.snn.inputs import kind_of
+from spikeflip.snn.network import SpikingNetwork
+
+ROWS, TRACE, INPUTS = "rows.parquet", "trace.parquet", "adversarials.safetensors"
+
+Report = Callable[[str, int, int], None]
+"""Called with the name of the stage, and what is done of what in this shard."""
+
+_JUDGED_AT_A_TIME = 64
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some rows of a run, one an input and target, with all that attacking them needs beside the victim."""
+
+    number: int
+    inputs: NDArray[np.int64]
+    """``(n,)`` positions in the data."""
+    values: NDArray[Any]
+    """``(n, ...)``, the inputs themselves."""
+    labels: NDArray[np.int64]
+    targets: NDArray[np.int64] | None
+    samples: NDArray[np.int64]
+    """``(n,)`` ids that name the random streams."""
+    recordings: Recordings | None
+    """What the inputs were binned from."""
+    clips: NDArray[np.int64]
+    """``(n,)`` positions in ``recordings``."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is done to every shard: plain values, which any process can be sent."""
+
+    victim: Mapping[str, NDArray[np.uint8]]
+    """The victim's files by name."""
+    attack: str
+    settings: Mapping[str, Any]
+    engine: EngineName
+    precision: Precision
+    device: str
+    draws: int
+    seed: int
+    micro_batch: int
+    trace: bool
+    binning: Binning | None
+
+
+@dataclass
+class Worker:
+    """A victim in this process, which attacks one shard after the other."""
+
+    work: Work
+    network: SpikingNetwork
+    notes: list[str] = field(default_factory=list)
+    """What the user should know, one sentence each."""
+    _halved: bool = False
+
+    @classmethod
+    def of(cls, work: Work) -> "Worker":
+        """A worker with a victim of its own, made of the files it was sent."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in work.victim.items():
+                (Path(folder) / name).write_bytes(content.tobytes())
+            network = load_checkpoint(folder).network
+        return cls(work, network.to(work.device))
+
+    def attack(self, shard: Shard, folder: Path, report: Report) -> float:
+        """Attack a shard, write what comes of it into ``folder``, and judge that; returns the seconds it took.
+
+        Where memory ends, the shard is begun again once with half the micro-batch, which then stays.
+        """
+        started = time.monotonic()
+        try:
+            self._attack(shard, folder, report)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_no_memory(error):
+                raise
+            if self._halved or self._micro_batch == 1:
+                raise SpikeflipError(
+                    f"memory ran out at a micro-batch of {self._micro_batch}: give a smaller --micro-batch, or a "
+                    "device with more memory"
+                ) from error
+        except SpikeflipError as error:
+            # A recording that cannot be written is the folder's failure, not a mistake in what was asked.
+            if isinstance(error.__cause__, OSError) and "cannot be written" in str(error):
+                raise error.__cause__ from None
+            raise
+        else:
+            return time.monotonic() - started
+        self._halved = True
+        self.notes.append(
+            f"memory ran out in shard {shard.number}: it goes on with half the micro-batch, {self._micro_batch}"
+        )
+        if self.network.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return self.attack(shard, folder, report)
+
+    @property
+    def _micro_batch(self) -> int:
+        return max(1, self.work.micro_batch // 2) if self._halved else self.work.micro_batch
+
+    def _attack(self, shard: Shard, folder: Path, report: Report) -> None:
+        work, victim = self.work, self.network
+        inputs = torch.tensor(shard.values).float()
+        labels, samples = torch.tensor(shard.labels), torch.tensor(shard.samples)
+        targets = None if shard.targets is None else torch.tensor(shard.targets)
+        attack = ATTACKS[work.attack].settings(**work.settings)
+        result = attack(
+            victim.on(work.engine, precision=work.precision),  # judging stays on the victim itself
+            inputs,
+            labels,
+            targets,
+            seed=work.seed,
+            samples=samples,
+            micro_batch=self._micro_batch,
+            progress=_stage(report, "attack"),
+            trace=work.trace,
+        )
+        written = None
+        if shard.recordings is not None and work.binning is not None:
+            written = write_adversarials(
+                folder,
+                shard.recordings,
+                work.binning,
+                torch.tensor(shard.clips),
+                targets,
+                result.adversarials,
+                seed=work.seed,
+                samples=samples,
+                progress=_stage(report, "write"),
+            )
+        final = result.adversarials if written is None else written.frames
+        path = folder / INPUTS
+        _save_inputs(path, victim, inputs, final, samples)
+        judgement = judge(
+            victim,
+            inputs,
+            load(path.read_bytes())["adversarials"].to(inputs.dtype),
+            labels,
+            targets,
+            result,
+            draws=work.draws,
+            seed=work.seed,
+            samples=samples,
+            micro_batch=_JUDGED_AT_A_TIME // 2 if self._halved else _JUDGED_AT_A_TIME,
+            progress=_stage(report, "judge"),
+        )
+        rows = {"input": torch.tensor(shard.inputs), **judgement.rows}
+        rows["lost_in_judging"] = result.success & ~judgement.rows["success"]
+        write_table(folder / ROWS, rows | ({} if written is None else _of_files(written, result)))
+        if result.trace is not None:
+            write_table(folder / TRACE, _long(result, samples))
+
+
+def _is_no_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error).lower() for words in _NO_MEMORY
+    )
+
+
+def _save_inputs(path: Path, victim: SpikingNetwork, inputs: Tensor, adversarials: Tensor, samples: Tensor) -> None:
+    spikes = kind_of(inputs, victim.input_shape) == "spikes"
+    both = {"originals": inputs, "adversarials": adversarials}
+    tensors = {name: (value.to(torch.uint8) if spikes else value).cpu().contiguous() for name, value in both.items()}
+    write_bytes(path, save(tensors | {"samples": samples}))
+
+
+def _of_files(written: Written, result: AttackResult) -> dict[str, Tensor | list[str]]:
+    """The columns that only recordings have: their files, counts of events, and whether a file is what was attacked."""
+    exact = (written.frames == result.adversarials.cpu().to(torch.uint8)).flatten(1).all(1)
+    return {**written.counts, "file_exact": exact, "file": written.files}
+
+
+def _long(result: AttackResult, samples: Tensor) -> dict[str, Tensor]:
+    """A trace as one row a sample and iteration that was run."""
+    assert result.trace is not None
+    sample, iteration = (result.trace.rule >= 0).nonzero(as_tuple=True)
+    return {
+        "sample": samples[sample],
+        "iteration": iteration,
+        "penultimate_spikes": result.trace.penultimate_spikes[sample, iteration],
+        "rule": result.trace.rule[sample, iteration],
+    }
+
+
+def _stage(report: Report, name: str) -> Callable[[int, int], None]:
+    return lambda done, every: report(name, done, every)

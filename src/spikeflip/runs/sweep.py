@@ -1,0 +1,200 @@
+"""Many runs from one file: a grid or a list over any option of an attack, one run folder a point."""
+
+import hashlib
+import json
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.report.sweep import render_sweep
+from spikeflip.report.tables import to_csv
+from spikeflip.runs.attack import Progress, is_done, run_attack
+from spikeflip.runs.compare import list_runs
+from spikeflip.runs.config import AttackConfig, Execution, explain
+from spikeflip.runs.folder import write_bytes
+from spikeflip.runs.lock import locked
+
+PAGE, TABLE = "report.html", "table.csv"
+_PARTS = ("base", "grid", "points")
+_LARGEST_FILE = 1 << 20
+_MOST_POINTS = 10_000
+_LONGEST_NAME = 120
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep."""
+
+    name: str
+    """Of its folder: the swept options alone, so that a sweep can grow."""
+    config: AttackConfig
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The points of a sweep file, and the options that it sweeps."""
+
+    points: tuple[Point, ...]
+    swept: tuple[str, ...]
+
+
+def read_sweep(file: Path) -> Sweep:
+    """Read a sweep file: ``[base]`` options of all points, ``[grid]`` lists of values, ``[[points]]`` single points.
+
+    Every point of the grid is combined with every one of ``[[points]]``; later parts of this list win.
+
+    Raises:
+        SpikeflipError: the file is missing or no sweep file, an option is wrong, or two points have one name.
+    """
+    base, grid, listed = _parts(file, _load(file))
+    count = math.prod(len(values) for values in grid.values()) * max(1, len(listed))
+    if count > _MOST_POINTS:
+        raise SpikeflipError(f"{file} has {count:,} points: give at most {_MOST_POINTS:,}, in several files")
+    swept = tuple(dict.fromkeys([*(name for point in listed for name in point), *grid]))
+    points: dict[str, Point] = {}
+    for single, values in product(listed or [{}], product(*grid.values())):
+        own = single | dict(zip(grid, values, strict=True))
+        name = _name(own)
+        if name in points:
+            raise SpikeflipError(f"{file} has the point {name} twice: leave one of them out")
+        points[name] = Point(name, _config(base | own, f"{file}, point {name}"))
+    return Sweep(tuple(points.values()), swept)
+
+
+def run_sweep(
+    file: Path, out: Path, *, execution: Execution | None = None, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """Attack at every point of a sweep file, each into a folder of its own under ``out``, and compare them.
+
+    Finished points are skipped and unfinished ones gone on with; points that were added to the file are added.
+
+    Args:
+        file: see :func:`read_sweep`.
+        out: gets a run folder a point, ``report.html`` with a table and curves, and ``table.csv``.
+        execution: as for :func:`run_attack`.
+        progress: called with the stage and, after a ``|``, the point; and rows or points done of all.
+
+    Returns:
+        The rows of :func:`list_runs` of all points.
+
+    Raises:
+        SpikeflipError: the file or a point cannot be used, or ``out`` is in use; what is finished stays.
+    """
+    execution = execution or Execution()
+    sweep = read_sweep(file)
+    if out.is_file() or (out / "config.json").exists():
+        raise SpikeflipError(f"--out {out} is a {'file' if out.is_file() else 'run'}: give a folder of its own")
+    with locked(out), _cluster(execution):
+        for number, point in enumerate(sweep.points):
+            if progress is not None:
+                progress("points", number, len(sweep.points))
+            _attack(point, out, execution, progress)
+        if progress is not None:
+            progress("points", len(sweep.points), len(sweep.points))
+        return _compare(sweep, out)
+
+
+def _attack(point: Point, out: Path, execution: Execution, progress: Progress | None) -> None:
+    if is_done(point.config, out / point.name):
+        return
+
+    def staged(stage: str, done: int, every: int) -> None:
+        if progress is not None:
+            progress(f"{stage}|{point.name}", done, every)
+
+    try:
+        run_attack(point.config, out / point.name, execution=execution, progress=staged)
+    except SpikeflipError as error:
+        raise SpikeflipError(f"point {point.name}: {error}") from error
+
+
+def _compare(sweep: Sweep, out: Path) -> list[dict[str, Any]]:
+    folders = [out / point.name for point in sweep.points]
+    rows = [row | {"name": point.name} for row, point in zip(list_runs(folders), sweep.points, strict=True)]
+    pooled = list_runs(folders, merge=["seed"]) if "seed" in sweep.swept and len(folders) > 1 else rows
+    page = render_sweep(out.resolve().name, rows, pooled, sweep.swept)
+    try:
+        write_bytes(out / TABLE, to_csv(rows).encode())
+        write_bytes(out / PAGE, page.encode())
+    except OSError as error:
+        raise SpikeflipError(f"{out} cannot be written to ({error.strerror or error}): mend that and go on") from error
+    return rows
+
+
+@contextmanager
+def _cluster(execution: Execution) -> Iterator[None]:
+    """One connection to a Ray cluster for all points."""
+    if execution.executor == "ray":
+        from spikeflip.runs.ray_executor import connected
+
+        with connected(execution.address):
+            yield
+    else:
+        with nullcontext():
+            yield
+
+
+def _config(options: Mapping[str, Any], where: str) -> AttackConfig:
+    try:
+        return AttackConfig(**options)
+    except ValidationError as error:
+        reason = explain(error)
+    raise SpikeflipError(f"{where}: {reason}")
+
+
+def _load(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise SpikeflipError(f"{file} does not exist: give a TOML file with [base] and [grid]")
+    try:
+        if file.stat().st_size > _LARGEST_FILE:
+            raise ValueError(f"it has more than {_LARGEST_FILE:,} bytes")
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise SpikeflipError(f"{file} is no TOML file ({error}): mend it") from error
+
+
+def _parts(
+    file: Path, values: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, list[Any]], Sequence[dict[str, Any]]]:
+    """The three parts of a sweep file, each of the right kind, options named as in :class:`AttackConfig`."""
+    unknown = [name for name in values if name not in _PARTS]
+    if unknown:
+        raise SpikeflipError(f"{file} has a part {unknown[0]!r}: give [base], [grid] and [[points]] alone")
+    base, grid, points = values.get("base", {}), values.get("grid", {}), values.get("points", [])
+    if not isinstance(base, dict) or not isinstance(grid, dict):
+        raise SpikeflipError(f"{file}: [base] and [grid] are tables of options, write them so")
+    if not isinstance(points, list) or not all(isinstance(point, dict) and point for point in points):
+        raise SpikeflipError(f"{file}: [[points]] are tables of options, none empty, write them so")
+    for name, several in grid.items():
+        if not isinstance(several, list) or not several:
+            raise SpikeflipError(f"{file}: {name} in [grid] is {several!r}: give a list of values, such as [0.5, 1.0]")
+    if not grid and not points:
+        raise SpikeflipError(f"{file} sweeps nothing: add [grid] with lists of values, or [[points]]")
+    return _named(base), _named(grid), [_named(point) for point in points]
+
+
+def _named(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.replace("-", "_"): value for name, value in options.items()}
+
+
+def _name(options: Mapping[str, Any]) -> str:
+    """``threshold=0.5,seed=0``, with a checksum where a value does not make a file name."""
+    plain = ",".join(f"{name}={_text(value)}" for name, value in options.items())
+    safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "-", plain)[:_LONGEST_NAME].lstrip(".-")
+    if safe == plain:
+        return plain
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
+    return f"{safe},{digest[:8]}"
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,157 @@
+"""Attacking some inputs of a finished run again, to see whether the run says what its configuration gives.
+
+A sample's result depends on no other sample, its random streams are named by its id: only the rows looked at are run,
+as one small run of their own, and what that writes is compared with what the run holds.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.report.loading import SavedInputs, open_inputs, read_facts, read_rows, read_whole_rows
+from spikeflip.runs.config import AttackConfig, explain
+from spikeflip.runs.plan import Plan, make_plan, open_task
+from spikeflip.runs.shard import Worker
+from spikeflip.snn.checkpoint import load_checkpoint
+
+Progress = Callable[[str, int, int], None]
+
+_TOGETHER = 64
+"""Rows in memory at a time."""
+
+
+def verify_run(
+    run: Path,
+    *,
+    victim: Path,
+    root: Path | None = None,
+    input: Path | None = None,
+    samples: int = 20,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Compute rows of a run again, and compare them and their adversarial inputs with what the run holds.
+
+    Args:
+        run: a finished run.
+        victim: the folder of its victim.
+        root: the folder with its data set's files, where the data have one.
+        input: the recordings that were attacked, where the run was of ``--input``.
+        samples: how many rows; all where the run has no more.
+        seed: of the choice of the rows.
+        progress: called with the stage, and what is done of what.
+
+    Returns:
+        ``rows`` of the run, ``checked`` row numbers, and ``differences``: one dict a row and column that differ, with
+        ``row``, ``column``, ``stored`` and ``recomputed``. Inputs are the columns ``originals`` and ``adversarials``.
+
+    Raises:
+        SpikeflipError: the run is damaged or not finished, the victim or data are others, or ``samples`` is below 1.
+    """
+    if samples < 1:
+        raise SpikeflipError(f"--samples is {samples}: verify at least 1 row")
+    if not 0 <= seed < 1 << 63:
+        raise SpikeflipError(f"--seed is {seed}: give a whole number from 0 to 2^63 - 1")
+    description = read_facts(run, "config")
+    read_facts(run, "summary")
+    saved = open_inputs(run)
+    read_rows(run, saved.samples)
+    config = _config(run, description, victim, root, input)
+    _check_same(run, "victim", "weights_sha256", description, load_checkpoint(victim).sha256)
+    task = open_task(config)
+    _check_same(run, "data", "sha256", description, str(task.data.facts.get("sha256")))
+    plan = make_plan(task)
+    if not np.array_equal(plan.samples.numpy(), saved.samples):
+        raise SpikeflipError(
+            f"{run / 'rows.parquet'} is damaged: its rows are not the {len(plan.rows):,} inputs and targets that "
+            "config.json asks for; run the attack again or restore the file"
+        )
+    n = len(saved.samples)
+    chosen = np.sort(np.random.default_rng(seed).choice(n, min(samples, n), replace=False))
+    differences: list[dict[str, Any]] = []
+    worker = Worker.of(plan.work())
+    for first in range(0, len(chosen), _TOGETHER):
+        part = chosen[first : first + _TOGETHER]
+        with tempfile.TemporaryDirectory() as folder:
+            shown = None if progress is None else _after(progress, first, len(chosen))
+            worker.attack(_only(plan, part).shard(0), Path(folder), shown or (lambda *_: None))
+            differences += _differences(run, saved, part, Path(folder))
+    return {"run": str(run), "rows": n, "checked": chosen.tolist(), "differences": differences}
+
+
+def _config(
+    run: Path, description: Mapping[str, Any], victim: Path, root: Path | None, given: Path | None
+) -> AttackConfig:
+    """The options of the run, validated as if they were given now; "auto" is what it was then."""
+    options, settings = (description.get(name) for name in ("options", "settings"))
+    if not isinstance(options, dict):
+        raise SpikeflipError(f"{run / 'config.json'} has no options: it is damaged, or no attack wrote it")
+    known = {str(name): value for name, value in options.items()}
+    if isinstance(settings, dict) and "engine" in settings:
+        known["engine"] = settings["engine"]
+    paths = {"victim": victim, "root": root, "input": given, "download": False}
+    try:
+        return AttackConfig(**known | paths)
+    except ValidationError as error:
+        raise SpikeflipError(f"{run / 'config.json'} is damaged or of another version ({explain(error)})") from error
+
+
+def _check_same(run: Path, part: str, name: str, description: Mapping[str, Any], found: str) -> None:
+    stored = description.get(part)
+    expected = str(stored.get(name)) if isinstance(stored, dict) else "nothing"
+    if expected != found:
+        fix = "--victim" if part == "victim" else "--root or --input"
+        other = "another victim" if part == "victim" else "other data"
+        raise SpikeflipError(
+            f"{run} attacked {other} (sha256 {expected[:12]}, not {found[:12]}): give the {part} of the run with {fix}"
+        )
+
+
+def _only(plan: Plan, chosen: NDArray[np.int64]) -> Plan:
+    """The plan of these rows alone, in one shard."""
+    rows = torch.from_numpy(chosen)
+    task = replace(plan.task, config=plan.task.config.model_copy(update={"shard_size": len(chosen)}))
+    targets = None if plan.targets is None else plan.targets[rows]
+    return replace(
+        plan, task=task, rows=plan.rows[rows], labels=plan.labels[rows], targets=targets, samples=plan.samples[rows]
+    )
+
+
+def _after(progress: Progress, before: int, every: int) -> Progress:
+    return lambda stage, done, _: progress(f"{stage} again", before + done, every)
+
+
+def _differences(run: Path, saved: SavedInputs, chosen: NDArray[np.int64], again: Path) -> list[dict[str, Any]]:
+    at = np.arange(len(chosen))
+    stored, made, inputs = read_whole_rows(run, chosen), read_whole_rows(again, at), open_inputs(again)
+    found: list[dict[str, Any]] = []
+    for i, row in enumerate(chosen.tolist()):
+        for name in dict.fromkeys((*made, *stored)):
+            old, new = (part[name][i] if name in part else None for part in (stored, made))
+            if not _same(old, new):
+                found.append({"row": row, "column": name, "stored": old, "recomputed": new})
+        for name, before, after in zip(("originals", "adversarials"), saved.read(row), inputs.read(i), strict=True):
+            if before.dtype != after.dtype or not np.array_equal(before, after):
+                change = {"stored": _describe(before), "recomputed": _describe(after, before)}
+                found.append({"row": row, "column": name, **change})
+    return found
+
+
+def _same(old: object, new: object) -> bool:
+    both_nan = isinstance(old, float) and isinstance(new, float) and old != old and new != new
+    return both_nan or old == new
+
+
+def _describe(values: NDArray[Any], other: NDArray[Any] | None = None) -> str:
+    text = f"{values.dtype} {'×'.join(map(str, values.shape))}, sum {float(values.sum(dtype=np.float64)):g}"
+    if other is None or other.shape != values.shape:
+        return text
+    return f"{text}, {int((other != values).sum()):,} of {values.size:,} values differ"

@@ -1,0 +1,187 @@
+"""Runs side by side: what is pooled is what all inputs together give, and what is damaged is one line."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from synthetic import write_run
+
+from spikeflip import SpikeflipError
+from spikeflip.judging import wilson
+from spikeflip.runs import compare_runs, list_runs
+
+EVIL = "<script>alert(1)</script>|`x`\x1b]0;owned\x07\n=cmd()"
+
+
+def rows_of(run):
+    return pyarrow.parquet.read_table(run / "rows.parquet").to_pydict()
+
+
+def test_runs_are_found_below_and_show_what_differs(tmp_path):
+    write_run(tmp_path / "study" / "a", options={"gamma": 0.05})
+    write_run(tmp_path / "study" / "deep" / "b", options={"gamma": 0.1}, seed=1)
+    (tmp_path / "study" / ".hidden.1.partial").mkdir()
+    write_run(tmp_path / "study" / ".hidden.1.partial" / "c")
+    (tmp_path / "study" / "model").mkdir()
+    (tmp_path / "study" / "model" / "config.json").write_text("{}")  # of some other program
+    rows = list_runs([tmp_path / "study"])
+    assert [row["name"] for row in rows] == [str(tmp_path / "study" / name) for name in ("a", "deep/b")]
+    assert [row["settings"] for row in rows] == [{"gamma": 0.05, "seed": 0}, {"gamma": 0.1, "seed": 1}]
+    assert list_runs([tmp_path / "study" / "a", tmp_path / "study"])[0]["settings"] == rows[0]["settings"]
+
+
+def test_figures_are_those_of_the_rows(tmp_path):
+    run = write_run(tmp_path / "a", 100)
+    (row,) = list_runs([run])
+    rows = rows_of(run)
+    right = ~np.array(rows["already_wrong"])
+    won = np.array(rows["success"])[right]
+    assert row["success"] == pytest.approx(won.mean())
+    assert [row["success_low"], row["success_high"]] == pytest.approx(wilson(won.mean(), len(won)))
+    assert row["verified"] == pytest.approx(np.array(rows["verified"])[right].mean())
+    assert row["mse"] == pytest.approx(np.array(rows["mse"])[np.array(rows["success"])].mean())
+    assert row["settings"] == {}
+
+
+def test_seeds_are_pooled_over_all_their_inputs(tmp_path):
+    runs = [write_run(tmp_path / str(seed), n, seed=seed) for seed, n in enumerate((16, 40, 64))]
+    for run in runs:  # the same options but for the seed
+        config = json.loads((run / "config.json").read_text())
+        config["options"]["samples"] = None
+        (run / "config.json").write_text(json.dumps(config))
+    other = write_run(tmp_path / "other", 16, seed=5, options={"gamma": 0.2, "samples": None})
+    merged, alone = list_runs([*runs, other], merge=["seed"])
+    tables = [rows_of(run) for run in runs]
+    right = ~np.concatenate([table["already_wrong"] for table in tables])
+    won = np.concatenate([table["success"] for table in tables])
+    assert (merged["runs"], merged["n"], alone["runs"]) == (3, 120, 1)
+    assert merged["settings"]["seed"] == [0, 1, 2]
+    assert merged["success"] == pytest.approx(won[right].mean())
+    assert [merged["success_low"], merged["success_high"]] == pytest.approx(wilson(won[right].mean(), right.sum()))
+    for name in ("mse", "steps"):
+        every = np.concatenate([table[name] for table in tables])
+        assert merged[name] == pytest.approx(every[won].mean())
+    rates = [row["success"] for row in list_runs(runs)]
+    assert (merged["success_lowest"], merged["success_highest"]) == (min(rates), max(rates))
+    assert merged["seconds"] == 37.5
+
+
+def test_a_run_is_pooled_once(tmp_path):
+    runs = [write_run(tmp_path / name) for name in ("a", "b")]
+    with pytest.raises(SpikeflipError, match="have the same options, also seed"):
+        list_runs(runs, merge=["seed"])
+    assert len(list_runs([runs[0], runs[0]], merge=["seed"])) == 1
+    with pytest.raises(SpikeflipError, match="--merge colour is no option of these runs: choose from attack, data"):
+        list_runs(runs, merge=["colour"])
+
+
+def test_unfinished_runs_say_how_far_they_are(tmp_path):
+    run = write_run(tmp_path / "a", 12, config={"rows": 48})
+    (run / "summary.json").unlink()
+    shard = run / "shards" / "00000"
+    shard.mkdir(parents=True)
+    (run / "rows.parquet").rename(shard / "rows.parquet")
+    (run / "shards" / "00001").mkdir()
+    (run / "shards" / "00001" / "rows.parquet").write_bytes(b"half")
+    (row,) = list_runs([run])
+    assert (row["state"], row["done"], row["success"]) == ("unfinished", 0.25, None)
+    assert list_runs([write_run(tmp_path / "b"), run], merge=["seed"])[1]["state"] == "unfinished"
+
+
+def test_two_runs_are_compared_input_by_input(tmp_path):
+    a, b = write_run(tmp_path / "a", 40, success=0.3), write_run(tmp_path / "b", 64, success=0.9, seed=3)
+    found = compare_runs(a, b)
+    first, second = (rows_of(run)["success"] for run in (a, b))
+    shared = [at for at in range(40) if at % 8 != 7]
+    assert (found["shared"], found["attacked"]) == (40, len(shared))
+    assert found["only_second"] == sum(second[at] and not first[at] for at in shared)
+    assert found["both"] + found["only_first"] + found["only_second"] + found["neither"] == len(shared)
+    assert found["success"] == pytest.approx([np.mean([run[at] for at in shared]) for run in (first, second)])
+    assert found["second_better_low"] > 0.5
+    assert found["settings"] == {"samples": [40, 64], "seed": [0, 3]}
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        ({"n": -1}, "n is -1"),
+        ({"n": True}, "n is True"),
+        ({"attack_success_rate": 1.5}, "attack_success_rate is 1.5"),
+        ({"attack_success_rate_n": "many"}, "attack_success_rate is "),
+        ({"n": 10**400}, "n is inf"),
+    ],
+)
+def test_a_damaged_run_is_one_line_beside_the_others(tmp_path, harm, message, run):
+    write_run(tmp_path / "a")
+    bad = write_run(tmp_path / "b")
+    summary = json.loads((bad / "summary.json").read_text())
+    (bad / "summary.json").write_text(json.dumps(summary | harm))
+    good, damaged = list_runs([tmp_path])
+    assert (good["state"], damaged["state"]) == ("finished", "damaged")
+    assert message in damaged["note"]
+    status, out, err = run("runs", tmp_path)
+    assert (status, err) == (0, "")
+    assert out.count("damaged: ") == 1
+
+
+def test_nothing_to_list_is_one_sentence(tmp_path, run):
+    for folder, message in ((tmp_path / "none", "is no folder"), (tmp_path, "holds no run")):
+        status, out, err = run("runs", folder)
+        assert (status, out) == (2, "")
+        assert message in err
+    a = write_run(tmp_path / "a")
+    other = write_run(tmp_path / "b", config={"data": {"name": "mnist", "sha256": "c"}})
+    assert "attacked other data" in run("runs", "--compare", a, other)[2]
+    assert "--compare takes two run folders" in run("runs", "--compare", a)[2]
+
+
+def test_names_from_strangers_are_harmless_in_every_format(tmp_path, run):
+    evil = {"victim": {"architecture": EVIL, "weights_sha256": EVIL}, "goal": EVIL, "settings": {EVIL: EVIL}}
+    write_run(tmp_path / "a", config=evil)
+    write_run(tmp_path / "b", config={"name": EVIL, "data": {"name": EVIL, "sha256": EVIL}})
+    status, out, _ = run("runs", tmp_path)
+    assert status == 0
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    out = run("runs", tmp_path, "--format", "markdown")[1]
+    assert "<script>" not in out
+    assert "\x1b" not in out
+    assert len({line.replace("\\|", "").count("|") for line in out.splitlines()}) == 1
+    table = list(csv.DictReader(io.StringIO(run("runs", tmp_path, "--format", "csv")[1])))
+    assert len(table) == 2
+    assert json.loads(run("runs", tmp_path, "--format", "json")[1])[0]["goal"] == EVIL
+
+
+def test_a_cell_that_a_spreadsheet_would_run_is_text(tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("=1+1"))
+    (row,) = csv.DictReader(io.StringIO(run("runs", "=1+1", "--format", "csv")[1]))
+    assert row["name"] == "'=1+1"
+
+
+MEASURED = """
+import sys
+from pathlib import Path
+from spikeflip.cli import main
+main(sys.argv[1:])
+status = Path("/proc/self/status")
+lines = status.read_text().splitlines() if status.exists() else []
+print(*(line.split()[1] for line in lines if line.startswith("VmHWM")), file=sys.stderr)
+"""
+
+
+def test_a_hundred_thousand_rows_are_listed_and_shown_in_seconds_and_little_memory(tmp_path):
+    big, page = write_run(tmp_path / "big", 100_000, shape=(1, 28, 28)), tmp_path / "page.html"
+    for arguments in (["runs", big], ["runs", "--compare", big, big], ["report", big, "--out", page]):
+        command = [sys.executable, "-c", MEASURED, *map(str, arguments)]
+        started = time.monotonic()
+        answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        assert time.monotonic() - started < 5
+        assert int(answer.stderr or 0) < 500 * 1024  # KiB, at the highest

@@ -1,0 +1,299 @@
+"""Runs that are killed, stopped or run in another way: nothing is lost, and the bytes are the same."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet
+import pytest
+import torch
+from disturbances import change, small_config, stop_after
+from safetensors.torch import load_file
+
+from spikeflip.runs import AttackConfig, Execution, attack, merge, run_attack
+from spikeflip.runs.lock import locked
+from spikeflip.snn.checkpoint import load_checkpoint, save_checkpoint
+
+KILLED_AT = """
+import os, signal, sys
+count, last, out = 0, {last}, {out!r}
+
+def hook(event, arguments):
+    global count
+    if event in ("os.remove", "os.rmdir") or (event in ("open", "os.rename", "os.mkdir") and out in str(arguments[0])):
+        count += 1
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+from spikeflip.cli import main
+main({command!r})
+if {counted!r}:
+    open({counted!r}, "w").write(str(count))
+"""
+"""Runs a command until it touches files for the last time but one."""
+
+
+@pytest.fixture(scope="module")
+def start():
+    """Starts a command in a process that has everything imported already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["spikeflip.cli", "spikeflip.runs.attack", "spikeflip.runs.sweep"])
+
+    def started(command, out, last=0, counted=""):
+        code = KILLED_AT.format(last=last, out=str(out), command=[str(part) for part in command], counted=str(counted))
+        process = context.Process(target=exec, args=(code, {}))
+        process.start()
+        return process
+
+    return started
+
+
+@pytest.fixture(scope="module")
+def moments(start, command, tmp_path_factory):
+    """How often an undisturbed run touches files, and how long it takes."""
+    home = tmp_path_factory.mktemp("counted")
+    begun = time.monotonic()
+    process = start([*command, home / "run"], home / "run", counted=home / "count")
+    process.join()
+    return int((home / "count").read_text()), time.monotonic() - begun
+
+
+def kill_and_resume(start, command, out, moment, run, total):
+    """Kill at a file (whole numbers) or at a share of the time (fractions), then go on until it is done."""
+    count, seconds = total
+    process = start([*command, out], out, last=int(moment * count) + 1 if moment < 1 else 0)
+    if moment >= 1:
+        process.join((moment - 1) * seconds)
+        process.kill()
+    process.join()
+    killed = process.exitcode == -signal.SIGKILL
+    assert run(*command, out) == (0, "", "")
+    return killed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a forkserver")
+class TestKilled:
+    @pytest.mark.parametrize("moment", [0.3, 0.75, 0.95])
+    def test_a_killed_run_ends_with_the_same_bytes(
+        self, start, command, undisturbed, results, run, tmp_path, moment, moments
+    ):
+        assert kill_and_resume(start, command, tmp_path / "run", moment, run, moments)
+        assert results(tmp_path / "run") == results(undisturbed)
+        assert sorted(p.name for p in (tmp_path / "run").iterdir()) == sorted(p.name for p in undisturbed.iterdir())
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(1200)
+    def test_killed_at_many_moments(self, start, command, undisturbed, results, run, tmp_path, moments):
+        chance = random.Random(6)
+        files = [chance.random() for _ in range(30)]
+        clock = [1 + chance.random() for _ in range(10)]
+        killed = 0
+        for number, moment in enumerate([*files, *clock]):
+            killed += kill_and_resume(start, command, tmp_path / str(number), moment, run, moments)
+            assert results(tmp_path / str(number)) == results(undisturbed), moment
+        assert killed >= 30
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(600)
+    def test_killed_again_and_again(self, start, command, undisturbed, results, run, tmp_path, moments):
+        out = tmp_path / "run"
+        for _ in range(12):
+            start([*command, out], out, last=25).join()
+        assert run(*command, out) == (0, "", "")
+        assert results(out) == results(undisturbed)
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(600)
+    def test_killed_with_workers(self, start, command, undisturbed, results, run, tmp_path, moments):
+        for number, moment in enumerate((0.2, 0.35, 0.5)):
+            assert kill_and_resume(
+                start, [*command[:-1], "--workers", "2", "--out"], tmp_path / str(number), moment, run, moments
+            )
+            assert results(tmp_path / str(number)) == results(undisturbed)
+
+    @pytest.mark.slow
+    @pytest.mark.timeout(1200)
+    def test_a_killed_sweep_ends_with_the_same_bytes(self, start, small_victim, results, run, tmp_path):
+        file = tmp_path / "sweep.toml"
+        base = f'[base]\nvictim = "{small_victim}"\nsamples = 12\ndraws = 3\nshard-size = 5\n'
+        file.write_text(f"{base}[grid]\ngamma = [0.05, 0.1]\nseed = [0, 1]\n")
+        process = start(["sweep", file, "--quiet", "--out", tmp_path / "a"], tmp_path / "a", counted=tmp_path / "n")
+        process.join()
+        count, chance = int((tmp_path / "n").read_text()), random.Random(7)
+        points = [path.name for path in (tmp_path / "a").iterdir() if path.is_dir()]
+        assert len(points) == 4
+        for number in range(25):
+            out = tmp_path / str(number)
+            command = ("sweep", file, "--quiet", "--out", out)
+            process = start(command, out, last=chance.randrange(1, count))
+            process.join()
+            assert process.exitcode == -signal.SIGKILL
+            assert run(*command)[0] == 0
+            assert all(results(out / point) == results(tmp_path / "a" / point) for point in points)
+
+
+# --- going on, or not -------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_run_says_so_and_is_left_alone(command, undisturbed, run):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.iterdir()}
+    status, out, err = run(*(part for part in command if part != "--quiet"), undisturbed)
+    assert (status, err) == (0, "")
+    assert "was finished already" in out
+    assert "attack success rate" in out
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.iterdir()} == before
+
+
+def test_other_options_are_refused_and_shown(command, undisturbed, run):
+    status, out, err = run(*command, undisturbed, "--gamma", "0.1", "--seed", "3")
+    assert (status, out) == (2, "")
+    assert "holds a run with other options (gamma: 0.05 -> 0.1; seed: 0 -> 3): give the same" in err
+
+
+def test_another_victim_is_refused(command, undisturbed, small_victim, run, tmp_path):
+    network = load_checkpoint(small_victim).network
+    with torch.no_grad():
+        network.weights[0][0] += 0.1
+    save_checkpoint(network, tmp_path / "v", load_checkpoint(small_victim).facts)
+    status, _, err = run(*change(command, "--victim", tmp_path / "v"), undisturbed)
+    assert status == 2
+    assert "victim's weights:" in err
+
+
+def test_the_victim_and_the_folder_can_have_moved(command, undisturbed, small_victim, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(small_victim.parent)
+    assert run(*change(command, "--victim", small_victim.name), undisturbed)[0] == 0
+
+
+def test_a_second_process_is_refused(command, run, tmp_path):
+    with locked(tmp_path / "run"):
+        code = f"from spikeflip.cli import main; main({[*command, str(tmp_path / 'run')]!r})"
+        answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.returncode == 2
+    assert answer.stderr.startswith(f"spikeflip: --out {tmp_path / 'run'} is in use by another process: ")
+    assert answer.stderr.count("\n") == 1
+    assert run(*command, tmp_path / "run") == (0, "", "")
+
+
+def test_a_clock_that_was_set_back_changes_nothing(command, undisturbed, results, run, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 2)
+    assert run(*command, tmp_path / "run")[0] == 130
+    monkeypatch.undo()
+    monkeypatch.setattr(attack, "moment", lambda: "1970-01-01T00:00:00+00:00")
+    for path in (tmp_path / "run").rglob("*"):
+        os.utime(path, (4e9, 4e9))
+    assert run(*command, tmp_path / "run") == (0, "", "")
+    assert results(tmp_path / "run") == results(undisturbed)
+
+
+def test_a_damaged_shard_is_attacked_again(command, undisturbed, results, run, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 3)
+    assert run(*command, tmp_path / "run")[0] == 130
+    monkeypatch.undo()
+    shards = sorted((tmp_path / "run" / "shards").iterdir())
+    assert [path.name for path in shards] == ["00000", "00001", "00002"]
+    (shards[0] / "rows.parquet").write_bytes(b"")
+    (shards[1] / "shard.json").write_bytes(b"")
+    status, _, err = run(*command, tmp_path / "run")
+    assert (status, err) == (0, "spikeflip: shard 0 is damaged and attacked again\n")
+    assert results(tmp_path / "run") == results(undisturbed)
+
+
+# --- any way of running gives the same bytes --------------------------------------------------------------------------
+
+
+def test_workers_give_the_same_bytes(command, undisturbed, results, run, tmp_path):
+    assert run(*command, tmp_path / "run", "--workers", 2) == (0, "", "")
+    assert results(tmp_path / "run") == results(undisturbed)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["workers"] == 2
+
+
+@pytest.mark.parametrize("size", [1, 7, 256])
+def test_the_files_do_not_follow_the_shards(command, undisturbed, results, run, tmp_path, size):
+    assert run(*change(command, "--shard-size", size), tmp_path / "run") == (0, "", "")
+    assert results(tmp_path / "run") == results(undisturbed)
+
+
+def test_row_groups_do_not_follow_the_shards_either(command, results, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(merge, "_ROWS_A_GROUP", 16)
+    for size in (5, 20, 54):
+        assert run(*change(command, "--shard-size", size), tmp_path / str(size)) == (0, "", "")
+        assert results(tmp_path / str(size)) == results(tmp_path / "5")
+    file = pyarrow.parquet.ParquetFile(tmp_path / "5" / "rows.parquet")
+    assert [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)] == [16, 16, 16, 6]
+
+
+def test_joined_tensors_are_those_of_the_shards(undisturbed):
+    tensors = load_file(undisturbed / "adversarials.safetensors")
+    rows = pyarrow.parquet.read_table(undisturbed / "rows.parquet").to_pydict()
+    assert tensors["samples"].tolist() == rows["sample"]
+    assert tensors["originals"].shape == tensors["adversarials"].shape == (54, 1, 8, 8)
+    difference = (tensors["adversarials"].double() - tensors["originals"].double()).square().flatten(1).mean(1)
+    assert difference.tolist() == rows["mse"]
+
+
+def test_recordings_are_the_same_files_for_any_way_of_running(small_recordings, results, tmp_path, monkeypatch):
+    victim, data = small_recordings
+    options = AttackConfig(victim=victim, input=data, shard_size=2, steps=3)
+    run_attack(options, tmp_path / "whole")
+    run_attack(options, tmp_path / "workers", execution=Execution(workers=2))
+    stop_after(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        run_attack(options, tmp_path / "stopped")
+    monkeypatch.undo()
+    assert len(list((tmp_path / "stopped" / "adversarial").rglob("*.*"))) == 4
+    run_attack(options, tmp_path / "stopped")
+    assert len([name for name in results(tmp_path / "whole") if name.startswith("adversarial/")]) == 12
+    for name in ("workers", "stopped"):
+        assert results(tmp_path / name) == results(tmp_path / "whole")
+
+
+def test_shards_may_end_in_any_order(small_victim, undisturbed, results, tmp_path, monkeypatch):
+    in_order = attack.in_this_process
+
+    def backwards(job):
+        in_order(type(job)(**{**vars(job), "todo": job.todo[::-1]}))
+
+    monkeypatch.setattr(attack, "in_this_process", backwards)
+    run_attack(small_config(small_victim), tmp_path / "run")
+    assert results(tmp_path / "run") == results(undisturbed)
+
+
+def test_progress_counts_rows_of_all_shards(small_victim, tmp_path):
+    seen = []
+    run_attack(small_config(small_victim), tmp_path / "run", progress=lambda *now: seen.append(now))
+    for stage in ("attack", "judge"):
+        done = [now for name, now, _ in seen if name == stage]
+        assert done == sorted(done)
+        assert done[-1] == 54
+    assert {every for _, _, every in seen} == {54}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_interrupted_workers_end_and_the_run_goes_on(command, undisturbed, results, run, tmp_path):
+    out = tmp_path / "run"
+    code = (
+        f"from spikeflip.cli import main\nif __name__ == '__main__': main({[*command, str(out), '--workers', '2']!r})"
+    )
+    (tmp_path / "script.py").write_text(code)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "script.py"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not list(out.glob("shards/*/shard.json")) and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, err = process.communicate(timeout=60)
+    if process.returncode != 0:  # it may have been faster
+        assert process.returncode == 130
+        assert (
+            err == "spikeflip: interrupted; nothing is half-written, and train, attack and sweep go on when run again\n"
+        )
+    assert run(*command, out) == (0, "", "")
+    assert results(out) == results(undisturbed)

@@ -1,0 +1,131 @@
+"""Sweeps: one run a point, done ones skipped, compared at the end."""
+
+import csv
+import json
+
+import pytest
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.report import sweep as page
+from spikeflip.runs import run_sweep
+from spikeflip.runs.sweep import read_sweep
+
+BASE = '[base]\nvictim = "{victim}"\nsamples = 10\ndraws = 3\n'
+
+
+@pytest.fixture
+def sweep_file(small_victim, tmp_path):
+    def write(text, base=BASE):
+        file = tmp_path / "sweep.toml"
+        file.write_text(base.format(victim=small_victim) + text)
+        return file
+
+    return write
+
+
+def test_a_grid_is_every_combination_in_the_files_order(sweep_file):
+    sweep = read_sweep(sweep_file("[grid]\nthreshold = [0.5, 1.0]\nper-class = [1]\nseed = [0, 1]\ntuning = [true]\n"))
+    assert [point.name for point in sweep.points] == [
+        f"threshold={threshold},per_class=1,seed={seed},tuning=true" for threshold in (0.5, 1.0) for seed in (0, 1)
+    ]
+    assert [(point.config.threshold, point.config.seed) for point in sweep.points] == [
+        (0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1)
+    ]  # fmt: skip
+    assert sweep.swept == ("threshold", "per_class", "seed", "tuning")
+    assert {point.config.samples for point in sweep.points} == {10}
+
+
+def test_points_are_combined_with_the_grid(sweep_file):
+    text = '[grid]\nseed = [0, 1]\n[[points]]\ngamma = 0.1\nflipper = false\n[[points]]\ntarget = "all"\nsamples = 2\n'
+    sweep = read_sweep(sweep_file(text))
+    names = [f"gamma=0.1,flipper=false,seed={s}" for s in (0, 1)] + [f"target=all,samples=2,seed={s}" for s in (0, 1)]
+    assert [point.name for point in sweep.points] == names
+    assert [point.config.samples for point in sweep.points] == [10, 10, 2, 2]
+
+
+def test_names_of_points_stay_in_their_folder(sweep_file):
+    sweep = read_sweep(sweep_file('[grid]\nvictim = ["../../etc", "/a/b"]\n', base=""))
+    for point in sweep.points:
+        assert "/" not in point.name
+        assert not point.name.startswith(".")
+    assert len({point.name for point in sweep.points}) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "sweeps nothing: add [grid] with lists of values, or [[points]]"),
+        ("[grid]\ngamma = 0.1\n", "gamma in [grid] is 0.1: give a list of values"),
+        ("[grid]\ngamma = []\n", "gamma in [grid] is []: give a list of values"),
+        ("[grid]\ngamma = [0.1, 2.0]\n", "point gamma=2.0: --gamma is 2.0: input should be less than or equal to 1"),
+        ("[grid]\ncolour = [1]\n", "point colour=1: --colour is 1: extra inputs are not permitted"),
+        ("[grid]\nseed = [1, 1]\n", "has the point seed=1 twice: leave one of them out"),
+        ("[[points]]\n", "[[points]] are tables of options, none empty"),
+        ("[grids]\nseed = [1]\n", "has a part 'grids': give [base], [grid] and [[points]] alone"),
+        ("[grid]\nseed = [", "is no TOML file"),
+        (
+            f"[grid]\nseed = {list(range(200))}\nsteps = {list(range(1, 99))}\n",
+            "has 19,600 points: give at most 10,000",
+        ),
+    ],
+)
+def test_mistakes_are_one_sentence_before_anything_is_run(sweep_file, run, tmp_path, text, message):
+    status, out, err = run("sweep", sweep_file(text), "--out", tmp_path / "out")
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_sweep_runs_every_point_once_and_grows(sweep_file, run, tmp_path):
+    out = tmp_path / "out"
+    file = sweep_file("[grid]\nthreshold = [0.5, 1.0]\nseed = [0, 1]\n")
+    status, text, err = run("sweep", file, "--out", out)
+    assert (status, err) == (0, "")
+    assert "threshold=0.5,seed=1: n = 10, success " in text
+    points = sorted(path.name for path in out.iterdir() if path.is_dir())
+    assert len(points) == 4
+    before = {point: (out / point / "report.html").stat().st_mtime_ns for point in points}
+    status, text, _ = run(
+        "sweep", sweep_file("[grid]\nthreshold = [0.5, 1.0, 2.0]\nseed = [0, 1]\n"), "--out", out, "--json"
+    )
+    assert status == 0
+    assert {point: (out / point / "report.html").stat().st_mtime_ns for point in points} == before
+    rows = json.loads(text)
+    assert [row["name"] for row in rows] == [f"threshold={t},seed={s}" for t in (0.5, 1.0, 2.0) for s in (0, 1)]
+    for row in rows:
+        summary = json.loads((out / row["name"] / "summary.json").read_text())
+        assert row["success"] == summary["attack_success_rate"]
+    with (out / "table.csv").open() as file:
+        assert [row["name"] for row in csv.DictReader(file)] == [row["name"] for row in rows]
+    html = (out / "report.html").read_text()
+    assert html.count("<svg") == 1  # over the threshold; seeds are pooled
+    assert 'href="threshold%3D2.0%2Cseed%3D1/report.html"' in html
+
+
+def test_a_failing_point_is_named_and_the_others_stay(sweep_file, tmp_path):
+    file = sweep_file('[grid]\ntarget = ["none", "77"]\n')
+    with pytest.raises(SpikeflipError, match="point target=77: --target 77 is out of range"):
+        run_sweep(file, tmp_path / "out")
+    assert (tmp_path / "out" / "target=none" / "summary.json").exists()
+
+
+def test_a_run_folder_is_no_sweep(sweep_file, undisturbed, run):
+    status, _, err = run("sweep", sweep_file("[grid]\nseed = [1]\n"), "--out", undisturbed)
+    assert status == 2
+    assert "is a run: give a folder of its own" in err
+
+
+def test_curves_have_a_line_for_each_setting_of_the_other_options():
+    def row(threshold, gamma, success):
+        rates = {"success": success, "success_low": success, "success_high": success, "verified": None}
+        return {"settings": {"threshold": threshold, "gamma": gamma, "seed": [0, 1]}, **rates}
+
+    rows = [row(2.0, 0.1, 0.4), row(1.0, 0.1, 0.3), row(1.0, 0.2, 0.5), row(2.0, 0.2, 0.6), row(2.0, 0.3, 0.7)]
+    lines, left_out = page.curve_lines("threshold", rows)
+    assert left_out == 0
+    assert {label: [(p["x"], p["success"]) for p in points] for label, points in lines.items()} == {
+        "gamma=0.1": [(1.0, 0.3), (2.0, 0.4)],
+        "gamma=0.2": [(1.0, 0.5), (2.0, 0.6)],
+    }
+    assert page.curve_lines("seed", rows) == ({}, 0)

@@ -1,0 +1,115 @@
+"""Rows computed again: equal where nothing was touched, named where something was."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from spikeflip import LIF, Recording, SpikeflipError, SpikingNetwork, write_recording
+from spikeflip.runs import AttackConfig, run_attack, verify_run
+from spikeflip.snn.checkpoint import save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def victim(digit_victim, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("victims") / "digits"
+    save_checkpoint(digit_victim, folder, {"loss": "mse"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(victim, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "targeted"
+    run_attack(AttackConfig(victim=victim, samples=4, target="all", steps=4, draws=3, seed=5), out)
+    return out
+
+
+@pytest.fixture
+def touched(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "touched")
+
+
+def change_row(run, column, row, value):
+    table = pyarrow.parquet.read_table(run / "rows.parquet").to_pydict()
+    table[column][row] = value
+    pyarrow.parquet.write_table(pyarrow.table(table), run / "rows.parquet")
+
+
+def test_an_untouched_run_is_equal_row_by_row(victim, finished, run):
+    found = verify_run(finished, victim=victim, samples=1000)
+    assert (found["rows"], len(found["checked"]), found["differences"]) == (36, 36, [])
+    status, out, err = run("verify", finished, "--victim", victim, "--samples", 3)
+    assert (status, err) == (0, "")
+    assert "3 of 36 rows" in out
+    assert "all equal" in out.replace("\n", " ")
+
+
+def test_the_choice_of_rows_is_the_seeds(victim, finished):
+    chosen = [verify_run(finished, victim=victim, samples=5, seed=seed)["checked"] for seed in (0, 0, 1)]
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert len(set(chosen[0])) == 5
+
+
+def test_what_was_touched_is_named(victim, touched, run):
+    stored = pyarrow.parquet.read_table(touched / "rows.parquet").to_pydict()
+    change_row(touched, "mse", 7, 0.123)
+    change_row(touched, "success", 9, not stored["success"][9])
+    tensors = load_file(touched / "adversarials.safetensors")
+    tensors["adversarials"][20, 0, 3, 3] = 1 - tensors["adversarials"][20, 0, 3, 3]
+    save_file(tensors, touched / "adversarials.safetensors")
+    found = verify_run(touched, victim=victim, samples=36)["differences"]
+    assert [(entry["row"], entry["column"]) for entry in found] == [(7, "mse"), (9, "success"), (20, "adversarials")]
+    assert found[0]["stored"] == 0.123
+    assert found[0]["recomputed"] == stored["mse"][7]
+    assert found[2]["recomputed"].endswith("1 of 64 values differ")
+    status, out, _ = run("verify", touched, "--victim", victim, "--samples", 36)
+    assert status == 1
+    assert "3 differ" in out.replace("\n", " ")
+    assert json.loads(run("verify", touched, "--victim", victim, "--samples", 36, "--json")[1])["differences"] == found
+
+
+def test_another_victim_or_another_configuration_is_refused(victim, finished, touched, tmp_path):
+    other = SpikingNetwork("16C3-AP2-64FC-10FC", (1, 8, 8), time_steps=10, neuron=LIF(0.3, 0.25), seed=9)
+    save_checkpoint(other, tmp_path / "other", {})
+    with pytest.raises(SpikeflipError, match="attacked another victim"):
+        verify_run(finished, victim=tmp_path / "other")
+    for harm, message in (
+        ({"samples": 3}, "its rows are not the 27 inputs and targets"),
+        ({"gamma": 7}, "--gamma is 7"),
+        ({"wings": 2}, "--wings is 2"),
+    ):
+        config = json.loads((finished / "config.json").read_text())
+        config["options"] |= harm
+        (touched / "config.json").write_text(json.dumps(config))
+        with pytest.raises(SpikeflipError, match=message):
+            verify_run(touched, victim=victim)
+    (touched / "config.json").write_text(json.dumps(config | {"options": [1]}))
+    with pytest.raises(SpikeflipError, match="has no options"):
+        verify_run(touched, victim=victim)
+    with pytest.raises(SpikeflipError, match="--samples is 0"):
+        verify_run(finished, victim=victim, samples=0)
+
+
+def test_recordings_are_written_and_read_again(tmp_path):
+    network = SpikingNetwork("4C3-AP2-3FC", (2, 8, 8), time_steps=5, neuron=LIF(0.05, 0.3), seed=2)
+    binning = {"steps": 5, "rule": "time", "time_bin": 1.0, "height": 8, "width": 8}
+    facts = {"loss": "mse", "binning": binning, "sensor": [8, 8], "classes": ["a", "b", "c"]}
+    save_checkpoint(network, tmp_path / "victim", facts)
+    random = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for name in ("one.npz", "two.npz", "three.aedat"):
+        places = [random.integers(0, side, 60) for side in (8, 8, 2)]
+        times = np.sort(random.integers(0, 5000, 60))
+        write_recording(Recording.from_columns(times, *places, height=8, width=8), tmp_path / "in" / name)
+    config = AttackConfig(victim=tmp_path / "victim", input=tmp_path / "in", steps=3, target="all")
+    run_attack(config, tmp_path / "run")
+    found = verify_run(tmp_path / "run", victim=tmp_path / "victim", input=tmp_path / "in")
+    assert found["differences"] == []
+    assert len(found["checked"]) == found["rows"] > 0
+    (tmp_path / "in" / "two.npz").unlink()
+    with pytest.raises(SpikeflipError, match="attacked other data"):
+        verify_run(tmp_path / "run", victim=tmp_path / "victim", input=tmp_path / "in")
