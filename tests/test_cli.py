@@ -10,6 +10,7 @@ import time
 import pyarrow.parquet
 import pytest
 import torch
+from processes import heed_interrupts
 from safetensors.torch import load_file
 
 import spikeflip
@@ -211,7 +212,13 @@ def test_mistakes_are_one_sentence_and_leave_nothing(arguments, message, victim,
 
 def test_interrupt_leaves_nothing_half_written(victim, tmp_path):
     command = [sys.executable, "-m", "spikeflip.cli", "attack", "--victim", str(victim), "--out", str(tmp_path / "r")]
-    process = subprocess.Popen([*command, "--draws", "5000"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "--draws", "5000"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("r/shards/*")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)

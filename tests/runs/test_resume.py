@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 import torch
 from disturbances import change, small_config, stop_after
+from processes import heed_interrupts
 from safetensors.torch import load_file
 
 from spikeflip.runs import AttackConfig, Execution, attack, merge, run_attack
@@ -284,7 +285,11 @@ def test_interrupted_workers_end_and_the_run_goes_on(command, undisturbed, resul
     )
     (tmp_path / "script.py").write_text(code)
     process = subprocess.Popen(
-        [sys.executable, tmp_path / "script.py"], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, tmp_path / "script.py"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     while not list(out.glob("shards/*/shard.json")) and process.poll() is None:
         time.sleep(0.01)
