@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from spikeflip.errors import SpikeflipError
 from spikeflip.report import pictures
 from spikeflip.report.loading import Example, Run, load_run
+from spikeflip.writing import replace_file
 
 _KNOWN_RATES = (
     "clean_accuracy",
@@ -67,7 +68,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -
             temporary = file.name
             file.write(page)
         os.chmod(temporary, 0o644)  # temporary files are private, pages are there to be handed on
-        os.replace(temporary, out)
+        replace_file(temporary, out)
     except (OSError, ValueError) as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)

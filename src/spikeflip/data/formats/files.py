@@ -11,6 +11,7 @@ from spikeflip.data.formats import aedat2, aedat3, camera, nmnist, npy, npz, tex
 from spikeflip.data.formats.format import Format
 from spikeflip.data.recordings import Recording, recording_of
 from spikeflip.errors import SpikeflipError
+from spikeflip.writing import replace_file
 
 #: The formats by their names.
 FORMATS: dict[str, Format] = {
@@ -119,7 +120,7 @@ def write_recording(recording: Recording, path: Path | str, *, format: str | Non
         os.close(descriptor)
         entry.write(recording, Path(partial))
         os.chmod(partial, 0o644)
-        os.replace(partial, path)
+        replace_file(partial, path)
         partial = None
     except OSError as error:
         raise SpikeflipError(
