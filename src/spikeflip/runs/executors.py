@@ -6,10 +6,12 @@ Workers write a shard's files into a folder of its own, and only the driver give
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -74,6 +76,20 @@ def in_processes(job: Job, workers: int) -> None:
         crew.dismiss()
 
 
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits, and a process started here never sees it: it could not say anything sensible while it starts."""
+    if sys.platform == "win32":
+        yield
+        return
+    resource_tracker.ensure_running()  # it would let them through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @dataclass
 class _Member:
     process: SpawnProcess
@@ -92,7 +108,8 @@ class _Crew:
         for _ in range(workers):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, work, threads), daemon=True)
-            process.start()
+            with _interrupts_held():
+                process.start()
             theirs.close()  # a dead worker then ends the stream
             self.members.append(_Member(process, ours))
 
