@@ -1,0 +1,231 @@
+"""Figures drawn from measured rows."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import singledispatch
+from itertools import pairwise
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from spikeflip.experiments.drawing_examples import grid_of_examples
+from spikeflip.experiments.findings import named
+from spikeflip.experiments.pictures import Bars, BeforeAndAfter, Curves, Examples, GradientSizes, Picture, Traces
+from spikeflip.experiments.rows import RATES, Row, Rows, figure, heading
+from spikeflip.report.curves import COLOURS
+from spikeflip.report.pictures import styled
+
+_MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_PANEL = (3.0, 2.5)
+"""Inches."""
+_MOST_PANELS = 3
+"""Beside each other."""
+_MOST_TICKS = 7
+_LETTERS_AN_INCH = 14
+_BAR, _GROUP = 0.2, 0.85
+"""Inches: the least width of a bar, and of a group with its name below."""
+
+
+@styled
+def draw(picture: Picture, rows: Rows) -> Figure | None:
+    """Draw a picture of an experiment's rows; None where they hold nothing to draw."""
+    return _draw(picture, rows)
+
+
+@singledispatch
+def _draw(picture: Picture, rows: Rows) -> Figure | None:
+    raise TypeError(f"there is no way to draw {picture!r}")
+
+
+@_draw.register
+def _curves(picture: Curves, rows: Rows) -> Figure | None:
+    known = rows.where(**picture.where).known(picture.y)
+    parts = [("", known)] if picture.panels is None else _apart(known, picture.panels)
+    parts = [(title, part) for title, part in parts if len(part.values(picture.x)) > 1]
+    # A line keeps its colour and mark where a panel lacks others.
+    keys = list(dict.fromkeys(key for key, _ in known.groups(*picture.lines)))
+
+    def lines(axes: Axes, part: Rows) -> None:
+        values = sorted({float(row[picture.x]) for row in part})
+        apart = min(0.012 * (values[-1] - values[0]), 0.4 * _closest(values) / len(keys))
+        for number, key in enumerate(keys):
+            points = sorted(_with(part, picture.lines, key), key=lambda row: float(row[picture.x]))
+            at = [row[picture.x] + apart * (number - (len(keys) - 1) / 2) for row in points]
+            heights = [_scaled(row, picture.y) for row in points]
+            bounds = _bounds(points, picture.y)
+            if points:
+                axes.errorbar(at, heights, bounds, **_style(number), linewidth=1.3, capsize=2, label=named(key))
+        _name_values(axes, values)
+        _limit(axes, picture.y)
+
+    return _panels(parts, lines, x=heading(picture.x), y=heading(picture.y))
+
+
+@_draw.register
+def _bars(picture: Bars, rows: Rows) -> Figure | None:
+    known = rows.known(picture.measure)
+    groups, kinds = list(known.groups(*picture.across)), known.values(picture.beside)
+    width = 0.8 / max(1, len(kinds))
+
+    def columns(axes: Axes, _: Rows) -> None:
+        for number, kind in enumerate(kinds):
+            found = [(at, row) for at, (_, group) in enumerate(groups) for row in group.where(**{picture.beside: kind})]
+            axes.bar(
+                [at + width * number for at, _ in found],
+                [_scaled(row, picture.measure) for _, row in found],
+                0.92 * width,
+                yerr=_bounds([row for _, row in found], picture.measure),
+                error_kw={"elinewidth": 0.8},
+                color=COLOURS[number % len(COLOURS)],
+                label=figure(picture.beside, kind),
+            )
+        middle = 0.4 - width / 2
+        axes.set_xticks([at + middle for at in range(len(groups))], ["\n".join(map(str, key)) for key, _ in groups])
+        axes.tick_params(axis="x", length=0, labelsize=8)
+        _limit(axes, picture.measure)
+
+    size = 1 + len(groups) * max(_GROUP, 1.25 * _BAR * len(kinds))
+    return _panels([("", known)] if groups else [], columns, y=heading(picture.measure), width=max(3.6, size))
+
+
+@_draw.register
+def _traces(picture: Traces, rows: Rows) -> Figure | None:
+    known = rows.known("penultimate_spikes")
+    kinds = known.values(picture.label)
+
+    def lines(axes: Axes, part: Rows) -> None:
+        for number, kind in enumerate(kinds):
+            for row in part.where(**{picture.label: kind}):
+                counts = row["penultimate_spikes"]
+                axes.plot(range(1, len(counts) + 1), counts, **_style(number), label=figure(picture.label, kind))
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(_MOST_TICKS, integer=True))
+
+    return _panels(_apart(known, "data"), lines, x="iteration", y="spikes", legend=heading(picture.label))
+
+
+@_draw.register
+def _gradient_sizes(_picture: GradientSizes, rows: Rows) -> Figure | None:
+    def columns(axes: Axes, part: Rows) -> None:
+        row = part[0]
+        sizes = range(row["lowest"], row["lowest"] + len(row["histogram"]))
+        axes.bar(sizes, row["histogram"], width=0.9, color=COLOURS[0])
+        axes.set_yscale("symlog")
+        axes.set_title(f"{row['data']}: {100 * row['zero']:.1f} % are zero", fontsize=9)
+
+    parts = _apart(rows.known("histogram"), "data")
+    return _panels(parts, columns, x="size relative to the largest, log2", y="elements")
+
+
+@_draw.register
+def _before_and_after(_picture: BeforeAndAfter, rows: Rows) -> Figure | None:
+    def columns(axes: Axes, part: Rows) -> None:
+        row = part[0]
+        for number, what in enumerate(("before", "after")):
+            at = [k + 0.4 * (number - 0.5) for k in row["classes"]]
+            axes.bar(at, row[what], width=0.38, color=COLOURS[number], label=what)
+        axes.set_yscale("symlog")
+        axes.set_xticks(row["classes"])
+        axes.tick_params(axis="x", length=0)
+
+    parts = _apart(rows.known("before"), "data")
+    return _panels(parts, columns, x="class", y="non-zero elements", legend="sampling")
+
+
+@_draw.register
+def _examples(_picture: Examples, rows: Rows) -> Figure | None:
+    known = {row["data"]: row["examples"] for row in rows.known("examples")}
+    return grid_of_examples(known) if known else None
+
+
+def _apart(rows: Rows, label: str) -> list[tuple[str, Rows]]:
+    return [(str(value), rows.where(**{label: value})) for value in rows.values(label)]
+
+
+def _with(rows: Rows, labels: Sequence[str], key: Iterable[Any]) -> Rows:
+    return rows.where(**dict(zip(labels, key, strict=True)))
+
+
+def _panels(
+    parts: Sequence[tuple[str, Rows]],
+    fill: Callable[[Axes, Rows], None],
+    *,
+    x: str = "",
+    y: str,
+    legend: str | None = None,
+    width: float | None = None,
+) -> Figure | None:
+    """A panel for each part, and one legend below all; ``width`` in inches where a panel is not of the usual one."""
+    if not parts:
+        return None
+    columns = min(len(parts), _MOST_PANELS)
+    rows = math.ceil(len(parts) / columns)
+    whole = 0.4 + _PANEL[0] * columns if width is None else width
+    drawn = Figure(figsize=(whole, 0.4 + _PANEL[1] * rows), layout="constrained")
+    for number, (title, part) in enumerate(parts):
+        axes = drawn.add_subplot(rows, columns, number + 1)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+        axes.set_title(title, fontsize=9)
+        fill(axes, part)
+    drawn.supxlabel(x, fontsize=9)
+    drawn.supylabel(y, fontsize=9)
+    _explain(drawn, legend, whole)
+    return drawn
+
+
+def _explain(drawn: Figure, title: str | None, width: float) -> None:
+    """The legend, in as many columns as its labels leave room for; none where there is one line."""
+    found = (pair for axes in drawn.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True))
+    handles = {label: handle for handle, label in found}
+    if len(handles) < 2:
+        return
+    longest = max(map(len, handles)) + 5
+    drawn.legend(
+        handles.values(),
+        handles,
+        loc="outside lower center",
+        ncols=max(1, min(len(handles), int(width * _LETTERS_AN_INCH / longest))),
+        frameon=False,
+        fontsize=8,
+        title=title,
+        title_fontsize=8,
+    )
+
+
+def _style(number: int) -> dict[str, Any]:
+    return {"color": COLOURS[number % len(COLOURS)], "marker": _MARKS[number % len(_MARKS)], "markersize": 3.5}
+
+
+def _closest(values: Sequence[float]) -> float:
+    return min(after - before for before, after in pairwise(values))
+
+
+def _name_values(axes: Axes, values: Sequence[float]) -> None:
+    """A tick at each value, where they are few and do not crowd."""
+    if len(values) <= _MOST_TICKS and _closest(values) > (values[-1] - values[0]) / _MOST_TICKS:
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+
+
+def _limit(axes: Axes, measure: str) -> None:
+    if measure in RATES:
+        axes.set_ylim(-3, 105)
+    else:
+        axes.set_ylim(bottom=0)
+
+
+def _scaled(row: Row, measure: str) -> float:
+    return float(100 * row[measure] if measure in RATES else row[measure])
+
+
+def _bounds(rows: Iterable[Row], measure: str) -> list[list[float]] | None:
+    """Lengths of the error bars, below and above; None where the measure has no interval."""
+    rows = list(rows)
+    if not rows or any(row.get(f"{measure}_interval") is None for row in rows):
+        return None
+    values = [(100 * row[measure], *(100 * bound for bound in row[f"{measure}_interval"])) for row in rows]
+    return [[max(0.0, at - low) for at, low, _ in values], [max(0.0, high - at) for at, _, high in values]]

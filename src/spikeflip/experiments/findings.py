@@ -1,0 +1,75 @@
+"""Whether a stated finding holds on the rows that were measured."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from spikeflip.experiments.rows import Rows, figure
+
+State = Literal["held", "held in part", "did not hold", "not tested"]
+Part = tuple[bool, str]
+"""Whether a statement holds for some rows, and their figures."""
+Check = Callable[[Rows], Iterable[Part]]
+"""From all rows of an experiment to one part for each group of them that says anything."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether a finding holds, and the figures that say so."""
+
+    state: State
+    words: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A statement of the paper, or one of our own, and how rows decide on it."""
+
+    text: str
+    parts: Check
+    ours: bool = False
+
+    def check(self, rows: Rows) -> Outcome:
+        """Whether the statement holds on these rows."""
+        return verdict(self.parts(rows))
+
+
+def verdict(parts: Iterable[Part]) -> Outcome:
+    """One outcome of several: held where all hold, in part where some do.
+
+    >>> verdict([(True, "MNIST: 97 %"), (False, "N-MNIST: 12 %")])
+    Outcome(state='held in part', words='MNIST: 97 %; N-MNIST: 12 % (no)')
+    """
+    parts = list(parts)
+    if not parts:
+        return Outcome("not tested", "no row says anything about it")
+    held = [good for good, _ in parts]
+    state: State = "held" if all(held) else "held in part" if any(held) else "did not hold"
+    mixed = state == "held in part"
+    return Outcome(state, "; ".join(f"{words}{' (no)' if mixed and not good else ''}" for good, words in parts))
+
+
+def smaller(measure: str, by: tuple[str, ...], label: str, first: object, second: object, **where: object) -> Check:
+    """Check that, in every group of rows, ``measure`` at ``label = first`` is below that at ``label = second``.
+
+    Args:
+        measure: of the rows.
+        by: labels whose values make the groups.
+        label: in which the two rows of a group differ.
+        first: value of the label where the measure should be smaller.
+        second: value where it should be larger.
+        where: labels of the rows that count; all when not given.
+    """
+
+    def check(rows: Rows) -> Iterator[Part]:
+        for key, group in rows.where(**where).groups(*by):
+            low, high = (group.where(**{label: value}).one(measure) for value in (first, second))
+            if low is not None and high is not None:
+                yield low < high, f"{named(key)}: {figure(measure, low)} against {figure(measure, high)}"
+
+    return check
+
+
+def named(key: Iterable[object]) -> str:
+    """The name of a group of rows."""
+    return ", ".join(str(part) for part in key if part is not None)

@@ -1,0 +1,112 @@
+"""Quarter width on the real data."""
+
+from spikeflip.experiments.presets.preset import DataSet, Preset
+
+IMAGES = {
+    "network": "paper-image",
+    "width": 0.25,
+    "batch_size": 48,
+    "learning_rate": 0.003,
+    "dropout": 0.05,
+    "widest_dropout": 0.1,
+    "validation": 200,
+    "validate_every": 50,
+    "test_samples": 2000,
+}
+SPIKES = {
+    "network": "paper-spike",
+    "width": 0.25,
+    "updates": 420,
+    "batch_size": 40,
+    "learning_rate": 0.003,
+    "dropout": 0.05,
+    "widest_dropout": 0.1,
+    "shift": 2,
+    "initial_rate": 0.0,
+    "validation": 0,
+    "seed": 1,
+    "engine": "event",
+}
+SHALLOW = {
+    "MNIST": {"two convolutions": "128C3-AP2-512C3-AP2-512FC-10FC"},
+    "N-MNIST": {"two convolutions": "128C3-AP2-384C3-AP2-512FC-10FC"},
+}
+_CIFAR10 = frozenset({"table-3", "table-7", "table-8", "figure-14", "figure-15", "figure-16", "vanishing"})
+
+CPU = Preset(
+    name="cpu",
+    summary="quarter width on the real data, hours on two cores",
+    data={
+        "MNIST": DataSet(
+            kind="images",
+            source={"data": "mnist"},
+            training={**IMAGES, "updates": 250},
+            untargeted={"per_class": 10},
+            targeted={"per_class": 2},
+            draws=(10, 3),
+            thresholds=(None, 1.0, 2.0),
+            engine="torch",
+        ),
+        "CIFAR10": DataSet(
+            kind="images",
+            source={"data": "cifar10"},
+            training={**IMAGES, "updates": 400},
+            untargeted={"per_class": 10},
+            targeted={"per_class": 2},
+            draws=(10, 3),
+            thresholds=(None, 1.0, 2.0),
+            engine="torch",
+            only=_CIFAR10,
+        ),
+        "N-MNIST": DataSet(
+            kind="events",
+            source={"data": "nmnist"},
+            training=SPIKES,
+            untargeted={},
+            targeted={"samples": 20},
+            note="1,000 training recordings and the first 100 test recordings were at hand",
+        ),
+        "Gesture-DVS": DataSet(
+            kind="events",
+            source={"data": "dvsgesture"},
+            training={
+                "network": "paper-gesture",
+                "width": 0.25,
+                "updates": 60,
+                "batch_size": 10,
+                "learning_rate": 0.003,
+                "dropout": 0.0,
+                "widest_dropout": 0.0,
+                "validation": 0,
+                "engine": "event",
+            },
+            untargeted={"split": "train"},
+            targeted={"split": "train"},
+            losses=("mse",),
+            only=frozenset({"figure-17"}),
+            note="ten recordings, one of each of ten gestures, attacked on what the victim was trained on",
+        ),
+        "MNIST, full width": DataSet(
+            kind="images",
+            source={"data": "mnist"},
+            training={**IMAGES, "width": 1.0, "learning_rate": 0.001, "updates": 420},
+            untargeted={"per_class": 10},
+            targeted={"per_class": 2},
+            draws=(5, 2),
+            losses=("mse",),
+            only=frozenset({"table-3", "table-7", "figure-14"}),
+            thresholds=(None, 1.0, 2.0),
+        ),
+    },
+    thresholds=(None, 0.7, 1.0, 2.0),
+    bounded=(None, 0.7, 1.0),
+    gammas=(0.01, 0.05, 0.2),
+    constants=(0.0, 0.05, 0.25, 0.5),
+    linf=(8, 16, 32, 64),
+    seeds=(0, 1, 2),
+    windows=(5, 15, 30),
+    candidates=8,
+    ordered={"untargeted": 100, "targeted": 30},
+    few=50,
+    shallow=SHALLOW,
+)

@@ -1,0 +1,109 @@
+"""What a preset says: data sets, recipes of their victims, sample counts and grids."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+PresetName = Literal["paper", "cpu", "smoke"]
+Kind = Literal["images", "events"]
+
+IN_PAPER = ("MNIST", "CIFAR10", "N-MNIST", "CIFAR10-DVS", "Gesture-DVS")
+"""The paper's data sets, by its names."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set of a preset.
+
+    Args:
+        kind: rate-coded images or event recordings.
+        source: where inputs come from, as options of ``train`` and ``attack``.
+        training: recipe of a victim, as options of ``train``.
+        untargeted: which inputs are attacked, as options of ``attack``.
+        targeted: the same towards every other class.
+        draws: fresh encodings that verify an image, untargeted and targeted.
+        losses: training losses of its victims.
+        only: experiments it takes part in; all that suit its kind when empty.
+        thresholds: instead of the preset's.
+        engine: what runs its victims in attacks.
+        note: what a reader of its rows must know.
+    """
+
+    kind: Kind
+    source: Mapping[str, Any]
+    training: Mapping[str, Any]
+    untargeted: Mapping[str, Any]
+    targeted: Mapping[str, Any]
+    draws: tuple[int, int] = (20, 5)
+    losses: tuple[Literal["mse", "ce"], ...] = ("mse", "ce")
+    only: frozenset[str] = frozenset()
+    thresholds: tuple[float | None, ...] | None = None
+    engine: Literal["auto", "torch", "event"] = "auto"
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The size of all experiments; a threshold of None is the victim's own."""
+
+    name: PresetName
+    summary: str
+    data: Mapping[str, DataSet]
+    thresholds: tuple[float | None, ...]
+    bounded: tuple[float | None, ...]
+    """Of these thresholds, those that are also run with a bound (Fig. 14c)."""
+    gammas: tuple[float, ...]
+    constants: tuple[float, ...]
+    """Weights c of the CWL2 term."""
+    linf: tuple[int, ...]
+    """Bounds of Table VIII, in 1/255."""
+    seeds: tuple[int, ...]
+    windows: tuple[int, ...]
+    """Lengths T of the window over which images are rate-coded."""
+    candidates: int | None
+    """Of the trial-and-error attacks, an iteration."""
+    ordered: Mapping[str, int]
+    """How many of the first inputs Table VIII attacks, wrong ones too, by goal."""
+    few: int
+    """How many inputs Table I attacks."""
+    shallow: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Networks of fewer layers, by data and name."""
+    twin: Mapping[str, Any] = field(default_factory=dict)
+    """How a ReLU twin's training differs from the recipe."""
+
+    def names(self, experiment: str, *kinds: Kind) -> list[str]:
+        """The data sets of these kinds, or all, that take part in an experiment."""
+        return [
+            name
+            for name, data in self.data.items()
+            if (not kinds or data.kind in kinds) and (not data.only or experiment in data.only)
+        ]
+
+    def thresholds_of(self, name: str) -> tuple[float | None, ...]:
+        """The penultimate thresholds at which a data set's victims are attacked."""
+        own = self.data[name].thresholds
+        return self.thresholds if own is None else own
+
+    def in_order(self, goal: str) -> dict[str, Any]:
+        """Options that attack the first inputs, right or wrong."""
+        return {"per_class": None, "samples": self.ordered[goal]}
+
+    def few_inputs(self) -> dict[str, Any]:
+        """Options that attack so few inputs that trial and error can be paid for."""
+        return {"per_class": None, "samples": self.few}
+
+    def depths(self, name: str) -> dict[str, str | None]:
+        """Networks by name, the recipe's own first (None)."""
+        return {"the recipe's": None, **self.shallow.get(name, {})}
+
+    def at_width(self, width: float) -> "Preset":
+        """The same with hidden layers of another width, but for data sets that say theirs in their name."""
+        changed = {
+            name: data if "width" in name else replace(data, training={**data.training, "width": width})
+            for name, data in self.data.items()
+        }
+        return replace(self, data=changed)
+
+    def only(self, names: Sequence[str]) -> "Preset":
+        """The same with some of the data sets."""
+        return replace(self, data={name: self.data[name] for name in names})

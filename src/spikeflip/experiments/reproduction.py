@@ -1,0 +1,199 @@
+"""Running experiments: what is missing is trained and attacked, rows and findings are written beside the paper's."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from spikeflip.data import IMAGE_SETS, load_event_set, load_images
+from spikeflip.errors import SpikeflipError
+from spikeflip.experiments.declaration import Case, Experiment
+from spikeflip.experiments.laboratory import Laboratory, Progress
+from spikeflip.experiments.page import write_page
+from spikeflip.experiments.presets import IN_PAPER, PRESETS, Preset, PresetName
+from spikeflip.experiments.registry import EXPERIMENTS
+from spikeflip.experiments.rows import Rows
+from spikeflip.report.loading import read_json
+from spikeflip.runs import Execution
+from spikeflip.runs.folder import manifest, write_json
+from spikeflip.runs.lock import InUseError, locked
+from spikeflip.snn.checkpoint import DESCRIPTION
+
+RESULTS, PAGE = "results", "reproduction.md"
+_PAUSE = 5.0
+"""Seconds until what another process is at is looked at again."""
+
+
+def reproduce(
+    names: Sequence[str],
+    out: Path,
+    *,
+    preset: PresetName = "cpu",
+    root: Path | None = None,
+    data: Sequence[str] | None = None,
+    width: float | None = None,
+    download: bool = False,
+    device: str = "cpu",
+    execution: Execution | None = None,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Run experiments of the paper and write their results.
+
+    What was trained or attacked in ``out`` before is found again; an interrupted experiment goes on where it was.
+    Several processes may work in one ``out``: each takes what no other is at.
+
+    Args:
+        names: of experiments, or ``["all"]``.
+        out: gets ``victims/``, ``runs/``, ``results/<experiment>.json`` and ``reproduction.md`` with its figures.
+        preset: at what size.
+        root: folder with the data sets' files; not needed for ``smoke``.
+        data: some of the preset's data sets; all when not given.
+        width: factor on the victims' hidden layers instead of the preset's.
+        download: fetch missing data sets into ``root``.
+        device: where victims are attacked.
+        execution: where shards are attacked.
+        progress: called with the stage, and what is done of what.
+
+    Returns:
+        What each result file holds, in the order of ``names``.
+
+    Raises:
+        SpikeflipError: an experiment, preset or data set is unknown, or data are missing.
+    """
+    chosen = _experiments(names)
+    size = _preset(preset, data, width)
+    used = {case.data for experiment in chosen for case in experiment.cases(size)}
+    _check_data(size, sorted(used), [experiment.name for experiment in chosen], root, download)
+    laboratory = Laboratory(size, out, root, download, device, execution or Execution(), progress)
+    written = []
+    for number, experiment in enumerate(chosen):
+        if progress is not None:
+            progress(f"experiments|{experiment.name}", number, len(chosen))
+        result = _result(experiment, laboratory, width)
+        with _alone(out / RESULTS):
+            write_json(out / RESULTS / f"{experiment.name}.json", result)
+        written.append(result)
+    if progress is not None:
+        progress("experiments", len(chosen), len(chosen))
+    with _alone(out / RESULTS):
+        write_page(out / RESULTS, out / PAGE)
+    return written
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, which is made where it is not there yet; wait for it where another process does."""
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(folder))
+                break
+            except InUseError:
+                time.sleep(_PAUSE)
+        yield
+
+
+def _experiments(names: Sequence[str]) -> list[Experiment]:
+    if not names:
+        raise SpikeflipError(f"no experiment is named: give all, or some of {', '.join(EXPERIMENTS)}")
+    for name in names:
+        if name != "all" and name not in EXPERIMENTS:
+            raise SpikeflipError(f"there is no experiment {name!r}: choose all, or from {', '.join(EXPERIMENTS)}")
+    return [found for name, found in EXPERIMENTS.items() if name in names or "all" in names]
+
+
+def _preset(name: str, data: Sequence[str] | None, width: float | None) -> Preset:
+    if name not in get_args(PresetName):
+        raise SpikeflipError(f"--preset is {name!r}: choose from {', '.join(get_args(PresetName))}")
+    preset = PRESETS[name]  # type: ignore[index]
+    if data is not None:
+        for wanted in data:
+            if wanted not in preset.data:
+                raise SpikeflipError(
+                    f"--data {wanted} is none of the {name} preset's: choose from {', '.join(preset.data)}"
+                )
+        preset = preset.only(data)
+    if width is not None:
+        if not 0 < width <= 1000:
+            raise SpikeflipError(f"--width is {width}: give a positive factor, such as 0.25")
+        preset = preset.at_width(width)
+    return preset
+
+
+def _check_data(preset: Preset, used: Sequence[str], names: Sequence[str], root: Path | None, download: bool) -> None:
+    """Raise a SpikeflipError that names the data sets that are missing, before anything is trained."""
+    missing = []
+    for name in used:
+        source = str(preset.data[name].source["data"])
+        try:
+            if source in IMAGE_SETS:
+                load_images(source, "test", root=root, download=download)
+            else:
+                load_event_set(source, "train", root=root, download=download)
+        except SpikeflipError as error:
+            missing.append(f"{name} ({error})")
+    if missing:
+        rest = [f'"{name}"' for name in used if not any(text.startswith(f"{name} (") for text in missing)]
+        instead = f", or leave it out: --data {' '.join(rest)}" if rest else ""
+        raise SpikeflipError(f"{', '.join(names)} in preset {preset.name} needs {'; '.join(missing)}{instead}")
+
+
+def _result(experiment: Experiment, laboratory: Laboratory, width: float | None) -> dict[str, Any]:
+    preset, cases = laboratory.preset, list(experiment.cases(laboratory.preset))
+    rows = Rows(_measure(cases, laboratory))
+    return {
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "about": experiment.about,
+        "preset": preset.name,
+        "preset_summary": preset.summary,
+        "width": width,
+        "notes": {name: preset.data[name].note for name in rows.values("data") if preset.data[name].note},
+        "left_out": [name for name in IN_PAPER if name not in preset.data],
+        "columns": list(experiment.columns),
+        "rows": [dict(row) for row in rows],
+        "paper": [asdict(printed) for printed in experiment.paper],
+        "trend": experiment.trend,
+        "findings": [
+            {"text": finding.text, "ours": finding.ours, **asdict(finding.check(rows))}
+            for finding in experiment.findings
+        ],
+        "victims": {name: _victim(laboratory.out / "victims" / name) for name in rows.values("victim")},
+        "manifest": manifest(torch.device(laboratory.device)),
+    }
+
+
+def _measure(cases: Sequence[Case], laboratory: Laboratory) -> list[dict[str, Any]]:
+    """The rows of the cases, in order; those that another process is at are waited for."""
+    found: dict[int, dict[str, Any]] = {}
+    while len(found) < len(cases):
+        before = len(found)
+        for number, case in enumerate(cases):
+            if number in found:
+                continue
+            try:
+                found[number] = laboratory.row(case)
+            except InUseError:
+                continue
+            if laboratory.progress is not None:
+                laboratory.progress("rows", len(found), len(cases))
+        if len(found) == before:
+            time.sleep(_PAUSE)
+    return [found[number] for number in range(len(cases))]
+
+
+def _victim(folder: Path) -> dict[str, Any]:
+    description = read_json(folder / DESCRIPTION)
+    facts = description["facts"]
+    names = ("loss", "accuracy", "accuracy_n", "config")
+    return {
+        "architecture": description["architecture"],
+        "time_steps": description.get("time_steps", 1),
+        **{name: facts.get(name) for name in names},
+        "weights_sha256": description["weights_sha256"],
+        "trained_with": facts.get("manifest", {}).get("versions"),
+    }

@@ -1,0 +1,99 @@
+"""The adversarial inputs of a run, shown to another victim."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.judging.transfer import transfer
+from spikeflip.report.loading import open_inputs, read_facts, read_rows
+from spikeflip.snn.checkpoint import load_checkpoint
+
+Progress = Callable[[str, int, int], None]
+
+_TOGETHER = 256
+"""Rows in memory at a time."""
+
+
+def transfer_run(
+    run: Path,
+    victim: Path,
+    *,
+    successes: bool = True,
+    draws: int = 20,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Judge what a finished run saved on another victim.
+
+    Args:
+        run: a finished run; on images, or on recordings whose frames the other victim takes.
+        victim: the folder of the victim that is shown the adversarial inputs.
+        successes: only those that fooled the victim they were made on; all when false.
+        draws: fresh encodings of every image.
+        seed: of the encodings.
+        device: where the victim runs.
+        progress: called with the stage, and rows done of all.
+
+    Returns:
+        The summary of a :class:`spikeflip.judging.Judgement` without what only an attack has, with ``goal``,
+        ``successes_only`` and ``of``, the rows of the run.
+
+    Raises:
+        SpikeflipError: the run is damaged or not finished, or its inputs do not fit the victim.
+    """
+    read_facts(run, "summary")
+    description, saved = read_facts(run, "config"), open_inputs(run)
+    rows = read_rows(run, saved.samples)
+    network = load_checkpoint(victim).network.to(device)
+    targeted = description.get("goal") == "targeted"
+    chosen = np.flatnonzero(rows["success"] > 0) if successes else np.arange(len(saved.samples))
+    parts: list[dict[str, torch.Tensor]] = []
+    for number in range(max(1, -(-len(chosen) // _TOGETHER))):
+        part = chosen[number * _TOGETHER : (number + 1) * _TOGETHER]
+        both = [saved.read(int(row)) for row in part]
+        before, after = (
+            torch.tensor(np.array([pair[side] for pair in both])).float().reshape(len(part), *saved.shape)
+            for side in (0, 1)
+        )
+        _check_fits(run, before, network.input_shape)
+        labels, targets, samples = (torch.tensor(rows[name][part]).long() for name in ("label", "target", "sample"))
+        judgement = transfer(
+            network,
+            before,
+            after,
+            labels,
+            targets if targeted else None,
+            draws=draws,
+            seed=seed,
+            samples=samples,
+        )
+        parts.append(judgement.rows)
+        if progress is not None:
+            progress("transfer", min(len(chosen), (number + 1) * _TOGETHER), len(chosen))
+    together = {name: torch.cat([rows[name] for rows in parts]) for name in parts[0]}
+    summary = replace(judgement, rows=together).summary()
+    kept = {
+        name: value
+        for name, value in summary.items()
+        if not name.startswith(("steps", "forwards", "backwards", "vanish"))
+    }
+    return {
+        "goal": "targeted" if targeted else "untargeted",
+        "successes_only": successes,
+        "of": len(saved.samples),
+        **kept,
+    }
+
+
+def _check_fits(run: Path, inputs: torch.Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(inputs.shape[inputs.ndim - len(shape) :]) != tuple(shape):
+        raise SpikeflipError(
+            f"{run} holds inputs of shape {tuple(inputs.shape[1:])}, and the victim takes {tuple(shape)}: choose a "
+            "victim of the same data"
+        )
