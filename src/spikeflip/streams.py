@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Purpose = Literal["encode", "sample", "flip", "judge", "train", "batch", "weights", "dropout", "shift", "write"]
+Purpose = Literal[
+    "encode", "sample", "flip", "judge", "train", "batch", "weights", "dropout", "shift", "write", "search", "noise"
+]
 
 # A purpose's number is part of every stream: never renumber, only append.
 _PURPOSES: dict[Purpose, int] = {
@@ -27,6 +29,8 @@ _PURPOSES: dict[Purpose, int] = {
     "dropout": 7,
     "shift": 8,
     "write": 9,
+    "search": 10,
+    "noise": 11,
 }
 
 

@@ -3,9 +3,21 @@
 import pytest
 import torch
 
-from spikeflip import SpikingNetwork, simulate_saccades
+from spikeflip import SpikeflipError, SpikingNetwork, simulate_saccades
 from spikeflip.attacks import ATTACKS
 from spikeflip.snn.coding import winner
+
+OPTIONS = {
+    "fgsm": {},
+    "greedy-pixels": {"steps": 3, "candidates": 2},
+    "greedy-flips": {"steps": 3, "candidates": 4},
+}
+"""Other settings than six steps."""
+
+FORWARDS = {"conversion": 2, "greedy-pixels": 1 + 2 * 2, "greedy-flips": 1 + 4}
+"""Passes of a step, the one that judges it included, where they are not one."""
+
+WITHOUT_GRADIENT = {"greedy-pixels", "greedy-flips", "random"}
 
 
 def cases():
@@ -28,7 +40,7 @@ def run(setting, name, kind, goal, rows=None, **options):
     victim, inputs, labels = setting[kind]
     rows = torch.arange(len(inputs)) if rows is None else rows
     targets = (labels + 1) % 10 if goal == "targeted" else None
-    return ATTACKS[name].settings(steps=6)(
+    return ATTACKS[name].settings(**OPTIONS.get(name, {"steps": 6}))(
         victim,
         inputs[rows],
         labels[rows],
@@ -54,8 +66,22 @@ def test_adversarials_are_valid_and_consistent(setting, name, kind, goal):
         assert torch.equal(predictions, result.prediction)
     assert torch.equal(result.adversarials[result.already_wrong], inputs[result.already_wrong])
     assert not (result.success & result.already_wrong).any()
-    assert torch.equal(result.forwards, result.steps + 1)
     assert (~result.already_wrong).any()
+
+
+@pytest.mark.parametrize(("name", "kind", "goal"), cases())
+def test_passes_are_counted(setting, name, kind, goal):
+    result = run(setting, name, kind, goal)
+    assert torch.equal(result.forwards, 1 + result.steps * FORWARDS.get(name, 1))
+    if name in WITHOUT_GRADIENT:
+        assert not result.backwards.any()
+        assert not result.vanished.any()
+        assert not result.first_vanishing.any()
+    else:
+        # What vanished at the output layer went no deeper.
+        assert (result.backwards <= result.steps).all()
+        assert (result.backwards >= result.steps - result.vanished).all()
+    assert result.steps[~result.already_wrong].min() >= 1
 
 
 @pytest.mark.parametrize(("name", "kind", "goal"), cases())
@@ -74,7 +100,17 @@ def test_samples_do_not_depend_on_their_companions(setting, name, kind, goal):
     shuffled = run(setting, name, kind, goal, rows=order)
     assert torch.equal(shuffled.adversarials, whole.adversarials[order])
     some = torch.tensor([20, 3, 11])
-    assert torch.equal(run(setting, name, kind, goal, rows=some).adversarials, whole.adversarials[some])
+    for micro_batch in (1, 2):
+        alone = run(setting, name, kind, goal, rows=some, micro_batch=micro_batch)
+        assert torch.equal(alone.adversarials, whole.adversarials[some])
+        assert torch.equal(alone.forwards, whole.forwards[some])
+
+
+@pytest.mark.parametrize(("name", "kind", "goal"), cases())
+def test_only_inputs_of_the_attack_s_kind(setting, name, kind, goal):
+    for other in {"images", "spikes"} - set(ATTACKS[name].inputs):
+        with pytest.raises(SpikeflipError, match=f"are {other}, but this attack is defined on {kind} only: choose"):
+            run(setting, name, other, goal)
 
 
 def test_progress_ends_with_all(setting):

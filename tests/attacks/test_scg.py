@@ -5,6 +5,7 @@ from spikeflip import LIF, SCG, Budget, Rectangular, SpikeflipError, SpikingNetw
 from spikeflip.attacks.result import Trace, Vanishing
 from spikeflip.attacks.scg import (
     gradient_to_spike,
+    largest_elements,
     overflow_aware,
     probabilistic_sampling,
     restricted_spike_flipper,
@@ -130,6 +131,71 @@ def test_the_two_causes_of_vanishing_are_told_apart():
     assert (mse.backwards.item(), ce.backwards.item(), wide.backwards.item()) == (0, 0, 1)
 
 
+def test_largest_elements_by_hand():
+    gradient = torch.tensor([[0.5, -4.0, 2.0, 2.0, -2.0], [0.0, 0.0, 1.0, 0.0, 0.0]])
+    assert largest_elements(gradient, 1).tolist() == [[0, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
+    assert largest_elements(gradient, 3).tolist() == [[0, 1, 1, 1, 0], [1, 1, 1, 0, 0]]
+    assert largest_elements(gradient.reshape(2, 1, 5), 9).tolist() == torch.ones(2, 1, 5).tolist()
+
+
+def test_top_k_moves_at_most_k_cells_a_step_and_nothing_is_drawn(some_spikes):
+    network = SpikingNetwork("12FC-3FC", (7,), time_steps=4, neuron=LIF(0.2, 0.5, "hard", Rectangular(3.0)), seed=5)
+    spikes = some_spikes(8, 4, 7)
+    labels = network.scores(spikes).argmax(1)
+    options = {"loss": "ce", "threshold": None, "steps": 1, "flipper": False}
+    result = scg(network, spikes, labels, top_k=3, **options)
+    flipped = (result.adversarials != spikes).flatten(1).sum(1)
+    assert 1 <= flipped.max() <= 3
+    leaf = spikes.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(network(leaf), labels, reduction="sum"), leaf)
+    for n in (~result.already_wrong).nonzero().flatten().tolist():
+        sizes = gradient[n].abs().flatten().tolist()
+        largest = sorted(range(28), key=lambda i, sizes=sizes: (-sizes[i], i))[:3]
+        expected = spikes[n].flatten().clone()
+        for i in largest:
+            expected[i] = (expected[i] + gradient[n].flatten()[i].sign()).clamp(0, 1)
+        assert torch.equal(result.adversarials[n].flatten(), expected)
+    other = scg(network, spikes, labels, top_k=3, seed=1, sampling=False, **options)
+    assert torch.equal(other.adversarials, result.adversarials)
+
+
+def test_rescue_asks_vanished_samples_once_more():
+    spikes, label = torch.ones(1, 3, 6), torch.tensor([0])
+    options = {"threshold": None, "loss": "ce", "steps": 1, "trace": True}
+    wide = scg(class_zero_alone(), spikes, label, output_window=99.0, **options)
+    rescued = scg(class_zero_alone(), spikes, label, rescue_window=99.0, **options)
+    assert torch.equal(rescued.adversarials, wide.adversarials)
+    assert rescued.vanished.tolist() == [1]
+    assert rescued.first_vanishing.tolist() == [Vanishing.OUTPUT]
+    assert rescued.trace.rule.tolist() == [[Trace.CONVERTER]]
+    assert rescued.backwards.tolist() == [1]
+    assert rescued.forwards.tolist() == wide.forwards.tolist()
+    # A window that reaches no potential either leaves it to the flipper, and no pass went below the output layer.
+    narrow = scg(class_zero_alone(), spikes, label, rescue_window=0.2, **options)
+    assert torch.equal(narrow.adversarials, scg(class_zero_alone(), spikes, label, **options).adversarials)
+    assert narrow.trace.rule.tolist() == [[Trace.FLIPPER]]
+    assert narrow.backwards.tolist() == [0]
+
+
+@pytest.mark.parametrize("engine", ["torch", "event"])
+def test_rescue_changes_vanished_samples_alone(digit_victim, digits, engine):
+    images, labels = digits.images[:40], digits.labels[:40]
+    options = {"threshold": None, "steps": 1, "loss": "ce"}
+    victim = digit_victim.on(engine)
+    victim.neuron = LIF(0.3, 0.25, "hard", Rectangular(0.2))
+    plain = scg(victim, images, labels, **options)
+    rescued = scg(victim, images, labels, rescue_window=5.0, **options)
+    assert torch.equal(plain.first_vanishing, rescued.first_vanishing)
+    vanished = plain.vanished.bool()
+    assert vanished.any()
+    assert not vanished[~plain.already_wrong].all()
+    assert torch.equal(plain.adversarials[~vanished], rescued.adversarials[~vanished])
+    assert torch.equal(plain.backwards[~vanished], rescued.backwards[~vanished])
+    assert (rescued.backwards[plain.first_vanishing == Vanishing.OUTPUT] == 1).all()
+    wide = scg(victim, images, labels, output_window=5.0, **options)
+    assert torch.equal(rescued.adversarials[vanished], wide.adversarials[vanished])
+
+
 def test_flipper_turns_over_gamma_of_the_cells():
     network = class_zero_alone()
     spikes = torch.ones(200, 3, 6)
@@ -227,6 +293,8 @@ def attack(spikes=None, labels=None, targets=None, network=None, **options):
         ({"gamma": 1.5}, "gamma is 1.5"),
         ({"threshold": -1}, "threshold is -1"),
         ({"output_window": 0}, "output_window is 0"),
+        ({"rescue_window": -2.0}, "rescue_window is -2.0: give a positive number, or leave it out"),
+        ({"top_k": 0}, "top_k is 0: give at least 1, or leave it out"),
         ({"loss": "hinge"}, "loss is 'hinge': choose from mse, ce"),
         ({"c": 0.1}, "the CWL2 term is defined on images only"),
         ({"budget": -1.0}, "budget is -1.0 in mse"),

@@ -12,6 +12,7 @@ import time
 import pyarrow.parquet
 import pytest
 import torch
+from claims import claim_rows
 from disturbances import change, small_config, stop_after
 from processes import heed_interrupts
 from safetensors.torch import load_file
@@ -204,6 +205,26 @@ def test_a_damaged_shard_is_attacked_again(command, undisturbed, results, run, t
     status, _, err = run(*command, tmp_path / "run")
     assert (status, err) == (0, "spikeflip: shard 0 is damaged and attacked again\n")
     assert results(tmp_path / "run") == results(undisturbed)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "trace.parquet"])
+def test_a_shard_that_claims_more_rows_is_one_sentence(command, run, tmp_path, monkeypatch, name):
+    """Of the size its list says, so that only joining the shards can find it."""
+    stop_after(monkeypatch, 3)
+    assert run(*command, tmp_path / "run")[0] == 130
+    monkeypatch.undo()
+    shard = tmp_path / "run" / "shards" / "00001"
+    claim_rows(shard / name, 10**15)
+    listed = json.loads((shard / "shard.json").read_text())
+    listed["sizes"][name] = (shard / name).stat().st_size
+    (shard / "shard.json").write_text(json.dumps(listed))
+    status, out, err = run("runs", tmp_path / "run", "--format", "json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)[0]["done"] == (20 / 54 if name == "rows.parquet" else 30 / 54)
+    status, out, err = run(*command, tmp_path / "run")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "holds a damaged shard (it claims 1,000,000,000,000,000 rows" in err
+    assert "delete that folder, then give the same command again" in err
 
 
 # --- any way of running gives the same bytes --------------------------------------------------------------------------

@@ -4,8 +4,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from spikeflip import SpikeflipError, SpikingNetwork, load_checkpoint
+from spikeflip import LIF, ReluNetwork, SpikeflipError, SpikingNetwork, load_checkpoint
 from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, save_checkpoint
+from spikeflip.snn.surrogate import SURROGATES
 
 
 @pytest.fixture
@@ -29,6 +30,64 @@ def edit(folder, **changes):
     (folder / DESCRIPTION).write_text(json.dumps(description | changes))
 
 
+def neuron_of(folder):
+    return json.loads((folder / DESCRIPTION).read_text())["neuron"]
+
+
+@pytest.mark.parametrize("name", list(SURROGATES))
+def test_surrogates_and_codings_are_kept(tmp_path, name):
+    network = SpikingNetwork("3FC", (2,), neuron=LIF(surrogate=SURROGATES[name](0.4)), coding="latency")
+    save_checkpoint(network, tmp_path, {})
+    loaded = load_checkpoint(tmp_path).network
+    assert loaded.neuron == network.neuron
+    assert loaded.coding == "latency"
+
+
+def test_descriptions_of_before_are_rate_coded(deep_network, folder):
+    description = json.loads((folder / DESCRIPTION).read_text())
+    del description["coding"], description["kind"], description["neuron"]["surrogate"]
+    (folder / DESCRIPTION).write_text(json.dumps(description))
+    loaded = load_checkpoint(folder).network
+    assert loaded.coding == "rate"
+    assert loaded.neuron == deep_network.neuron
+
+
+@pytest.fixture
+def twin_folder(tmp_path):
+    twin = ReluNetwork("4C3-AP2-6FC-3FC", (2, 6, 6), seed=4)
+    save_checkpoint(twin, tmp_path, {"loss": "ce"})
+    return tmp_path
+
+
+def test_a_twin_comes_back_as_a_twin(twin_folder):
+    loaded = load_checkpoint(twin_folder)
+    images = torch.rand(2, 1, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    assert isinstance(loaded.network, ReluNetwork)
+    assert torch.equal(loaded.network.scores(images), ReluNetwork("4C3-AP2-6FC-3FC", (2, 6, 6), seed=4).scores(images))
+    assert loaded.facts == {"loss": "ce"}
+    assert "neuron" not in json.loads((twin_folder / DESCRIPTION).read_text())
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: edit(f, neuron={"threshold": 0.3}), "a network of kind 'relu' has no neuron"),
+        (lambda f: edit(f, time_steps=5), "a network of kind 'relu' has no time_steps"),
+        (lambda f: edit(f, kind="spiking"), "cannot be used"),
+        (lambda f: edit(f, kind=None), "kind is None"),
+        (lambda f: edit(f, architecture="4C3-AP2-900FC-3FC"), "is truncated or of another architecture"),
+        (lambda f: edit(f, architecture="4C3-AP2-5FC-3FC"), "of another architecture"),
+        (lambda f: edit(f, input_shape=[2, 0, 6]), "cannot be used"),
+        (lambda f: (f / WEIGHTS).unlink(), "weights.safetensors is missing"),
+    ],
+)
+def test_damaged_twins(twin_folder, damage, message):
+    damage(twin_folder)
+    with pytest.raises(SpikeflipError, match=message) as refused:
+        load_checkpoint(twin_folder)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -41,6 +100,14 @@ def edit(folder, **changes):
         (lambda f: edit(f, architecture="8C3-10FC"), "of another architecture"),
         (lambda f: edit(f, architecture="8C4-10FC"), "even kernel"),
         (lambda f: edit(f, neuron={}), "cannot be used"),
+        (lambda f: edit(f, neuron=[]), "cannot be used"),
+        (lambda f: edit(f, coding="direct"), "coding is 'direct'"),
+        (lambda f: edit(f, coding=["rate"]), r"coding is \['rate'\]"),
+        (lambda f: edit(f, neuron=neuron_of(f) | {"surrogate": "cubic"}), "surrogate is 'cubic', none of rectangular"),
+        (lambda f: edit(f, neuron=neuron_of(f) | {"surrogate": []}), "cannot be used"),
+        (lambda f: edit(f, kind="relu"), "a network of kind 'relu' has no coding"),
+        (lambda f: edit(f, kind="gelu"), "kind is 'gelu', neither 'spiking' nor 'relu'"),
+        (lambda f: edit(f, kind=["relu"]), "neither 'spiking' nor 'relu'"),
         (lambda f: edit(f, weights_sha256="0" * 64), "is not the file its victim.json describes"),
         (lambda f: save_file({"weights.0": torch.ones(99999)}, f / WEIGHTS), "of another architecture"),
     ],

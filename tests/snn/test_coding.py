@@ -1,6 +1,9 @@
+import pytest
 import torch
 
-from spikeflip.snn.coding import bernoulli, encode, winner
+from spikeflip import LIF, Rectangular, SpikeflipError, SpikingNetwork, judge, scg
+from spikeflip.snn.coding import bernoulli, encode, latency, winner
+from spikeflip.snn.training import Training, accuracy, train
 from spikeflip.streams import stream, uniform
 
 
@@ -33,6 +36,89 @@ def test_stream_is_the_documented_one():
 def test_encode_passes_spikes():
     spikes = torch.ones(2, 3, 4, dtype=torch.uint8)
     assert torch.equal(encode(spikes, (4,), 3, seed=0, samples=torch.arange(2)), spikes.float())
+
+
+def test_a_brighter_pixel_fires_earlier_and_once():
+    images = torch.tensor([[1.0, 0.8, 0.74, 0.26, 0.01, 0.0]])
+    spikes = latency(images, 5)[0]
+    assert spikes.argmax(0).tolist() == [0, 1, 1, 3, 4, 0]  # (1 - p) * 4 = 0, 0.8, 1.04, 2.96, 3.96
+    assert spikes.sum(0).tolist() == [1, 1, 1, 1, 1, 0]
+    assert torch.equal(latency(images, 1)[0], (images > 0).float())
+    assert latency(images.double(), 5).dtype == torch.float64
+
+
+def test_only_rate_coding_draws():
+    images, ids = torch.tensor([[0.0, 0.3, 0.7]]), torch.tensor([0])
+    assert torch.equal(encode(images, (3,), 4, seed=0, samples=ids, coding="latency"), latency(images, 4))
+    direct = encode(images, (3,), 4, seed=0, samples=ids, coding="direct")
+    assert torch.equal(direct, images.expand(4, 3).unsqueeze(0))
+    drawn = bernoulli(images, 4, seed=0, samples=ids)
+    assert torch.equal(encode(images, (3,), 4, seed=0, samples=ids), drawn)
+    spikes = torch.ones(1, 2, 3)
+    assert all(encode(spikes, (3,), 4, seed=0, samples=ids, coding=c) is spikes for c in ("rate", "latency", "direct"))
+
+
+def by_latency():
+    """Two output neurons of one pixel each: the one whose pixel is bright enough to fire in time wins."""
+    network = SpikingNetwork(
+        "2FC", (2,), time_steps=3, neuron=LIF(0.5, 0.5, "none", Rectangular(4.0)), coding="latency"
+    )
+    with torch.no_grad():
+        network.weights[0].copy_(torch.eye(2))
+    return network
+
+
+def test_the_victim_says_how_images_become_spikes():
+    # A spike of 1 at step 0 keeps the potential at 1, 0.5, 0.25: two outputs. At step 2 there is one.
+    images = torch.tensor([[1.0, 0.1], [0.1, 1.0]])
+    victim = by_latency()
+    assert accuracy(victim, images, torch.tensor([0, 1])) == 1
+    labels = torch.tensor([0, 1])
+    result = scg(victim, images, labels, threshold=None, loss="ce", steps=4)
+    judgement = judge(victim, images, result.adversarials, labels, None, result, draws=50)
+    assert result.success.all()
+    assert judgement.draws == 1
+    assert torch.equal(judgement.rows["verified"], judgement.rows["success"].double())
+
+
+def test_what_nothing_moves_is_given_up_where_no_encoding_is_fresh():
+    images, labels = torch.tensor([[1.0, 0.1]]), torch.tensor([0])
+    zero = {"threshold": None, "loss": lambda scores, classes: scores.sum(1) * 0, "flipper": False, "steps": 9}
+    assert scg(by_latency(), images, labels, **zero).forwards.tolist() == [1]
+    by_rate = by_latency()
+    by_rate.coding = "rate"
+    assert scg(by_rate, torch.tensor([[1.0, 0.0]]), labels, **zero).forwards.tolist() == [10]
+
+
+def test_training_sees_latencies():
+    images = torch.rand(24, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(24) % 2
+    settings = Training(updates=5, batch_size=8, initial_rate=0.2, validate_every=5)
+
+    def trained(inputs, coding):
+        network = SpikingNetwork("12FC-2FC", (1, 4, 4), time_steps=6, coding=coding)
+        history = train(network, (inputs, labels), (inputs, labels), settings)
+        return [*network.weights], history
+
+    weights, history = trained(images, "latency")
+    from_spikes, same_history = trained(latency(images, 6), "rate")
+    assert history == same_history
+    assert all(map(torch.equal, weights, from_spikes))
+    assert not torch.equal(weights[0], trained(images, "rate")[0][0])
+
+
+def test_a_state_of_another_coding_is_refused(tmp_path):
+    images, labels = torch.rand(8, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2
+    settings = Training(updates=1, batch_size=4)
+    train(SpikingNetwork("2FC", (4,)), (images, labels), (images, labels), settings, state=tmp_path / "state")
+    other = SpikingNetwork("2FC", (4,), coding="latency")
+    with pytest.raises(SpikeflipError, match="holds the unfinished training of another"):
+        train(other, (images, labels), (images, labels), settings, state=tmp_path / "state")
+
+
+def test_spiking_networks_do_not_take_images_as_they_are():
+    with pytest.raises(SpikeflipError, match="coding is 'direct': choose rate or latency"):
+        SpikingNetwork("2FC", (2,), coding="direct")
 
 
 def test_winner_of_a_tie_is_nobody():

@@ -3,8 +3,9 @@ import torch
 
 from spikeflip import LIF, SpikeflipError, SpikingNetwork
 from spikeflip.snn.architecture import AvgPool
+from spikeflip.snn.batches import shifted
 from spikeflip.snn.losses import ce, mse, score_gradient
-from spikeflip.snn.training import Training, _shifted, accuracy, train
+from spikeflip.snn.training import Training, accuracy, train
 
 
 def network(**options):
@@ -130,7 +131,7 @@ def test_wrong_labels_and_values(labelled):
 def test_shifted_inputs_are_the_inputs_moved(some_spikes):
     values = some_spikes(40, 3, 2, 6, 5)
     rows = torch.arange(40)
-    moved = _shifted(values, 2, 0, rows, 7)
+    moved = shifted(values, 2, seed=0, rows=rows, update=7)
     found = set()
     for before, after in zip(values, moved, strict=True):
         places = [
@@ -142,8 +143,8 @@ def test_shifted_inputs_are_the_inputs_moved(some_spikes):
         assert len(places) == 1
         found |= set(places)
     assert len(found) > 15  # of the 25 places
-    assert torch.equal(moved[5:6], _shifted(values[5:6], 2, 0, rows[5:6], 7))  # whatever else is in the batch
-    assert not torch.equal(moved, _shifted(values, 2, 0, rows, 8))
+    assert torch.equal(moved[5:6], shifted(values[5:6], 2, seed=0, rows=rows[5:6], update=7))
+    assert not torch.equal(moved, shifted(values, 2, seed=0, rows=rows, update=8))
 
 
 def _moved_by_hand(frames, down, right):

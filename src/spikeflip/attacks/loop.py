@@ -17,7 +17,7 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.inputs import Kind, check_classes, check_values, kind_of
 from spikeflip.snn.losses import Loss, score_gradient
-from spikeflip.snn.network import InputGradient
+from spikeflip.snn.probe import InputGradient
 from spikeflip.victims import Probe, Victim
 
 Progress = Callable[[int, int], None]
@@ -31,44 +31,74 @@ class Step:
     inputs: Tensor
     """The adversarial inputs so far, ``(n, ...)``."""
     spikes: Tensor
-    """What the victim saw of ``inputs``, ``(n, T, *input)``."""
+    """What the victim saw of ``inputs``, ``(n, T, *input)``; the images themselves where its coding is ``"direct"``."""
     samples: Tensor
     """Sample ids ``(n,)``, which name the random streams."""
     iterations: Tensor
     """``(n,)``, from 0."""
     seed: int
     targeted: bool
-    _classes: Tensor
+    classes: Tensor
+    """Whose loss the attack moves, ``(n,)``: up that of the true class if untargeted, down that of the target."""
+    _call: "_Call"
     _probe: Probe
     _rows: Tensor
-    _clean: Tensor  # of the whole call
-    _index: Tensor  # where these samples are in it
+    _index: Tensor  # where these samples are in the call
 
     @property
     def originals(self) -> Tensor:
         """The inputs as they were before the attack, ``(n, ...)``."""
-        return self._clean[self._index].to(self.inputs)
+        return self._call.inputs[self._index].to(self.inputs)
+
+    @property
+    def micro_batch(self) -> int:
+        """Samples in memory at a time."""
+        return self._call.micro_batch
+
+    @property
+    def judged(self) -> Tensor:
+        """What the victim said of ``spikes``, ``(n, K)``."""
+        return self._probe.scores[self._rows]
+
+    def towards_goal(self, values: Tensor) -> Tensor:
+        """Losses of ``classes``, or their gradients, with the sign that makes larger nearer to the goal."""
+        return -values if self.targeted else values
 
     def gradient(
-        self, loss: Loss, *, penultimate_threshold: float | None = None, output_window: float | None = None
+        self,
+        loss: Loss,
+        *,
+        penultimate_threshold: float | None = None,
+        output_window: float | None = None,
+        rows: Tensor | None = None,
     ) -> InputGradient:
         """The direction in which the input should move (Eq. 5), ``values`` of shape ``(n, T, *input)``.
 
-        Up the loss of the true class if untargeted, down that of the target if targeted.
+        Of the samples ``rows`` ``(m,)`` int64 alone where given.
         """
+        rows = torch.arange(len(self._rows), device=self._rows.device) if rows is None else rows
+        classes = self.classes[rows]
 
-        def towards_goal(scores: Tensor, _rows: Tensor) -> Tensor:
-            gradient = score_gradient(loss, scores, self._classes)[1]
-            return -gradient if self.targeted else gradient
+        def direction(scores: Tensor, _rows: Tensor) -> Tensor:
+            return self.towards_goal(score_gradient(loss, scores, classes)[1])
 
         found = self._probe.input_gradient(
-            towards_goal, self._rows, penultimate_threshold=penultimate_threshold, output_window=output_window
+            direction, self._rows[rows], penultimate_threshold=penultimate_threshold, output_window=output_window
         )
         finite = torch.isfinite(found.values.flatten(1).sum(1))
         if not bool(finite.all()):
-            sample = int(self.samples[~finite][0])
+            sample = int(self.samples[rows.cpu()][~finite.cpu()][0])
             raise SpikeflipError(f"the victim's input gradient is not finite for sample {sample}: check its weights")
         return found
+
+    def scores(self, inputs: Tensor, rows: Tensor) -> Tensor:
+        """What the untouched victim says of other inputs ``(m, ...)`` of the samples ``rows`` ``(m,)``: ``(m, K)``.
+
+        Images are encoded with the numbers that ``spikes`` were made with. This is one forward pass an input: the rule
+        counts them, gives at most ``micro_batch`` at a time, and asks for no gradient afterwards.
+        """
+        rows = rows.cpu()
+        return self._call.victim.scores(_encode(self._call, inputs, self.samples[rows], self.iterations[rows]))
 
 
 @dataclass(frozen=True)
@@ -76,11 +106,16 @@ class Move:
     """What an update rule answers for its n samples."""
 
     inputs: Tensor
-    gradient: InputGradient
+    gradient: InputGradient | None
+    """Of the victim; None where the rule asked for none."""
     vanished: Tensor
     """``(n,)`` bool: the input gradient was zero everywhere."""
     rule: Tensor
     """``(n,)`` int8, which rule moved the sample: a value of :class:`spikeflip.attacks.result.Trace`."""
+    forwards: int = 0
+    """Passes that the rule made of each sample, beside the one that judged it."""
+    backwards: Tensor | int = 0
+    """``(n,)``, backward passes beside that of ``gradient``."""
 
 
 Rule = Callable[[Step], Move]
@@ -100,6 +135,7 @@ def run(
     micro_batch: int = 16,
     progress: Progress | None = None,
     trace: bool = False,
+    only: Kind | None = None,
 ) -> AttackResult:
     """Run an update rule until every sample has succeeded, failed or used its iterations.
 
@@ -116,6 +152,7 @@ def run(
         micro_batch: samples in memory at a time.
         progress: called whenever samples finish.
         trace: record penultimate spikes and the moving rule of every iteration.
+        only: the kind of inputs that the rule is defined on, where it is one.
 
     Returns:
         One entry a sample, in the order given; adversarials for every sample, also where the attack failed.
@@ -123,12 +160,17 @@ def run(
     Raises:
         SpikeflipError: an argument is out of range.
     """
-    kind = kind_of(inputs, victim.input_shape)
+    kind = kind_of(inputs, victim.input_shape, victim.coding)
+    if only is not None and kind != only:
+        raise SpikeflipError(
+            f"inputs of shape {tuple(inputs.shape)} are {kind}, but this attack is defined on {only} only: choose one "
+            f"for {kind}, such as scg"
+        )
     _check(victim, inputs, labels, targets, steps, micro_batch)
     if budget is not None:
         budget.check(kind)
     samples = torch.arange(len(inputs)) if samples is None else samples
-    call = _Call(victim, inputs, labels, targets, samples, kind, steps, budget, seed)
+    call = _Call(victim, inputs, labels, targets, samples, kind, steps, budget, seed, micro_batch)
     result = AttackResult.blank(inputs, steps if trace else None)
     active, waiting = _Active.none(inputs, victim.device), 0
     while True:
@@ -157,6 +199,20 @@ class _Call:
     steps: int
     budget: Budget | None
     seed: int
+    micro_batch: int
+
+
+def _encode(call: _Call, inputs: Tensor, samples: Tensor, iterations: Tensor) -> Tensor:
+    victim = call.victim
+    return encode(
+        inputs,
+        victim.input_shape,
+        victim.time_steps,
+        coding=victim.coding,
+        seed=call.seed,
+        samples=samples,
+        step=iterations,
+    )
 
 
 def _iterate(call: _Call, active: "_Active", rule: Rule, result: AttackResult) -> tuple[Tensor, Tensor]:
@@ -164,16 +220,8 @@ def _iterate(call: _Call, active: "_Active", rule: Rule, result: AttackResult) -
 
     Returns the inputs after it, ``(n, ...)``, and which samples are finished, ``(n,)`` bool.
     """
-    victim = call.victim
-    spikes = encode(
-        active.inputs,
-        victim.input_shape,
-        victim.time_steps,
-        seed=call.seed,
-        samples=call.samples[active.index],
-        step=active.iteration,
-    )
-    probe = victim.probe(spikes)
+    spikes = _encode(call, active.inputs, call.samples[active.index], active.iteration)
+    probe = call.victim.probe(spikes)
     result.forwards[active.index] += 1
     finished = _judge(result, active, winner(probe.scores).cpu(), call)
     rows = (~finished).nonzero().squeeze(1)
@@ -186,10 +234,12 @@ def _iterate(call: _Call, active: "_Active", rule: Rule, result: AttackResult) -
         originals = step.originals
         moved = call.budget.project(moved, originals)
         over = call.budget.exceeded(moved, originals)
-    # Spikes that nothing moved would meet the same zero gradient for ever; images are encoded afresh.
-    stuck = (move.rule == Trace.UNMOVED) & (call.kind == "spikes")
+    # What nothing moved would meet the same zero gradient for ever, but for rate-coded images: they are encoded afresh.
+    stuck = (move.rule == Trace.UNMOVED) & (call.kind == "spikes" or call.victim.coding != "rate")
     index = active.index[rows]
     result.record(index, step.iterations, move.gradient, move.vanished, move.rule, over)
+    result.forwards[index] += move.forwards
+    result.backwards[index] += move.backwards if isinstance(move.backwards, int) else move.backwards.cpu()
     result.steps[index] += (~over).long().cpu()
     after = active.inputs.clone()
     after[step._rows] = torch.where(_as_column(over, moved), step.inputs, moved)
@@ -208,10 +258,10 @@ def _step(call: _Call, active: "_Active", rows: Tensor, spikes: Tensor, probe: P
         iterations=active.iteration[rows],
         seed=call.seed,
         targeted=call.targets is not None,
-        _classes=classes[index].to(call.victim.device),
+        classes=classes[index].to(call.victim.device),
+        _call=call,
         _probe=probe,
         _rows=on_device,
-        _clean=call.inputs,
         _index=index,
     )
 

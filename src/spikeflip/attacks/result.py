@@ -6,7 +6,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
-from spikeflip.snn.network import InputGradient
+from spikeflip.snn.probe import InputGradient
 
 
 class Vanishing(IntEnum):
@@ -30,11 +30,14 @@ class Trace:
     UNMOVED = 0
     CONVERTER = 1
     FLIPPER = 2
+    SIGN = 3
+    SEARCH = 4
+    NOISE = 5
 
     penultimate_spikes: Tensor
-    """``(N, steps)`` int32: spikes of the penultimate layer in the generating pass; -1 where no iteration was run."""
+    """``(N, steps)`` int32: spikes of the penultimate layer in the generating pass; -1 where there was none."""
     rule: Tensor
-    """``(N, steps)`` int8: which rule moved the sample, one of the four constants."""
+    """``(N, steps)`` int8: which rule moved the sample, one of the constants above."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,9 @@ class AttackResult:
     over_budget: Tensor
     """``(N,)`` bool: the attack failed by reaching its budget."""
     forwards: Tensor
-    """``(N,)`` int64: passes through the trunk."""
+    """``(N,)`` int64: passes through the trunk, those of a search and of a substitute included."""
     backwards: Tensor
-    """``(N,)`` int64: backward passes that went below the output layer."""
+    """``(N,)`` int64: backward passes that went below the output layer, the victim's or a substitute's."""
     trace: Trace | None
 
     @classmethod
@@ -98,22 +101,24 @@ class AttackResult:
         self,
         index: Tensor,
         iteration: Tensor,
-        gradient: InputGradient,
+        gradient: InputGradient | None,
         vanished: Tensor,
         rule: Tensor,
         over: Tensor,
     ) -> None:
-        """Note one iteration of the samples ``index`` ``(n,)``."""
+        """Note one iteration of the samples ``index`` ``(n,)``; ``gradient`` is the victim's, if it was asked."""
         vanished = vanished.cpu()
         self.vanished[index] += vanished.long()
-        self.backwards[index] += (~gradient.output_zero).long().cpu()
         self.over_budget[index] = over.cpu()
         first = iteration == 0
         cause = torch.full(index.shape, Vanishing.DEEPER, dtype=torch.int8)
-        cause[gradient.output_zero.cpu()] = Vanishing.OUTPUT
-        cause[gradient.loss_zero.cpu()] = Vanishing.LOSS
+        if gradient is not None:
+            self.backwards[index] += (~gradient.output_zero).long().cpu()
+            cause[gradient.output_zero.cpu()] = Vanishing.OUTPUT
+            cause[gradient.loss_zero.cpu()] = Vanishing.LOSS
         cause[~vanished] = Vanishing.NONE
         self.first_vanishing[index[first]] = cause[first]
         if self.trace is not None:
-            self.trace.penultimate_spikes[index, iteration] = gradient.penultimate_spikes.to("cpu", torch.int32)
+            if gradient is not None:
+                self.trace.penultimate_spikes[index, iteration] = gradient.penultimate_spikes.to("cpu", torch.int32)
             self.trace.rule[index, iteration] = rule.to("cpu", torch.int8)

@@ -12,6 +12,7 @@ from torch import Tensor
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult, Trace
+from spikeflip.attacks.settings import as_budget, check_count
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.losses import Loss, resolve
 from spikeflip.streams import Purpose, uniform
@@ -31,6 +32,24 @@ def probabilistic_sampling(gradient: Tensor, numbers: Tensor) -> Tensor:
     size = gradient.abs()
     largest = size.flatten(1).amax(1).clamp_min(torch.finfo(size.dtype).tiny)
     return torch.lt(numbers, size / largest.reshape(-1, *[1] * (size.ndim - 1))).to(gradient.dtype)
+
+
+def largest_elements(gradient: Tensor, k: int) -> Tensor:
+    """Keep the ``k`` elements of largest ``|g|`` of every sample; of equal ones those that come first.
+
+    Args:
+        gradient: ``(N, ...)``.
+        k: at least 1; everything is kept where a sample has no more elements.
+
+    Returns:
+        A mask of 0 and 1 of the same shape and dtype.
+
+    >>> largest_elements(torch.tensor([[1.0, -3.0, 2.0, 2.0]]), 2).tolist()
+    [[0.0, 1.0, 1.0, 0.0]]
+    """
+    flat = gradient.abs().flatten(1)
+    order = flat.argsort(dim=1, descending=True, stable=True)[:, :k]
+    return torch.zeros_like(flat).scatter_(1, order, 1).view_as(gradient)
 
 
 def sign_extraction(gradient: Tensor, mask: Tensor) -> Tensor:
@@ -87,6 +106,11 @@ class SCG:
         flipper: whether vanished gradients are replaced by random flips.
         output_window: surrogate width of the output layer while generating; None leaves the victim's own. A wide one
             removes most vanishing at its cause; it is not part of the paper.
+        top_k: takes the place of sampling: the converter keeps the ``top_k`` elements of largest gradient of a sample;
+            None samples, or keeps all without ``sampling``. Not part of the paper.
+        rescue_window: where the gradient of a sample has vanished, ask once more with this surrogate width of the
+            output layer, and leave to the flipper what vanishes again. The sample counts as vanished all the same, and
+            the second backward pass is counted. Not part of the paper.
         c: weight of the CWL2 term on images (Eq. 14), which pulls towards the original; 0 is the plain attack. Eq. 14
             is taken literally, ``c * 2 (x - x0)``: the authors' code lacks the 2, so its c = 0.1 is 0.05 here.
 
@@ -103,16 +127,19 @@ class SCG:
     flipper: bool = True
     output_window: float | None = None
     c: float = 0.0
+    top_k: int | None = None
+    rescue_window: float | None = None
 
     def __post_init__(self) -> None:
         resolve(self.loss)
         if not 0 <= self.gamma <= 1:
             raise SpikeflipError(f"gamma is {self.gamma}: give a turnover rate in [0, 1], such as 0.05")
-        for name in ("threshold", "output_window"):
+        for name in ("threshold", "output_window", "rescue_window"):
             if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
                 raise SpikeflipError(f"{name} is {value}: give a positive number, or leave it out")
         if not 0 <= self.c < float("inf"):
             raise SpikeflipError(f"c is {self.c}: give zero or a positive weight, such as 0.05")
+        check_count(top_k=self.top_k)
 
     def __call__(
         self,
@@ -128,6 +155,11 @@ class SCG:
         trace: bool = False,
     ) -> AttackResult:
         """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
+        if victim.coding == "direct":
+            raise SpikeflipError(
+                "scg turns gradients into spikes, but this victim takes images as they are: choose an attack on "
+                "images, such as bim"
+            )
         if self.c and inputs.ndim != 1 + len(victim.input_shape):
             raise SpikeflipError(f"c is {self.c}, but the CWL2 term is defined on images only: leave it at 0")
         return loop.run(
@@ -149,7 +181,9 @@ class SCG:
         """One pass through the body of Algorithm 1."""
         gradient = step.gradient(self.loss, penultimate_threshold=self.threshold, output_window=self.output_window)
         vanished = ~gradient.values.flatten(1).any(1)
-        flips = self._ternary_steps(step, gradient.values, vanished)
+        values, backwards = self._rescue(step, gradient.values, vanished)
+        lost = ~values.flatten(1).any(1)
+        flips = self._ternary_steps(step, values, lost)
         if step.inputs.ndim == step.spikes.ndim:
             moved = step.inputs + flips
         else:
@@ -157,13 +191,30 @@ class SCG:
             if self.c:
                 moved -= 2 * self.c * (step.inputs - step.originals)
             moved = moved.clamp(0, 1)
-        rule = torch.where(vanished, Trace.FLIPPER if self.flipper else Trace.UNMOVED, Trace.CONVERTER)
-        return loop.Move(moved, gradient, vanished, rule)
+        rule = torch.where(lost, Trace.FLIPPER if self.flipper else Trace.UNMOVED, Trace.CONVERTER)
+        return loop.Move(moved, gradient, vanished, rule, backwards=backwards)
+
+    def _rescue(self, step: loop.Step, values: Tensor, vanished: Tensor) -> tuple[Tensor, Tensor | int]:
+        """The gradient with vanished samples asked for again, and the backward passes ``(n,)`` that took."""
+        if self.rescue_window is None or not bool(vanished.any()):
+            return values, 0
+        rows = vanished.nonzero().squeeze(1)
+        values = values.clone()  # what the victim gave holds until it runs again
+        found = step.gradient(
+            self.loss, penultimate_threshold=self.threshold, output_window=self.rescue_window, rows=rows
+        )
+        values[rows] = found.values
+        backwards = torch.zeros_like(vanished, dtype=torch.int64)
+        backwards[rows] = (~found.output_zero).long()
+        return values, backwards
 
     def _ternary_steps(self, step: loop.Step, gradient: Tensor, vanished: Tensor) -> Tensor:
         flips = torch.zeros_like(step.spikes)
         live = ~vanished
-        if bool(live.any()):
+        if bool(live.any()) and self.top_k is not None:
+            mask = largest_elements(gradient[live], self.top_k)
+            flips[live] = overflow_aware(sign_extraction(gradient[live], mask), step.spikes[live])
+        elif bool(live.any()):
             numbers = _numbers(step, live, "sample") if self.sampling else None
             flips[live] = gradient_to_spike(gradient[live], step.spikes[live], numbers)
         if self.flipper and bool(vanished.any()):
@@ -194,6 +245,8 @@ def scg(
     flipper: bool = True,
     output_window: float | None = None,
     c: float = 0.0,
+    top_k: int | None = None,
+    rescue_window: float | None = None,
     seed: int = 0,
     samples: Tensor | None = None,
     micro_batch: int = 16,
@@ -207,7 +260,7 @@ def scg(
         inputs: spikes ``(N, T, *input)`` of exactly 0 and 1, or images ``(N, *input)`` in [0, 1].
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given. See :func:`every_target`.
-        steps, gamma, threshold, loss, sampling, flipper, output_window, c: see :class:`SCG`.
+        steps, gamma, threshold, loss, sampling, flipper, output_window, c, top_k, rescue_window: see :class:`SCG`.
         budget: a :class:`Budget`, or a number that bounds ``mse``.
         seed: of all random streams.
         samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 when not given.
@@ -237,11 +290,13 @@ def scg(
         gamma=gamma,
         threshold=threshold,
         loss=loss,
-        budget=Budget(budget) if isinstance(budget, int | float) else budget,
+        budget=as_budget(budget),
         sampling=sampling,
         flipper=flipper,
         output_window=output_window,
         c=c,
+        top_k=top_k,
+        rescue_window=rescue_window,
     )
     return attack(
         victim,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from spikeflip.judging.intervals import wilson
 
 if TYPE_CHECKING:
-    from spikeflip.judging.judgement import Judgement, judge
+    from spikeflip.judging.judgement import Judgement, fresh_draws, judge
 
-__all__ = ["Judgement", "judge", "wilson"]
+__all__ = ["Judgement", "fresh_draws", "judge", "wilson"]
 
 
 def __getattr__(name: str) -> object:

@@ -14,7 +14,7 @@ from spikeflip.attacks.metrics import METRICS, METRICS_VERSION
 from spikeflip.attacks.result import AttackResult, Vanishing
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging.intervals import wilson
-from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.coding import Coding, encode, winner
 from spikeflip.snn.inputs import Kind, check_values, kind_of
 from spikeflip.victims import Victim
 
@@ -27,7 +27,7 @@ class Judgement:
 
     kind: Kind
     draws: int
-    """Fresh encodings a sample; 1 for spikes, which are what they are."""
+    """Fresh encodings a sample; 1 for spikes and where the victim's coding is not random."""
     rows: dict[str, Tensor]
 
     def summary(self) -> dict[str, object]:
@@ -90,7 +90,8 @@ def judge(
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64, or None.
         result: of the attack, for its counts; its successes are not believed.
-        draws: fresh encodings of every final image.
+        draws: fresh encodings of every final image; one is enough, and made, where the victim's coding is not random
+            (``"latency"``, ``"direct"``).
         seed: the attack's.
         samples: the attack's sample ids; 0 to N - 1 when not given.
         micro_batch: encodings in memory at a time.
@@ -99,13 +100,13 @@ def judge(
     Raises:
         SpikeflipError: the adversarials do not have the shape of the inputs or leave their range, or draws is below 1.
     """
-    kind = kind_of(inputs, victim.input_shape)
+    kind = kind_of(inputs, victim.input_shape, victim.coding)
     if adversarials.shape != inputs.shape:
         raise SpikeflipError(f"adversarials have shape {tuple(adversarials.shape)}, the inputs {tuple(inputs.shape)}")
     check_values(adversarials, kind)
     if draws < 1:
         raise SpikeflipError(f"draws is {draws}: give at least 1")
-    draws = draws if kind == "images" else 1
+    draws = fresh_draws(kind, victim.coding, draws)
     samples = torch.arange(len(inputs)) if samples is None else samples
     labels = labels.cpu()
     goal = None if targets is None else targets.cpu()
@@ -118,6 +119,7 @@ def judge(
                 values[rows].to(victim.device),
                 victim.input_shape,
                 victim.time_steps,
+                coding=victim.coding,
                 seed=seed,
                 samples=ids[rows],
                 step=step[rows],
@@ -131,7 +133,7 @@ def judge(
     fooled, still_right = torch.zeros(len(inputs)).double(), torch.zeros(len(inputs)).double()
     attacked = right.nonzero().squeeze(1).tolist()
     for position, i in enumerate(attacked):
-        if kind == "images":
+        if kind == "images" and victim.coding == "rate":
             outcomes = _draw(victim, adversarials[i], int(samples[i]), draws, seed, micro_batch)
         else:
             outcomes = final[i : i + 1]
@@ -162,6 +164,11 @@ def judge(
     return Judgement(kind, draws, rows)
 
 
+def fresh_draws(kind: Kind, coding: Coding, draws: int) -> int:
+    """How many encodings verify an input, when ``draws`` are asked for: one where all are the same."""
+    return draws if kind == "images" and coding == "rate" else 1
+
+
 def _draw(victim: Victim, image: Tensor, sample: int, draws: int, seed: int, micro_batch: int) -> Tensor:
     """The winners of fresh encodings of one image, ``(draws,)``."""
     parts = []
@@ -171,6 +178,7 @@ def _draw(victim: Victim, image: Tensor, sample: int, draws: int, seed: int, mic
             images,
             victim.input_shape,
             victim.time_steps,
+            coding=victim.coding,
             seed=seed,
             samples=torch.full((len(steps),), sample),
             purpose="judge",

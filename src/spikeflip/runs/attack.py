@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.judging import fresh_draws
 from spikeflip.report import render_report
 from spikeflip.report.loading import read_json
 from spikeflip.runs.config import AttackConfig, Execution
 from spikeflip.runs.executors import Job, in_processes, in_this_process
-from spikeflip.runs.folder import PARTIAL, check_plain, manifest, moment, write_bytes, write_json
+from spikeflip.runs.folder import PARTIAL, check_plain, manifest, moment, sync, write_bytes, write_json
 from spikeflip.runs.lock import LOCK, check_unlocked, locked
 from spikeflip.runs.merge import DAMAGE, merge, summarise
-from spikeflip.runs.plan import PLACES, Plan, Task, differences, make_plan, open_task
+from spikeflip.runs.plan import Plan, Task, differences, make_plan, open_task, stored_options
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
 from spikeflip.runs.shard import ROWS
 from spikeflip.snn.checkpoint import load_checkpoint
@@ -37,7 +38,12 @@ _log = logging.getLogger(__name__)
 
 
 def run_attack(
-    config: AttackConfig, out: Path, *, execution: Execution | None = None, progress: Progress | None = None
+    config: AttackConfig,
+    out: Path,
+    *,
+    execution: Execution | None = None,
+    progress: Progress | None = None,
+    page: bool = True,
 ) -> dict[str, Any]:
     """Attack, save, judge what was saved, and write the run folder ``out``; returns the summary.
 
@@ -49,6 +55,7 @@ def run_attack(
         out: the run folder.
         execution: where shards are attacked; in this process when not given.
         progress: called with the stage, and rows done of all.
+        page: write ``report.html`` too; drawing it takes longer than a small run.
 
     Raises:
         SpikeflipError: an option is wrong, ``out`` holds something else or is in use, or the run cannot go on; what is
@@ -61,16 +68,16 @@ def run_attack(
     task = open_task(config)
     if (out / _CONFIG).exists():
         _check_same(out, task)
-        if is_finished(out):
+        if is_finished(out, page=page):
             return read_json(out / _SUMMARY)
     plan = make_plan(task)
     with locked(out), _logged(out):
-        return _Run(plan, out, progress).finish(execution)
+        return _Run(plan, out, progress, page).finish(execution)
 
 
-def is_finished(out: Path) -> bool:
-    """Whether a folder holds a finished run."""
-    return (out / _SUMMARY).is_file() and (out / _PAGE).is_file() and not (out / SHARDS).exists()
+def is_finished(out: Path, *, page: bool = True) -> bool:
+    """Whether a folder holds a finished run, with its page or, where that is not wanted, with or without."""
+    return (out / _SUMMARY).is_file() and ((out / _PAGE).is_file() or not page) and not (out / SHARDS).exists()
 
 
 def is_done(config: AttackConfig, out: Path) -> bool:
@@ -78,7 +85,8 @@ def is_done(config: AttackConfig, out: Path) -> bool:
     if not is_finished(out):
         return False
     stored = read_json(out / _CONFIG)
-    if stored.get("options") != config.model_dump(mode="json", exclude=PLACES):
+    options = stored.get("options")
+    if not isinstance(options, dict) or differences(options, stored_options(config)):
         return False
     victim = stored.get("victim")
     return isinstance(victim, dict) and victim.get("weights_sha256") == load_checkpoint(config.victim).sha256
@@ -91,6 +99,7 @@ class _Run:
     plan: Plan
     out: Path
     progress: Progress | None
+    page: bool
     rows: dict[str, dict[int, float]] = field(default_factory=dict)
     """By stage and shard, how many rows are done."""
     reported: dict[str, int] = field(default_factory=dict)
@@ -163,6 +172,7 @@ class _Run:
     def _keep(self, number: int, folder: Path, seconds: float) -> None:
         """Give a finished shard its place; renaming its folder is what makes it finished."""
         sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in _files(folder)}
+        sync(folder / name for name in sizes if name.startswith(f"{RECORDINGS}/"))
         for name in sizes:
             if name.startswith(f"{RECORDINGS}/"):
                 place = self.out / name
@@ -170,6 +180,7 @@ class _Run:
                 (folder / name).replace(place)
         shutil.rmtree(folder / RECORDINGS, ignore_errors=True)
         write_json(folder / _DONE, {"seconds": round(seconds, 3), "sizes": sizes})
+        sync([folder])
         folder.rename(self.out / SHARDS / f"{number:05}")
         _log.info("shard %d is finished, %.1f s", number, seconds)
         self._count(number)
@@ -190,12 +201,15 @@ class _Run:
         return False
 
     def _merge(self) -> None:
-        config, kind = self.plan.task.config, self.plan.task.kind
+        task, config = self.plan.task, self.plan.task.config
+        draws = fresh_draws(task.kind, task.victim.coding, config.draws)
         goal = "untargeted" if self.plan.targets is None else "targeted"
         facts = read_json(self.out / _MANIFEST)
         try:
-            merge([self.out / SHARDS / f"{number:05}" for number in range(self.plan.shards)], self.out)
-            summary = summarise(self.out / ROWS, goal=goal, kind=kind, draws=config.draws)
+            merge(
+                [self.out / SHARDS / f"{number:05}" for number in range(self.plan.shards)], self.out, steps=config.steps
+            )
+            summary = summarise(self.out / ROWS, goal=goal, kind=task.kind, draws=draws)
             seconds = sum(float(read_json(path)["seconds"]) for path in (self.out / SHARDS).glob(f"*/{_DONE}"))
         except DAMAGE as error:
             raise SpikeflipError(
@@ -203,12 +217,16 @@ class _Run:
                 "folder, then give the same command again"
             ) from error
         write_json(self.out / _MANIFEST, facts | {"finished": moment(), "seconds": round(seconds, 1)})
+        sync([self.out, *_folders(self.out / RECORDINGS)])
         write_json(self.out / _SUMMARY, summary)  # from here on, the shards are not needed any more
 
     def _close(self) -> dict[str, Any]:
         summary = read_json(self.out / _SUMMARY)
-        write_bytes(self.out / _PAGE, render_report([self.out]).encode())
-        shutil.rmtree(self.out / SHARDS)
+        if self.page:
+            write_bytes(self.out / _PAGE, render_report([self.out]).encode())
+        sync([self.out])
+        if (self.out / SHARDS).exists():
+            shutil.rmtree(self.out / SHARDS)
         _log.info("finished: %d rows", summary["n"])
         return summary
 
@@ -294,6 +312,10 @@ def _logged(out: Path) -> Iterator[None]:
         package.removeHandler(handler)
         package.setLevel(before)
         handler.close()
+
+
+def _folders(folder: Path) -> list[Path]:
+    return [folder, *(path for path in folder.rglob("*") if path.is_dir())] if folder.exists() else []
 
 
 def _files(folder: Path) -> list[Path]:

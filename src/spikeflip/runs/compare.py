@@ -196,9 +196,10 @@ def _figures(path: Path, summary: Mapping[str, Any], manifest: Mapping[str, Any]
 
 
 def _key(run: _Found, merge: Sequence[str]) -> object:
-    """What is the same in all runs of a row."""
+    """What is the same in all runs of a row; an option that is not given is as one that there was not yet."""
     kept = (name for name in sorted(run.settings) if name not in merge and name not in _WITHOUT_EFFECT)
-    return (*run.identity, run.victim, run.goal, *((name, repr(run.settings[name])) for name in kept))
+    said = ((name, repr(run.settings[name])) for name in kept if run.settings[name] is not None)
+    return (*run.identity, run.victim, run.goal, *said)
 
 
 def _listed(group: Sequence[_Found], shown: Sequence[str], merge: Sequence[str]) -> dict[str, Any]:

@@ -56,7 +56,14 @@ class TrainConfig(DataConfig):
         None, description="Preset (see 'list networks') or network string; chosen by the data when not given."
     )
     width: float = Field(1.0, gt=0, le=1000, description="Factor on the hidden layers' channels and features.")
-    loss: Literal["mse", "ce"] = Field("mse", description="Training loss on the output rates.")
+    twin: bool = Field(
+        False,
+        description="Train the ReLU twin of the network instead: the same layers on images as they are, without time.",
+    )
+    coding: Literal["rate", "latency"] = Field(
+        "rate", description="How images become spikes: at random by intensity, or once each, brightest first."
+    )
+    loss: Literal["mse", "ce"] = Field("mse", description="Training loss on the output rates, or a twin's logits.")
     time_steps: int | None = Field(
         None, ge=1, le=10_000, description="Time bins T; the paper's for the data when not given."
     )
@@ -87,6 +94,9 @@ class TrainConfig(DataConfig):
     validation: int | None = Field(
         None, ge=0, description="Training samples held out for validation; a fifth, at most 200, when not given."
     )
+    test_samples: int | None = Field(
+        None, ge=1, description="Measure the accuracy on the first so many test inputs; on all when not given."
+    )
     validate_every: int = Field(50, ge=1, description="Updates between validations and saved states.")
     micro_batch: int = Field(16, ge=1, le=1 << 16, description="Samples in memory at a time.")
     engine: Literal["auto", "torch", "event"] = Field(
@@ -107,7 +117,9 @@ class AttackConfig(DataConfig):
         None, ge=0, description="Class of the recordings of --input; what the victim says of them when not given."
     )
     split: Literal["train", "test"] = Field("test", description="Which part of the data set.")
-    attack: Literal["scg"] = Field("scg", description="Attack (see 'list attacks').")
+    attack: Literal["scg", "fgsm", "bim", "conversion", "greedy-pixels", "greedy-flips", "random"] = Field(
+        "scg", description="Attack (see 'list attacks'). Options of other attacks than this one are refused."
+    )
     target: Target = Field(
         "none", description="none: untargeted; all: every other class; next: label + 1; or a class number."
     )
@@ -126,7 +138,11 @@ class AttackConfig(DataConfig):
     )
     tuning: bool = Field(True, description="Raise the penultimate threshold to --threshold.")
     loss: Literal["mse", "ce", "victim"] = Field("victim", description="Attack loss; 'victim' is its training loss.")
-    epsilon: float | None = Field(None, gt=0, description="Budget, in units of --metric; unbounded when not given.")
+    epsilon: float | None = Field(
+        None,
+        gt=0,
+        description="Budget, in units of --metric; unbounded when not given, or 8/255 in linf with conversion.",
+    )
     metric: Literal["mse", "rms", "l0", "l1", "l2", "linf"] = Field("mse", description="What --epsilon bounds.")
     sampling: bool = Field(True, description="Sample in the gradient-to-spike converter.")
     flipper: bool = Field(True, description="Flip spikes at random where the gradient has vanished.")
@@ -134,6 +150,33 @@ class AttackConfig(DataConfig):
         None, gt=0, description="Surrogate width of the output layer while generating; the victim's own when not given."
     )
     c: float = Field(0.0, ge=0, description="Weight of the CWL2 term, images only.")
+    top_k: int | None = Field(
+        None, ge=1, description="Keep so many of the largest gradient elements of a sample, instead of sampling."
+    )
+    rescue_window: float | None = Field(
+        None,
+        gt=0,
+        description="Surrogate width of the output layer with which a vanished gradient is asked for once more; not "
+        "at all when not given.",
+    )
+    step_size: float | None = Field(
+        None,
+        gt=0,
+        description="Change of a pixel in a step (fgsm, bim, conversion); the attack's own when not given: 0.1, 0.03, "
+        "or taken from the budget.",
+    )
+    candidates: int | None = Field(
+        None, ge=1, description="Blocks or spikes tried in an iteration (greedy attacks); all of them when not given."
+    )
+    unit: float | None = Field(
+        None, gt=0, description="Change of a pixel that is tried (greedy-pixels); 0.25 when not given."
+    )
+    block: int | None = Field(
+        None, ge=1, description="Side in pixels of a block that is tried (greedy-pixels); 2 when not given."
+    )
+    strength: float | None = Field(
+        None, gt=0, le=1, description="mse of the perturbation (random); 0.03 when not given."
+    )
     draws: int = Field(100, ge=1, le=1_000_000, description="Fresh encodings that verify each image.")
     trace: bool = Field(False, description="Also write trace.parquet: penultimate spikes and rule of every iteration.")
     micro_batch: int = Field(16, ge=1, le=1 << 16, description="Samples in memory at a time.")
@@ -149,6 +192,14 @@ class AttackConfig(DataConfig):
         "float32",
         description="bf16-gradient sends gradients back in bfloat16, on torch: for GPUs and CPUs with AMX, slower on "
         "others. Scores and judging are always float32.",
+    )
+    surrogate: Literal["rectangular", "triangular", "sigmoid", "atan", "gaussian"] | None = Field(
+        None,
+        description="Derivative of the firing function in the attack's gradients; the victim's own when not given. All "
+        "but the rectangular one run on torch.",
+    )
+    surrogate_width: float | None = Field(
+        None, gt=0, description="Its full width at half maximum; that of the victim's own when not given."
     )
     device: str = Field("cpu", description="Where the victim runs: cpu, cuda or cuda:N.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of all random streams.")

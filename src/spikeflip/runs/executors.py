@@ -21,7 +21,7 @@ import torch
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.shard import Report, Shard, Work, Worker
-from spikeflip.snn.network import SpikingNetwork
+from spikeflip.snn.network import Network
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Job:
     """What an executor is given: shards to attack, and whom to tell."""
 
     work: Work
-    network: SpikingNetwork
+    network: Network
     """The victim, on its device in this process."""
     todo: Sequence[int]
     """Numbers of the shards that are not finished."""

@@ -11,12 +11,17 @@ from spikeflip.errors import SpikeflipError
 LOCK = ".lock"
 
 
+class InUseError(SpikeflipError):
+    """Another process is at work on a folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Make a folder where it is not there yet, and hold its lock.
 
     Raises:
-        SpikeflipError: another process holds it, or the folder cannot be written to.
+        InUseError: another process holds it.
+        SpikeflipError: the folder cannot be written to.
     """
     path = folder / LOCK
     try:
@@ -27,7 +32,7 @@ def locked(folder: Path) -> Iterator[None]:
             f"--out {folder} cannot be made or written to ({error.strerror}): choose another folder"
         ) from error
     if descriptor is None:
-        raise SpikeflipError(
+        raise InUseError(
             f"--out {folder} is in use by another process: wait until it has ended, or choose another folder"
         )
     try:
@@ -39,7 +44,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def check_unlocked(folder: Path) -> None:
-    """Raise a SpikeflipError if another process holds the lock of a folder."""
+    """Raise :class:`InUseError` if another process holds the lock of a folder."""
     if (folder / LOCK).exists():
         with locked(folder):
             pass

@@ -6,7 +6,7 @@ The files come out the same bytes for any number of shards: Parquet row groups a
 import json
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from spikeflip.judging import Judgement
+from spikeflip.report.loading import check_claims
 from spikeflip.runs.folder import whole_file
 from spikeflip.runs.shard import INPUTS, ROWS, TRACE
 from spikeflip.snn.inputs import Kind
@@ -26,26 +27,35 @@ _ROWS_A_GROUP = 1 << 16
 _COUNTS = ("events", "events_added", "events_removed", "events_outside")
 
 
-def merge(shards: Sequence[Path], folder: Path) -> None:
-    """Write what the folders ``shards`` hold, in their order, into ``folder``."""
-    for name in (ROWS, TRACE):
+def merge(shards: Sequence[Path], folder: Path, *, steps: int) -> None:
+    """Write what the folders ``shards`` hold, in order, into ``folder``; an input has up to ``steps`` rows of trace."""
+    counts = [_inputs_in(shard / INPUTS) for shard in shards]
+    for name, a_row in ((ROWS, 1), (TRACE, steps)):
         if (shards[0] / name).exists():
-            merge_tables([shard / name for shard in shards], folder / name)
+            parts = {shard / name: count * a_row for shard, count in zip(shards, counts, strict=True)}
+            merge_tables(parts, folder / name)
     merge_tensors([shard / INPUTS for shard in shards], folder / INPUTS)
 
 
-def merge_tables(parts: Sequence[Path], path: Path) -> None:
-    """Write the rows of Parquet files of one schema into one file."""
-    schema = pyarrow.parquet.read_schema(parts[0])
+def _inputs_in(path: Path) -> int:
+    with safe_open(path, framework="numpy") as file:
+        return int(file.get_slice("samples").get_shape()[0])
+
+
+def merge_tables(parts: Mapping[Path, int], path: Path) -> None:
+    """Write the rows of Parquet files of one schema into one file; beside each the number of rows it can have."""
+    schema = pyarrow.parquet.read_schema(next(iter(parts)))
     with whole_file(path) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
         for group in _groups(parts, schema):
             writer.write_table(group.combine_chunks())  # one chunk: pages would follow the borders of several
 
 
-def _groups(parts: Sequence[Path], schema: pyarrow.Schema) -> Iterator[pyarrow.Table]:
+def _groups(parts: Mapping[Path, int], schema: pyarrow.Schema) -> Iterator[pyarrow.Table]:
     held, wrote = schema.empty_table(), False
-    for part in parts:
-        held = pyarrow.concat_tables([held, pyarrow.parquet.read_table(part, memory_map=False)])
+    for part, most in parts.items():
+        with pyarrow.parquet.ParquetFile(part) as file:
+            check_claims(file, most)
+            held = pyarrow.concat_tables([held, file.read()])
         while held.num_rows >= _ROWS_A_GROUP:
             yield held.slice(0, _ROWS_A_GROUP)
             held, wrote = held.slice(_ROWS_A_GROUP), True

@@ -1,7 +1,7 @@
 """What a run will do, decided before anything is written: which inputs, towards which targets, in which shards."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,16 @@ from spikeflip.runs.recordings import check_all_writable
 from spikeflip.runs.shard import Shard, Work
 from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, load_checkpoint
 from spikeflip.snn.coding import encode, winner
-from spikeflip.snn.engines.choose import EngineName, best_engine
+from spikeflip.snn.engines.choose import EngineName
 from spikeflip.snn.inputs import Kind, kind_of
-from spikeflip.snn.network import SpikingNetwork
+from spikeflip.snn.network import Network, ReluNetwork
+from spikeflip.snn.surrogate import SURROGATES, Surrogate
 
 PLACES = {"root", "victim", "download", "input"}
 """Options that say where something is: checksums say what it is."""
+
+_SETTING = {"tuning": "threshold", "epsilon": "budget", "metric": "budget"}
+"""Options that are part of an attack's setting of another name."""
 
 
 @dataclass(frozen=True)
@@ -31,20 +35,22 @@ class Task:
 
     config: AttackConfig
     checkpoint: Checkpoint
-    victim: SpikingNetwork
+    victim: Network
     """On its device."""
     engine: EngineName
+    surrogate: Surrogate | None
+    """In the attack's gradients; the victim's own where None."""
     data: Inputs
 
     @property
     def kind(self) -> Kind:
         """Whether images or spikes are attacked."""
-        return kind_of(self.data.read(torch.arange(1)), self.victim.input_shape)
+        return kind_of(self.data.read(torch.arange(1)), self.victim.input_shape, self.victim.coding)
 
     @property
     def identity(self) -> dict[str, Any]:
         """All that results depend on beside versions and machine: runs that agree in it can go on one another."""
-        return self.config.model_dump(mode="json", exclude=PLACES) | {
+        return stored_options(self.config) | {
             "engine": self.engine,
             "victim's weights": self.checkpoint.sha256,
             "data's checksum": self.data.facts["sha256"],
@@ -79,6 +85,7 @@ class Plan:
             settings=self.settings,
             engine=self.task.engine,
             precision=config.precision,
+            surrogate=self.task.surrogate,
             device=config.device,
             draws=config.draws,
             seed=config.seed,
@@ -111,7 +118,7 @@ class Plan:
         config, data = self.task.config, self.task.data
         attack = ATTACKS[config.attack].settings(**self.settings)
         settings = {name: getattr(attack, name) for name in attack.__dataclass_fields__}
-        budget = settings.pop("budget")
+        budget = settings.pop("budget", None)
         if budget is not None:
             settings |= {"budget": budget.limit, "budget_metric": budget.metric}
         goal = "untargeted" if self.targets is None else "targeted"
@@ -120,6 +127,8 @@ class Plan:
             "draws": config.draws,
             "engine": self.task.engine,
             "precision": config.precision,
+            "surrogate": config.surrogate,
+            "surrogate_width": config.surrogate_width,
         }
         return {
             "name": f"{data.facts['name']}, {goal}",
@@ -132,7 +141,7 @@ class Plan:
             "data": data.facts,
             "classes": list(data.classes),
             "victim": _describe_victim(self.task.checkpoint),
-            "options": config.model_dump(mode="json", exclude=PLACES),
+            "options": stored_options(config),
             "identity": self.task.identity,
         }
 
@@ -141,15 +150,17 @@ def open_task(config: AttackConfig) -> Task:
     """Load a victim and its data.
 
     Raises:
-        SpikeflipError: one of both cannot be used, or they do not fit each other.
+        SpikeflipError: one of both cannot be used, they do not fit each other, or the attack lacks an option given.
     """
+    _check_options(config)
     checkpoint = load_checkpoint(config.victim)
     victim = _place(checkpoint.network, config.device)
     for position, weight in enumerate(victim.weights, 1):
         if not bool(torch.isfinite(weight).all()):
             raise SpikeflipError(f"weights {position} of the victim {config.victim} are not finite: train it again")
-    engine = best_engine(victim.engine.chain, config.precision) if config.engine == "auto" else config.engine
-    victim.on(engine, precision=config.precision)
+    surrogate = _surrogate(config, victim)
+    engine = victim.best_engine(config.precision, surrogate) if config.engine == "auto" else config.engine
+    victim.on(engine, precision=config.precision, surrogate=surrogate)
     if config.input is not None:
         data = load_given(config, checkpoint)
     else:
@@ -160,8 +171,8 @@ def open_task(config: AttackConfig) -> Task:
     if not len(data.labels):
         raise SpikeflipError(f"there are no {config.split} inputs in {data.facts['name']}: try the other --split")
     first = data.read(torch.arange(1))
-    kind_of(first.expand(len(data.labels), *first.shape[1:]), victim.input_shape)
-    return Task(config, checkpoint, victim, engine, data)
+    kind_of(first.expand(len(data.labels), *first.shape[1:]), victim.input_shape, victim.coding)
+    return Task(config, checkpoint, victim, engine, surrogate, data)
 
 
 def make_plan(task: Task) -> Plan:
@@ -171,6 +182,7 @@ def make_plan(task: Task) -> Plan:
         SpikeflipError: an option is out of range, or a recording could not be written back.
     """
     config, victim = task.config, task.victim
+    _check_inputs(config, task.kind)
     task = replace(task, data=_labelled(victim, task.data))
     chosen = _choose(config, victim, task.data)
     index, targets, goals = _goals(config.target, task.data.labels[chosen], victim.classes)
@@ -190,7 +202,20 @@ def make_plan(task: Task) -> Plan:
     return plan
 
 
-def _place(network: SpikingNetwork, device: str) -> SpikingNetwork:
+def _surrogate(config: AttackConfig, victim: Network) -> Surrogate | None:
+    """The derivative that is asked for: what is not said of it is the victim's own."""
+    name, width = config.surrogate, config.surrogate_width
+    if name is None and width is None:
+        return None
+    if isinstance(victim, ReluNetwork):
+        asked = f"--surrogate {name}" if name else f"--surrogate-width {width}"
+        raise SpikeflipError(f"{asked} is for spiking victims, and {config.victim} is a ReLU network: leave it out")
+    own = victim.neuron.surrogate
+    found: Surrogate = own if name is None else SURROGATES[name](own.width)
+    return found if width is None else found.with_width(width)
+
+
+def _place(network: Network, device: str) -> Network:
     try:
         return network.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -200,7 +225,7 @@ def _place(network: SpikingNetwork, device: str) -> SpikingNetwork:
         ) from error
 
 
-def _labelled(victim: SpikingNetwork, data: Inputs) -> Inputs:
+def _labelled(victim: Network, data: Inputs) -> Inputs:
     """The data, where nobody says a label with what the victim says."""
     unlabelled = (data.labels < 0).nonzero().squeeze(1)
     if not len(unlabelled):
@@ -212,7 +237,7 @@ def _labelled(victim: SpikingNetwork, data: Inputs) -> Inputs:
     return replace(data, labels=labels, facts=facts)
 
 
-def _choose(config: AttackConfig, victim: SpikingNetwork, data: Inputs) -> Tensor:
+def _choose(config: AttackConfig, victim: Network, data: Inputs) -> Tensor:
     """Positions of the inputs to attack: all, or the first correctly classified ones of each class."""
     if config.per_class is None:
         return torch.arange(len(data.labels))
@@ -223,8 +248,9 @@ def _choose(config: AttackConfig, victim: SpikingNetwork, data: Inputs) -> Tenso
     right = torch.zeros(len(data.labels), dtype=torch.bool)
     counts = [0] * victim.classes
     for rows in torch.arange(len(data.labels)).split(64):
-        spikes = encode(data.read(rows), victim.input_shape, victim.time_steps, seed=config.seed, samples=rows)
-        right[rows] = winner(victim.scores(spikes.to(victim.device))).cpu() == data.labels[rows]
+        shape, steps = victim.input_shape, victim.time_steps
+        seen = encode(data.read(rows), shape, steps, coding=victim.coding, seed=config.seed, samples=rows)
+        right[rows] = winner(victim.scores(seen.to(victim.device))).cpu() == data.labels[rows]
         for label in data.labels[rows][right[rows]].tolist():
             counts[label] += 1
         if min(counts) >= config.per_class:
@@ -249,20 +275,60 @@ def _goals(target: str, labels: Tensor, classes: int) -> tuple[Tensor, Tensor | 
     return index, targets, targets + 1
 
 
+def stored_options(config: AttackConfig) -> dict[str, Any]:
+    """What a run folder keeps of a configuration: all but places and the options of other attacks."""
+    return config.model_dump(mode="json", exclude=PLACES | _lacking(config.attack))
+
+
+def _lacking(attack: str) -> set[str]:
+    """The options that other attacks have, and this one has not."""
+    known = {info: {field.name for field in fields(info.settings)} for info in ATTACKS.values()}
+    others = set().union(*known.values()) - known[ATTACKS[attack]]
+    return {option for option in AttackConfig.model_fields if _SETTING.get(option, option) in others}
+
+
+def _check_options(config: AttackConfig) -> None:
+    """Raise a SpikeflipError if an option was given that the attack does not have."""
+    given = {option for option in config.model_fields_set if getattr(config, option) is not None}
+    for option in sorted(given & _lacking(config.attack)):
+        raise SpikeflipError(f"--{option.replace('_', '-')} is no option of {config.attack}: leave it out")
+
+
+def _check_inputs(config: AttackConfig, kind: Kind) -> None:
+    """Raise a SpikeflipError if the attack is not defined on such inputs, or has no such goal."""
+    info, goal = ATTACKS[config.attack], "untargeted" if config.target == "none" else "targeted"
+    for asked, can in ((kind, info.inputs), (goal, info.goals)):
+        if asked not in can:
+            able = [name for name, other in ATTACKS.items() if kind in other.inputs and goal in other.goals]
+            what = f"attacks {' and '.join(can)}, not {asked}" if asked == kind else f"is {' or '.join(can)} only"
+            raise SpikeflipError(f"--attack {config.attack} {what}: choose from {', '.join(able)}")
+
+
 def _settings(config: AttackConfig, checkpoint: Checkpoint) -> dict[str, Any]:
-    budget = None if config.epsilon is None else Budget(config.epsilon, config.metric)
-    loss = checkpoint.facts.get("loss", "mse") if config.loss == "victim" else config.loss
-    shared = ("steps", "gamma", "sampling", "flipper", "output_window", "c")
-    return {
-        **{name: getattr(config, name) for name in shared},
+    """What the attack is made with: of its settings, those that the configuration says."""
+    said: dict[str, Any] = {
         "threshold": config.threshold if config.tuning else None,
-        "loss": loss,
-        "budget": budget,
+        "loss": checkpoint.facts.get("loss", "mse") if config.loss == "victim" else config.loss,
     }
+    if config.epsilon is not None:
+        said["budget"] = Budget(config.epsilon, config.metric)
+    for field in fields(ATTACKS[config.attack].settings):
+        # An option that is not given leaves the attack's own default.
+        if field.name not in said and getattr(config, field.name, None) is not None:
+            said[field.name] = getattr(config, field.name)
+    return {field.name: said[field.name] for field in fields(ATTACKS[config.attack].settings) if field.name in said}
 
 
 def _describe_victim(checkpoint: Checkpoint) -> dict[str, Any]:
     network, facts = checkpoint.network, checkpoint.facts
+    neurons: dict[str, Any] = {"kind": "relu"}
+    if not isinstance(network, ReluNetwork):
+        neurons = {
+            "coding": network.coding,
+            "threshold": network.neuron.threshold,
+            "decay": network.neuron.decay,
+            "surrogate_width": network.neuron.surrogate.width,
+        }
     return {
         "architecture": network.architecture,
         "input_shape": list(network.input_shape),
@@ -270,9 +336,7 @@ def _describe_victim(checkpoint: Checkpoint) -> dict[str, Any]:
         "accuracy": facts.get("accuracy"),
         "accuracy_n": facts.get("accuracy_n"),
         "loss": facts.get("loss"),
-        "threshold": network.neuron.threshold,
-        "decay": network.neuron.decay,
-        "surrogate_width": network.neuron.surrogate.width,
+        **neurons,
         "weights_sha256": checkpoint.sha256,
     }
 

@@ -19,7 +19,7 @@ def rows_done(folder: Path, config: Mapping[str, Any]) -> float | None:
             continue
         try:
             with pyarrow.parquet.ParquetFile(path) as file:
-                done += file.metadata.num_rows
+                done += file.metadata.num_rows if 0 <= file.metadata.num_rows <= every else 0
         except (OSError, pyarrow.ArrowException):
             continue  # being written, or damaged: it will be run again
-    return min(1.0, max(0, done) / every)
+    return min(1.0, done / every)

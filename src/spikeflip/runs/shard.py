@@ -22,7 +22,8 @@ from spikeflip.runs.recordings import Recordings, Written, write_adversarials
 from spikeflip.snn.checkpoint import load_checkpoint
 from spikeflip.snn.engines.choose import EngineName, Precision
 from spikeflip.snn.inputs import kind_of
-from spikeflip.snn.network import SpikingNetwork
+from spikeflip.snn.network import Network
+from spikeflip.snn.surrogate import Surrogate
 
 ROWS, TRACE, INPUTS = "rows.parquet", "trace.parquet", "adversarials.safetensors"
 
@@ -62,6 +63,8 @@ class Work:
     settings: Mapping[str, Any]
     engine: EngineName
     precision: Precision
+    surrogate: Surrogate | None
+    """In the attack's gradients; the victim's own where None."""
     device: str
     draws: int
     seed: int
@@ -75,7 +78,7 @@ class Worker:
     """A victim in this process, which attacks one shard after the other."""
 
     work: Work
-    network: SpikingNetwork
+    network: Network
     notes: list[str] = field(default_factory=list)
     """What the user should know, one sentence each."""
     _halved: bool = False
@@ -131,7 +134,8 @@ class Worker:
         targets = None if shard.targets is None else torch.tensor(shard.targets)
         attack = ATTACKS[work.attack].settings(**work.settings)
         result = attack(
-            victim.on(work.engine, precision=work.precision),  # judging stays on the victim itself
+            # Judging stays on the victim itself.
+            victim.on(work.engine, precision=work.precision, surrogate=work.surrogate),
             inputs,
             labels,
             targets,
@@ -183,7 +187,7 @@ def _is_no_memory(error: BaseException) -> bool:
     )
 
 
-def _save_inputs(path: Path, victim: SpikingNetwork, inputs: Tensor, adversarials: Tensor, samples: Tensor) -> None:
+def _save_inputs(path: Path, victim: Network, inputs: Tensor, adversarials: Tensor, samples: Tensor) -> None:
     spikes = kind_of(inputs, victim.input_shape) == "spikes"
     both = {"originals": inputs, "adversarials": adversarials}
     tensors = {name: (value.to(torch.uint8) if spikes else value).cpu().contiguous() for name, value in both.items()}

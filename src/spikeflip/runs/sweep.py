@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.reading import small_text
 from spikeflip.report.sweep import render_sweep
 from spikeflip.report.tables import to_csv
 from spikeflip.runs.attack import Progress, is_done, run_attack
@@ -155,9 +156,7 @@ def _load(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise SpikeflipError(f"{file} does not exist: give a TOML file with [base] and [grid]")
     try:
-        if file.stat().st_size > _LARGEST_FILE:
-            raise ValueError(f"it has more than {_LARGEST_FILE:,} bytes")
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(small_text(file, _LARGEST_FILE))
     except (ValueError, RecursionError) as error:
         raise SpikeflipError(f"{file} is no TOML file ({error}): mend it") from error
 

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 
@@ -11,14 +12,20 @@ from spikeflip.runs.folder import check_free, manifest, moment
 from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint, save_checkpoint
-from spikeflip.snn.engines.choose import best_engine
-from spikeflip.snn.network import SpikingNetwork
+from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
 from spikeflip.snn.presets import PRESETS
 from spikeflip.snn.training import Progress, Training, accuracy, train
+from spikeflip.snn.twin_training import train_twin
 
 _STATE = "training.safetensors"
 _MOST_HELD_OUT = 200
 _RECORDINGS_RATE = 0.05
+
+
+class _Kept(TypedDict):
+    progress: Progress | None
+    state: Path
+    fingerprint: str
 
 
 def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = None) -> Checkpoint:
@@ -34,11 +41,12 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
         check_free(out)
     started = time.monotonic()
     recordings = is_recordings(config)
+    _check(config, recordings)
     binning = binning_of(config) if recordings else None
     preset = PRESETS[_preset(config, recordings)]
     time_steps = binning.steps if binning else config.time_steps or preset.time_steps
     data = load_inputs(config, "train", time_steps=time_steps, binning=binning)
-    held_out = load_inputs(config, "test", time_steps=time_steps, binning=binning)
+    held_out = load_inputs(config, "test", time_steps=time_steps, binning=binning, first=config.test_samples)
     n = len(data.values)
     validation = min(_MOST_HELD_OUT, n // 5) if config.validation is None else config.validation
     if validation >= n:
@@ -51,22 +59,21 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     settings = Training(**options)
     engine = config.engine
     if engine == "auto":
-        engine = best_engine(network.engine.chain) if recordings or config.simulate_events else "torch"
-    history = train(
-        network.on(engine),
-        (data.values[:cut], data.labels[:cut]),
-        (data.values[cut:], data.labels[cut:]),
-        settings,
-        progress=progress,
-        state=state,
-        fingerprint=f"{data.facts['sha256']} {data.facts.get('frames', config.simulate_events)} {cut} {engine}",
-    )
+        engine = network.best_engine() if recordings or config.simulate_events else "torch"
+    runner = network.on(engine)
+    fingerprint = f"{data.facts['sha256']} {data.facts.get('frames', config.simulate_events)} {cut} {engine}"
+    parts = (data.values[:cut], data.labels[:cut]), (data.values[cut:], data.labels[cut:])
+    kept: _Kept = {"progress": progress, "state": state, "fingerprint": fingerprint}
+    if isinstance(runner, ReluNetwork):
+        history = train_twin(runner, *parts, settings, **kept)
+    else:
+        history = train(runner, *parts, settings, **kept)
     seconds = time.monotonic() - started
     measured = len(held_out.labels) > 0
     facts = {
         "config": config.model_dump(mode="json", exclude={"root", "download"}),
         "loss": config.loss,
-        "accuracy": accuracy(network, held_out.values, held_out.labels, seed=config.seed) if measured else None,
+        "accuracy": accuracy(runner, held_out.values, held_out.labels, seed=config.seed) if measured else None,
         "accuracy_n": len(held_out.labels),
         "validation_accuracy": history.validation_accuracy,
         "data": data.facts,
@@ -77,6 +84,18 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     digest = save_checkpoint(network, out, facts)
     state.unlink(missing_ok=True)
     return Checkpoint(network, facts, digest)
+
+
+def _check(config: TrainConfig, recordings: bool) -> None:
+    """Raise a SpikeflipError for options that need images, or exclude each other."""
+    option = "--twin" if config.twin else f"--coding {config.coding}"
+    if (config.twin or config.coding != "rate") and (recordings or config.simulate_events):
+        given = f"--data {config.data} is of recordings" if recordings else "--simulate-events makes recordings of them"
+        raise SpikeflipError(f"{option} is for images, and {given}: leave one out")
+    if config.twin and config.coding != "rate":
+        raise SpikeflipError(
+            f"--coding {config.coding} makes spikes of images, and --twin takes them as they are: leave one out"
+        )
 
 
 def _preset(config: TrainConfig, recordings: bool) -> str:
@@ -90,16 +109,20 @@ def _preset(config: TrainConfig, recordings: bool) -> str:
     return "paper-spike" if config.simulate_events else "paper-image"
 
 
-def _network(config: TrainConfig, data: Inputs, recordings: bool, time_steps: int) -> SpikingNetwork:
+def _network(config: TrainConfig, data: Inputs, recordings: bool, time_steps: int) -> Network:
     """The preset, with an output for each class of the data, or the network string with the preset's neurons."""
     name = _preset(config, recordings)
     hidden = PRESETS[name].architecture.rsplit("-", 1)[0]
     shape: Shape = tuple(data.values.shape[2:] if recordings or config.simulate_events else data.values.shape[1:])
+    architecture = f"{hidden}-{len(data.classes)}FC" if config.network in (None, name) else str(config.network)
+    if config.twin:
+        return ReluNetwork(architecture, shape, width=config.width, seed=config.seed)
     return SpikingNetwork(
-        f"{hidden}-{len(data.classes)}FC" if config.network in (None, name) else str(config.network),
+        architecture,
         shape,
         time_steps=time_steps,
         neuron=PRESETS[name].neuron,
+        coding=config.coding,
         width=config.width,
         seed=config.seed,
     )

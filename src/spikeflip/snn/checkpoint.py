@@ -1,7 +1,8 @@
 """A trained victim on disk: a folder with ``weights.safetensors`` and ``victim.json``.
 
 Neither file can execute code. The JSON names the architecture, so a network is built and its sizes are compared before
-any weight is used.
+any weight is used. A ``kind`` of ``"relu"`` is a ReLU twin, which has no neuron, time steps or coding to be stored;
+without a kind the network spikes.
 """
 
 import errno
@@ -18,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.architecture import Shape, count_weights, parse
 from spikeflip.snn.losses import LOSSES
-from spikeflip.snn.network import SpikingNetwork
+from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
 from spikeflip.snn.neuron import LIF
-from spikeflip.snn.surrogate import Rectangular
+from spikeflip.snn.surrogate import SURROGATES, surrogate_name
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "victim.json"
@@ -33,43 +34,50 @@ _MOST_STEPS = 10_000
 class Checkpoint:
     """A network and what is known of its training (loss, accuracy, data, versions; see ``facts``)."""
 
-    network: SpikingNetwork
+    network: Network
     facts: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
     """Of the weights file; empty for a network that was never saved."""
 
 
-def save_checkpoint(network: SpikingNetwork, folder: Path, facts: Mapping[str, Any]) -> str:
+def save_checkpoint(network: Network, folder: Path, facts: Mapping[str, Any]) -> str:
     """Write a network and the facts of its training into ``folder``; returns the checksum of the weights file.
 
     Both files appear whole: they are written under a temporary name and renamed, the description last.
     """
+    described = _describe(network)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {f"weights.{i}": value.detach().cpu().contiguous() for i, value in enumerate(network.weights)}
     partial = folder / f".{WEIGHTS}.partial"
     save_file(weights, partial)
     digest = _sha256(partial)
-    neuron = network.neuron
-    description = {
-        "format": _FORMAT,
-        "architecture": network.architecture,
-        "input_shape": list(network.input_shape),
-        "time_steps": network.time_steps,
-        "neuron": {
-            "threshold": neuron.threshold,
-            "decay": neuron.decay,
-            "reset": neuron.reset,
-            "surrogate": "rectangular",
-            "surrogate_width": neuron.surrogate.width,
-        },
-        "weights_sha256": digest,
-        "facts": dict(facts),
-    }
+    description = {"format": _FORMAT, **described, "weights_sha256": digest, "facts": dict(facts)}
     partial.replace(folder / WEIGHTS)
     partial = folder / f".{DESCRIPTION}.partial"
     partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     partial.replace(folder / DESCRIPTION)
     return digest
+
+
+def _describe(network: Network) -> dict[str, Any]:
+    """What a network is built from, but for its weights."""
+    layers = {"architecture": network.architecture, "input_shape": list(network.input_shape)}
+    if isinstance(network, ReluNetwork):
+        return {"kind": "relu", **layers}
+    neuron = network.neuron
+    return {
+        "kind": "spiking",
+        **layers,
+        "time_steps": network.time_steps,
+        "coding": network.coding,
+        "neuron": {
+            "threshold": neuron.threshold,
+            "decay": neuron.decay,
+            "reset": neuron.reset,
+            "surrogate": surrogate_name(neuron.surrogate),
+            "surrogate_width": neuron.surrogate.width,
+        },
+    }
 
 
 def load_checkpoint(folder: Path | str) -> Checkpoint:
@@ -88,24 +96,10 @@ def load_checkpoint(folder: Path | str) -> Checkpoint:
         if path.stat().st_size > _LARGEST_DESCRIPTION:
             raise ValueError("it is larger than a description can be")
         description = json.loads(path.read_text(encoding="utf-8"))
-        neuron = description["neuron"]
         architecture, input_shape = str(description["architecture"]), description["input_shape"]
         input_shape = tuple(int(size) for size in input_shape)
-        time_steps = int(description["time_steps"])
-        if time_steps > _MOST_STEPS:
-            raise ValueError(f"time_steps is {time_steps}, at most {_MOST_STEPS:,} are possible")
         _check_size(architecture, input_shape, folder / WEIGHTS)
-        network = SpikingNetwork(
-            architecture,
-            input_shape,
-            time_steps=time_steps,
-            neuron=LIF(
-                float(neuron["threshold"]),
-                float(neuron["decay"]),
-                neuron["reset"],
-                Rectangular(float(neuron["surrogate_width"])),
-            ),
-        )
+        network = _build(description, architecture, input_shape)
         facts = dict(description["facts"])
         _check_facts(facts, network.classes)
         expected = str(description["weights_sha256"])
@@ -116,6 +110,35 @@ def load_checkpoint(folder: Path | str) -> Checkpoint:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise SpikeflipError(f"{path} cannot be used ({_one_line(error)}): train the victim again") from error
     return Checkpoint(network, facts, _load_weights(network, folder / WEIGHTS, expected))
+
+
+def _build(description: Mapping[str, Any], architecture: str, input_shape: Shape) -> Network:
+    """The network of a description, with weights of its own; a ValueError for what no network has."""
+    kind = description.get("kind", "spiking")
+    if kind == "relu":
+        if present := {"neuron", "time_steps", "coding"} & set(description):
+            raise ValueError(f"a network of kind 'relu' has no {min(present)}")
+        return ReluNetwork(architecture, input_shape)
+    if kind != "spiking":
+        raise ValueError(f"kind is {kind!r}, neither 'spiking' nor 'relu'")
+    neuron, time_steps = dict(description["neuron"]), int(description["time_steps"])
+    if time_steps > _MOST_STEPS:
+        raise ValueError(f"time_steps is {time_steps}, at most {_MOST_STEPS:,} are possible")
+    surrogate = neuron.get("surrogate", "rectangular")
+    if surrogate not in SURROGATES:
+        raise ValueError(f"surrogate is {surrogate!r}, none of {', '.join(SURROGATES)}")
+    return SpikingNetwork(
+        architecture,
+        input_shape,
+        time_steps=time_steps,
+        neuron=LIF(
+            float(neuron["threshold"]),
+            float(neuron["decay"]),
+            neuron["reset"],
+            SURROGATES[surrogate](float(neuron["surrogate_width"])),
+        ),
+        coding=description.get("coding", "rate"),
+    )
 
 
 def _check_size(architecture: str, input_shape: Shape, path: Path) -> None:
@@ -148,7 +171,7 @@ def _check_facts(facts: Mapping[str, Any], classes: int) -> None:
         raise ValueError("sensor must be two whole numbers, height and width")
 
 
-def _load_weights(network: SpikingNetwork, path: Path, expected: str) -> str:
+def _load_weights(network: Network, path: Path, expected: str) -> str:
     try:
         weights = load_file(path)
     except (SafetensorError, OSError) as error:

@@ -1,10 +1,15 @@
-"""From images to spikes, and from output rates to a class."""
+"""From images to what a network sees of them, and from output rates to a class."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from spikeflip.snn.architecture import Shape
 from spikeflip.streams import Purpose, uniform
+
+Coding = Literal["rate", "latency", "direct"]
+"""How images become spikes, or do not; see :func:`encode`. Only ``"rate"`` is random."""
 
 
 def bernoulli(
@@ -32,6 +37,24 @@ def bernoulli(
     return torch.lt(numbers, images.unsqueeze(1)).to(images.dtype)
 
 
+def latency(images: Tensor, time_steps: int) -> Tensor:
+    """Latency coding: a pixel of intensity p > 0 fires once, at step ``round((1 - p) (T - 1))``, brightest first.
+
+    Args:
+        images: ``(N, ...)`` float in [0, 1]; a pixel of 0 never fires.
+        time_steps: T, the length of the simulation window. Halves are rounded to the even step.
+
+    Returns:
+        Spikes ``(N, T, ...)`` of the dtype and on the device of ``images``, exactly 0 or 1.
+
+    >>> latency(torch.tensor([[1.0, 0.5, 0.1, 0.0]]), 3)[0].tolist()
+    [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
+    """
+    steps = torch.arange(time_steps, device=images.device).reshape(1, -1, *[1] * (images.ndim - 1))
+    when = ((1 - images) * (time_steps - 1)).round().unsqueeze(1)
+    return ((steps == when) & (images > 0).unsqueeze(1)).to(images.dtype)
+
+
 def encode(
     inputs: Tensor,
     input_shape: Shape,
@@ -39,20 +62,28 @@ def encode(
     *,
     seed: int,
     samples: Tensor,
+    coding: Coding = "rate",
     purpose: Purpose = "encode",
     step: Tensor | int = 0,
 ) -> Tensor:
-    """What a network sees of its inputs: images are rate-coded, spikes pass as they are.
+    """What a network sees of its inputs: images are coded, spikes pass as they are.
 
     Args:
         inputs: images ``(N, *input_shape)`` or spikes ``(N, T, *input_shape)``, the latter of any dtype.
         input_shape: of one time step; tells the two apart.
-        time_steps, seed, samples, purpose, step: as for :func:`bernoulli`; unused for spikes.
+        time_steps: T; unused for spikes.
+        coding: of images: ``"rate"``, see :func:`bernoulli`; ``"latency"``, see :func:`latency`; ``"direct"``, the
+            image itself at every time step.
+        seed, samples, purpose, step: as for :func:`bernoulli`; unused but for images with ``"rate"``.
 
     Returns:
-        Spikes ``(N, T, *input_shape)``, float.
+        ``(N, T, *input_shape)``, float: spikes, or real values with ``"direct"``.
     """
     if inputs.ndim == 1 + len(input_shape):
+        if coding == "latency":
+            return latency(inputs, time_steps)
+        if coding == "direct":
+            return inputs.unsqueeze(1).repeat_interleave(time_steps, 1)
         return bernoulli(inputs, time_steps, seed=seed, samples=samples, purpose=purpose, step=step)
     return inputs if inputs.is_floating_point() else inputs.float()
 

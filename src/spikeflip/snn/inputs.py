@@ -7,24 +7,28 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.architecture import Shape
+from spikeflip.snn.coding import Coding
 
 Kind = Literal["images", "spikes"]
 
 
-def kind_of(inputs: Tensor, input_shape: Shape) -> Kind:
+def kind_of(inputs: Tensor, input_shape: Shape, coding: Coding = "rate") -> Kind:
     """Whether inputs are images ``(N, *input_shape)`` or spikes ``(N, T, *input_shape)``.
 
+    A network with the coding ``"direct"`` takes images alone.
+
     Raises:
-        SpikeflipError: they are neither; the message holds both shapes.
+        SpikeflipError: they are neither, or nothing that the network takes; the message holds both shapes.
     """
     if inputs.ndim == 1 + len(input_shape) and inputs.shape[1:] == input_shape:
         return "images"
-    if inputs.ndim == 2 + len(input_shape) and inputs.shape[2:] == input_shape and inputs.shape[1] > 0:
+    spiking = coding != "direct"
+    if spiking and inputs.ndim == 2 + len(input_shape) and inputs.shape[2:] == input_shape and inputs.shape[1] > 0:
         return "spikes"
     sizes = ", ".join(map(str, input_shape))
+    known = f"images (N, {sizes}) or spikes (N, T, {sizes})" if spiking else f"images (N, {sizes}) alone"
     raise SpikeflipError(
-        f"inputs have shape {tuple(inputs.shape)}, but the network takes images (N, {sizes}) "
-        f"or spikes (N, T, {sizes}): put the batch axis first"
+        f"inputs have shape {tuple(inputs.shape)}, but the network takes {known}: put the batch axis first"
     )
 
 

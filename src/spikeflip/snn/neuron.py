@@ -14,7 +14,7 @@ Backward (Eq. 8), with ``G = dL/du[t+1]`` and the surrogate derivative ``s[t]`` 
 
 Nothing is detached: the gradient runs through the reset as well. Only the potentials are kept, since the spikes are
 ``u >= threshold``. On a GPU both directions are one kernel each (:mod:`spikeflip.snn.fused`); the loops here are what
-it must equal, and run everywhere else.
+it must equal, and run everywhere else, with other surrogate derivatives than the rectangular one too.
 """
 
 from dataclasses import dataclass, field, replace
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn import fused
-from spikeflip.snn.surrogate import Rectangular
+from spikeflip.snn.surrogate import Rectangular, Surrogate
 
 Reset = Literal["hard", "soft", "none"]
 
@@ -38,7 +38,7 @@ class LIF:
         threshold: potential at which a neuron fires (it fires at equality), in units of the potential.
         decay: what is left of the potential after one time step, ``exp(-dt / tau)``, in [0, 1].
         reset: what a spike does to the potential: ``"hard"`` sets it to zero, ``"soft"`` subtracts the threshold.
-        surrogate: the derivative used for the firing function.
+        surrogate: the derivative used for the firing function; :mod:`spikeflip.snn.surrogate` has several.
         centre: potential on which the surrogate is centred; the threshold when not given. It differs only while an
             attack raises the threshold (Sec. V-B): the firing decision moves, the window stays.
 
@@ -49,7 +49,7 @@ class LIF:
     threshold: float = 0.3
     decay: float = 0.3
     reset: Reset = "hard"
-    surrogate: Rectangular = field(default_factory=Rectangular)
+    surrogate: Surrogate = field(default_factory=Rectangular)
     centre: float | None = None
 
     def __post_init__(self) -> None:

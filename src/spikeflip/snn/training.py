@@ -7,26 +7,23 @@ resumed ends with the same weights as an undisturbed one.
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.architecture import Conv, Layer, Linear
+from spikeflip.snn.batches import Masks, batches, schedule, shifted
 from spikeflip.snn.coding import encode, winner
-from spikeflip.snn.engines.dense import Dropout
 from spikeflip.snn.inputs import check_classes, check_values, kind_of
 from spikeflip.snn.losses import LossName, score_gradient
-from spikeflip.snn.network import SpikingNetwork
+from spikeflip.snn.network import Network, SpikingNetwork
 from spikeflip.snn.neuron import integrate
-from spikeflip.streams import stream
 
 _log = logging.getLogger(__name__)
 
@@ -127,38 +124,71 @@ def train(
     Raises:
         SpikeflipError: the inputs do not fit the network, or the saved state is damaged or of another training.
     """
+    coding = {} if network.coding == "rate" else {"coding": network.coding}
+    identity = {"architecture": network.architecture, **coding, "settings": asdict(settings), "data": fingerprint}
+
+    def begin() -> None:
+        if settings.initial_rate:
+            _scale_weights(network, data[0][: settings.batch_size], settings)
+
+    def update(batch: Tensor, number: int) -> float:
+        return _update(network, data, batch, settings, number)
+
+    return optimise(network, data, validation, settings, update, begin, identity, progress=progress, state=state)
+
+
+def optimise(
+    network: Network,
+    data: Labelled,
+    validation: Labelled,
+    settings: Training,
+    update: Callable[[Tensor, int], float],
+    begin: Callable[[], None],
+    identity: Mapping[str, Any],
+    *,
+    progress: Progress | None = None,
+    state: Path | None = None,
+) -> History:
+    """The loop of every training, and all that makes it go on after an interruption; :func:`train` says more.
+
+    Args:
+        network, data, validation, settings, progress, state: as for :func:`train`.
+        update: puts the gradient of a batch ``(n,)`` of positions into the parameters, given the number of the update
+            from 1; returns the mean loss.
+        begin: called before the first update, not when a training goes on.
+        identity: what a saved state must agree in.
+    """
     _check(network, (data, validation), settings)
     optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
-    identity = {"architecture": network.architecture, "settings": asdict(settings), "data": fingerprint}
     history, first = History(), 0
     if state is not None and state.exists():
         history, first = _restore(state, network, optimiser, identity)
         _log.info("training goes on at update %d of %d", first, settings.updates)
-    elif settings.initial_rate:
-        _scale_weights(network, data[0][: settings.batch_size], settings)
-    batches = _batches(len(data[0]), settings, first)
-    for update, batch in zip(range(first + 1, settings.updates + 1), batches, strict=False):
+    else:
+        begin()
+    following = batches(len(data[0]), settings.batch_size, seed=settings.seed, first=first)
+    for number, batch in zip(range(first + 1, settings.updates + 1), following, strict=False):
         for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(update, settings.updates)
-        loss = _update(network, data, batch, settings, update)
+            group["lr"] = settings.learning_rate * schedule(number, settings.updates)
+        loss = update(batch, number)
         optimiser.step()
-        if update % settings.validate_every == 0 or update == settings.updates:
-            history.update.append(update)
+        if number % settings.validate_every == 0 or number == settings.updates:
+            history.update.append(number)
             history.loss.append(loss)
             if len(validation[0]):
                 history.validation_accuracy.append(accuracy(network, *validation, seed=settings.seed))
             if state is not None:
-                _save(state, network, optimiser, identity, history, update)
+                _save(state, network, optimiser, identity, history, number)
         if progress is not None:
             known = history.validation_accuracy
-            progress(TrainingProgress(update, settings.updates, loss, known[-1] if known else None))
+            progress(TrainingProgress(number, settings.updates, loss, known[-1] if known else None))
     optimiser.zero_grad()  # they would stay in memory as long as the network
     return history
 
 
-def _check(network: SpikingNetwork, parts: Sequence[Labelled], settings: Training) -> None:
+def _check(network: Network, parts: Sequence[Labelled], settings: Training) -> None:
     for inputs, classes in parts:
-        check_values(inputs, kind_of(inputs, network.input_shape))
+        check_values(inputs, kind_of(inputs, network.input_shape, network.coding))
         check_classes("label", classes, len(inputs), network.classes)
     if settings.shift and len(network.input_shape) < 2:
         raise SpikeflipError(
@@ -166,54 +196,33 @@ def _check(network: SpikingNetwork, parts: Sequence[Labelled], settings: Trainin
         )
 
 
-def accuracy(
-    network: SpikingNetwork, inputs: Tensor, classes: Tensor, *, seed: int = 0, micro_batch: int = 64
-) -> float:
-    """The share of inputs whose class fires alone the most, over one encoding each; ties count as wrong."""
+def accuracy(network: Network, inputs: Tensor, classes: Tensor, *, seed: int = 0, micro_batch: int = 64) -> float:
+    """The share of inputs whose class alone scores the most, over one encoding each; ties count as wrong."""
     right = 0
     for start in range(0, len(inputs), micro_batch):
         part = slice(start, start + micro_batch)
         samples = torch.arange(start, start + len(inputs[part]))
-        spikes = encode(inputs[part], network.input_shape, network.time_steps, seed=seed, samples=samples)
-        right += int((winner(network.scores(spikes.to(network.device))).cpu() == classes[part].cpu()).sum())
+        seen = encode(
+            inputs[part], network.input_shape, network.time_steps, coding=network.coding, seed=seed, samples=samples
+        )
+        right += int((winner(network.scores(seen.to(network.device))).cpu() == classes[part].cpu()).sum())
     return right / max(1, len(inputs))
-
-
-def _batches(n: int, settings: Training, first: int) -> Iterator[Tensor]:
-    """Index batches without end: every epoch is a permutation from its own stream, batches run over its border."""
-    position = first * settings.batch_size
-    while True:
-        wanted: list[Tensor] = []
-        missing = settings.batch_size
-        while missing:
-            epoch, offset = divmod(position, n)
-            order = torch.from_numpy(stream(settings.seed, epoch, "batch").permutation(n))
-            wanted.append(order[offset : offset + missing])
-            position += len(wanted[-1])
-            missing -= len(wanted[-1])
-        yield torch.cat(wanted)
-
-
-def _schedule(update: int, updates: int) -> float:
-    warm_up = max(1, round(0.03 * updates))
-    if update <= warm_up:
-        return update / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (update - warm_up) / max(1, updates - warm_up + 1)))
 
 
 def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Training, update: int) -> float:
     """Put the gradient of one batch into the parameters; returns the mean loss."""
     engine, device = network.engine, network.device
     sums, total = engine.weight_sums(), 0.0
-    dropout = _Masks(network, settings, update)
+    dropout = Masks(network, settings.dropout, settings.widest_dropout, seed=settings.seed, update=update)
     for rows in batch.split(settings.micro_batch):
         values, classes = data[0][rows], data[1][rows].to(device)
         if settings.shift:
-            values = _shifted(values, settings.shift, settings.seed, rows, update)
+            values = shifted(values, settings.shift, seed=settings.seed, rows=rows, update=update)
         spikes = encode(
             values,
             network.input_shape,
             network.time_steps,
+            coding=network.coding,
             seed=settings.seed,
             samples=rows,
             purpose="train",
@@ -241,7 +250,13 @@ def _scale_weights(network: SpikingNetwork, inputs: Tensor, settings: Training) 
     samples = torch.arange(len(inputs))
     with torch.no_grad():
         spikes = encode(
-            inputs, network.input_shape, network.time_steps, seed=settings.seed, samples=samples, purpose="train"
+            inputs,
+            network.input_shape,
+            network.time_steps,
+            coding=network.coding,
+            seed=settings.seed,
+            samples=samples,
+            purpose="train",
         )
         spikes = spikes.to(network.device)
         for i, weight in enumerate(network.weights_by_layer()):
@@ -256,52 +271,11 @@ def _scale_weights(network: SpikingNetwork, inputs: Tensor, settings: Training) 
             _, spikes = integrate(current, neuron)
 
 
-def _shifted(values: Tensor, largest: int, seed: int, rows: Tensor, update: int) -> Tensor:
-    """Move each input by its own random number of cells; what comes in is 0."""
-    moved = torch.zeros_like(values)
-    height, width = values.shape[-2:]
-    for source, target, row in zip(values, moved, rows.tolist(), strict=True):
-        down, right = stream(seed, row, "shift", update).integers(-largest, largest + 1, 2).tolist()
-        to, since = (max(down, 0), max(right, 0)), (max(-down, 0), max(-right, 0))
-        rows_kept, columns_kept = max(height - abs(down), 0), max(width - abs(right), 0)
-        part = source[..., since[0] : since[0] + rows_kept, since[1] : since[1] + columns_kept]
-        target[..., to[0] : to[0] + rows_kept, to[1] : to[1] + columns_kept] = part
-    return moved
-
-
-class _Masks:
-    """The dropout of one update: a sample's mask is the same at every time step."""
-
-    def __init__(self, network: SpikingNetwork, settings: Training, update: int) -> None:
-        self._stream = stream(settings.seed, 0, "dropout", update)
-        self._device = network.device
-        widest = max((layer.channels for layer in network.layers if isinstance(layer, Conv)), default=0)
-        shares = [_dropout(layer, widest, settings) for layer in network.layers[:-1]]
-        self._layers = list(zip([*shares, 0.0], network.shapes[1:], strict=True))
-
-    def draw(self, n: int) -> list[Dropout | None]:
-        """For the next n samples, one entry a layer."""
-        drawn: list[Dropout | None] = []
-        for share, shape in self._layers:
-            if share:
-                kept = torch.from_numpy(self._stream.random((n, 1, *shape), dtype=np.float32) >= share)
-                drawn.append(Dropout(kept.to(self._device), 1 / (1 - share)))
-            else:
-                drawn.append(None)
-        return drawn
-
-
-def _dropout(layer: Layer, widest: int, settings: Training) -> float:
-    if isinstance(layer, Conv):
-        return settings.widest_dropout if layer.channels == widest else settings.dropout
-    return settings.dropout if isinstance(layer, Linear) else 0.0
-
-
 def _save(
     path: Path,
-    network: SpikingNetwork,
+    network: Network,
     optimiser: torch.optim.Adam,
-    identity: dict[str, Any],
+    identity: Mapping[str, Any],
     history: History,
     update: int,
 ) -> None:
@@ -317,7 +291,7 @@ def _save(
 
 
 def _restore(
-    path: Path, network: SpikingNetwork, optimiser: torch.optim.Adam, identity: dict[str, Any]
+    path: Path, network: Network, optimiser: torch.optim.Adam, identity: Mapping[str, Any]
 ) -> tuple[History, int]:
     try:
         with safe_open(path, "pt") as file:

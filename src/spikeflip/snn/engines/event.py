@@ -19,6 +19,7 @@ from spikeflip.snn.engines.dense import Chain, DenseEngine, Dropout
 from spikeflip.snn.engines.event_weights import packed, unpacked
 from spikeflip.snn.fused import constants
 from spikeflip.snn.neuron import integrate, reverse
+from spikeflip.snn.surrogate import Rectangular
 
 if TYPE_CHECKING:
     from spikeflip.snn.engines._native import Frames, Pass
@@ -41,6 +42,8 @@ def why_not(chain: Chain) -> str | None:
     """Why this engine cannot run a chain, None if it can."""
     if native is None:
         return "spikeflip was installed without a C++ compiler"
+    if type(chain.neuron.surrogate) is not Rectangular:
+        return f"its neurons have the rectangular surrogate alone, not {chain.neuron.surrogate}"
     for layer, weight in zip(chain.layers, chain.weights, strict=True):
         if isinstance(layer, Conv) and layer.kernel > native.LARGEST_KERNEL:
             return f"the kernel of {layer} is larger than {native.LARGEST_KERNEL}"

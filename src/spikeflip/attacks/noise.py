@@ -1,0 +1,96 @@
+"""Random noise of a given size, without any gradient: what a perturbation does that aims at nothing."""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Unpack
+
+import torch
+from torch import Tensor
+
+from spikeflip.attacks import loop
+from spikeflip.attacks.result import AttackResult, Trace
+from spikeflip.attacks.scg import restricted_spike_flipper
+from spikeflip.attacks.settings import Options
+from spikeflip.errors import SpikeflipError
+from spikeflip.streams import uniform
+from spikeflip.victims import Victim
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The settings of the random control; call it with a victim and inputs, or use :func:`noise`.
+
+    Args:
+        steps: most tries, each from the original.
+        strength: expected ``mse`` of a try, in (0, 1]: the probability that a spike cell flips, or the variance of the
+            uniform noise on a pixel before it is clipped to [0, 1].
+
+    Raises:
+        SpikeflipError: a setting is out of range.
+    """
+
+    steps: int = 25
+    strength: float = 0.03
+
+    def __post_init__(self) -> None:
+        if not 0 < self.strength <= 1:
+            raise SpikeflipError(f"strength is {self.strength}: give an mse above 0 and up to 1, such as 0.03")
+
+    def __call__(
+        self,
+        victim: Victim,
+        inputs: Tensor,
+        labels: Tensor,
+        targets: Tensor | None = None,
+        **options: Unpack[Options],
+    ) -> AttackResult:
+        """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
+        return loop.run(victim, inputs, labels, targets, self._update, steps=self.steps, **options)
+
+    def _update(self, step: loop.Step) -> loop.Move:
+        originals = step.originals
+        shape = originals.shape[1:]
+        numbers = uniform(step.seed, step.samples, "noise", step.iterations, shape, originals.device)
+        if originals.ndim == step.spikes.ndim:
+            moved = originals + restricted_spike_flipper(originals, self.strength, numbers)
+        else:
+            # Uniform on [-a, a] has variance a^2 / 3.
+            half_width = sqrt(3 * self.strength)
+            moved = (originals + half_width * (2 * numbers - 1)).clamp(0, 1)
+        none = torch.zeros(len(moved), dtype=torch.bool, device=moved.device)
+        return loop.Move(moved, None, none, torch.full_like(none, Trace.NOISE, dtype=torch.int8))
+
+
+def noise(
+    victim: Victim,
+    inputs: Tensor,
+    labels: Tensor,
+    targets: Tensor | None = None,
+    *,
+    steps: int = 25,
+    strength: float = 0.03,
+    **options: Unpack[Options],
+) -> AttackResult:
+    """Try random perturbations of one size until one fools the victim: the control for all attacks.
+
+    Args:
+        victim: the model under attack.
+        inputs: spikes ``(N, T, *input)`` of exactly 0 and 1, or images ``(N, *input)`` in [0, 1].
+        labels: true classes ``(N,)`` int64.
+        targets: wanted classes ``(N,)`` int64; untargeted when not given.
+        steps, strength: see :class:`Noise`.
+        options: ``seed``, ``samples``, ``micro_batch``, ``progress`` and ``trace``, as for :func:`scg`.
+
+    Returns:
+        An :class:`AttackResult`. One forward pass a try, and one of the original; no backward pass; nothing vanishes.
+
+    Raises:
+        SpikeflipError: an argument is out of range.
+
+    >>> from spikeflip import SpikingNetwork
+    >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1)
+    >>> spikes = (torch.arange(240).reshape(2, 6, 20) % 3 == 0).float()
+    >>> noise(network, spikes, network.scores(spikes).argmax(1)).backwards.tolist()
+    [0, 0]
+    """
+    return Noise(steps, strength)(victim, inputs, labels, targets, **options)

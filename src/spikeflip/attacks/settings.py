@@ -1,0 +1,60 @@
+"""What the settings of all attacks have in common."""
+
+from dataclasses import Field
+from typing import Any, ClassVar, Protocol, TypedDict, Unpack
+
+from torch import Tensor
+
+from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.loop import Progress
+from spikeflip.attacks.result import AttackResult
+from spikeflip.errors import SpikeflipError
+from spikeflip.victims import Victim
+
+
+class Options(TypedDict, total=False):
+    """What every attack can be called with beside victim, inputs and classes; see :func:`spikeflip.attacks.run`."""
+
+    seed: int
+    samples: Tensor | None
+    micro_batch: int
+    progress: Progress | None
+    trace: bool
+
+
+class Attack(Protocol):
+    """The settings of an attack, a frozen dataclass; called with a victim and inputs, it attacks."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def __init__(self, **settings: Any) -> None: ...
+
+    def __call__(
+        self,
+        victim: Victim,
+        inputs: Tensor,
+        labels: Tensor,
+        targets: Tensor | None = None,
+        **options: Unpack[Options],
+    ) -> AttackResult:
+        """Attack inputs of true classes ``labels``, towards ``targets`` where given."""
+        ...
+
+
+def check_positive(**values: float) -> None:
+    """Raise a SpikeflipError unless every value is a positive number."""
+    for name, value in values.items():
+        if not 0 < value < float("inf"):
+            raise SpikeflipError(f"{name} is {value}: give a positive number, such as 0.1")
+
+
+def check_count(**values: int | None) -> None:
+    """Raise a SpikeflipError unless every value that is given is at least 1."""
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise SpikeflipError(f"{name} is {value}: give at least 1, or leave it out")
+
+
+def as_budget(budget: Budget | float | None) -> Budget | None:
+    """A budget as it is, or one of ``mse`` from a number."""
+    return Budget(budget) if isinstance(budget, int | float) else budget

@@ -1,0 +1,81 @@
+"""Training a ReLU twin: the batches, schedule, dropout and shifts of a spiking network's training, plain autograd."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.snn.batches import Masks, shifted
+from spikeflip.snn.losses import resolve
+from spikeflip.snn.training import History, Labelled, Progress, Training, optimise
+from spikeflip.snn.twin import ReluNetwork
+
+# From PyTorch's default, uniform within 1 / sqrt(fan-in), to He's, within sqrt(6 / fan-in), which keeps the size of
+# what passes a ReLU layer: without it nothing arrives at the end of the paper's eight layers.
+_HE = math.sqrt(6)
+
+
+def train_twin(
+    network: ReluNetwork,
+    data: Labelled,
+    validation: Labelled,
+    settings: Training,
+    *,
+    progress: Progress | None = None,
+    state: Path | None = None,
+    fingerprint: str = "",
+) -> History:
+    """Train a ReLU network in place with Adam; resumable as :func:`spikeflip.snn.training.train`.
+
+    Args:
+        network: its weights are updated; hidden layers start from theirs times sqrt 6 (He et al., 2015).
+        data: training images ``(N, *input)`` and classes.
+        validation: held-out images and classes; none are needed.
+        settings: as for a spiking network, on logits instead of rates; ``initial_rate`` is for spiking networks.
+        progress, state, fingerprint: as for :func:`spikeflip.snn.training.train`.
+
+    Returns:
+        Losses and validation accuracies.
+
+    Raises:
+        SpikeflipError: the inputs do not fit the network, a setting is for spiking networks alone, or the saved state
+            is damaged or of another training.
+    """
+    if settings.initial_rate:
+        raise SpikeflipError(
+            f"initial_rate is {settings.initial_rate}, but a ReLU network has no spikes to count: leave it at 0"
+        )
+    identity = {
+        "kind": "relu",
+        "architecture": network.architecture,
+        "settings": asdict(settings),
+        "data": fingerprint,
+    }
+
+    def begin() -> None:
+        with torch.no_grad():
+            for weight in list(network.weights)[:-1]:
+                weight.mul_(_HE)
+
+    def update(batch: Tensor, number: int) -> float:
+        return _update(network, data, batch, settings, number)
+
+    return optimise(network, data, validation, settings, update, begin, identity, progress=progress, state=state)
+
+
+def _update(network: ReluNetwork, data: Labelled, batch: Tensor, settings: Training, update: int) -> float:
+    """Put the gradient of one batch into the parameters; returns the mean loss."""
+    network.zero_grad()
+    masks = Masks(network, settings.dropout, settings.widest_dropout, seed=settings.seed, update=update)
+    total = 0.0
+    for rows in batch.split(settings.micro_batch):
+        images, classes = data[0][rows], data[1][rows].to(network.device)
+        if settings.shift:
+            images = shifted(images, settings.shift, seed=settings.seed, rows=rows, update=update)
+        loss = resolve(settings.loss)(network(images.to(network.device), masks.draw(len(rows))), classes).sum()
+        (loss / len(batch)).backward()
+        total += loss.item()
+    return total / len(batch)
