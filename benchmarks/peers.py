@@ -48,6 +48,7 @@ class Peer(ABC):
         if network.neuron.reset != "hard":
             raise ValueError(f"peers have the paper's hard reset alone, not {network.neuron.reset!r}")
         self.input_shape, self.time_steps, self.classes = network.input_shape, network.time_steps, network.classes
+        self.coding = network.coding
         self.device, self.penultimate_threshold = network.device, network.penultimate_threshold
         self.layers, self.shapes, self.neuron, self.tuned = network.layers, network.shapes, network.neuron, tuned
         self.weights = [

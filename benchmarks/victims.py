@@ -126,7 +126,8 @@ def subject(checkpoint: Checkpoint, root: Path | None, samples: int) -> Subject:
     values, labels = first_inputs(checkpoint, root, "test", None)
     found = [torch.empty(0, dtype=torch.int64)]
     for rows in torch.arange(len(labels)).split(64):
-        spikes = encode(values[rows], network.input_shape, network.time_steps, seed=0, samples=rows)
+        shape, steps = network.input_shape, network.time_steps
+        spikes = encode(values[rows], shape, steps, coding=network.coding, seed=0, samples=rows)
         found.append(rows[winner(network.scores(spikes)) == labels[rows]])
         if sum(map(len, found)) >= samples:
             break

@@ -100,6 +100,102 @@ def test_options_from_a_file_are_the_same_options(victim, tmp_path, run):
     assert (settings["samples"], settings["steps"]) == (3, 4)
 
 
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("victims") / "twin"
+    main(["train", "--twin", *TINY, "--loss", "ce", "--learning-rate", "0.01", "--out", str(folder), "--quiet"])
+    return folder
+
+
+def test_a_twin_is_trained_attacked_and_verified(twin, tmp_path, run):
+    checkpoint = spikeflip.load_checkpoint(twin)
+    assert isinstance(checkpoint.network, spikeflip.ReluNetwork)
+    assert checkpoint.facts["accuracy"] > 0.7
+    options = ["--attack", "bim", "--samples", 8, "--step-size", 0.1, "--trace", "--shard-size", 3]
+    assert run("attack", "--victim", twin, *options, "--out", tmp_path / "r")[0] == 0
+    summary, config = (json.loads((tmp_path / "r" / f"{name}.json").read_text()) for name in ("summary", "config"))
+    assert summary["draws"] == 1  # of the 100 asked for: an image is the same every time
+    assert summary["attack_success_rate"] == summary["verified_success_rate"] > 0.5
+    assert config["victim"] == {
+        "architecture": "12C3-AP2-32FC-10FC",
+        "input_shape": [1, 8, 8],
+        "steps": 1,
+        "kind": "relu",
+        "loss": "ce",
+        "accuracy": checkpoint.facts["accuracy"],
+        "accuracy_n": 355,
+        "weights_sha256": checkpoint.sha256,
+    }
+    assert config["settings"]["engine"] == "torch"
+    tensors = load_file(tmp_path / "r" / "adversarials.safetensors")
+    rows = pyarrow.parquet.read_table(tmp_path / "r" / "rows.parquet").to_pydict()
+    said = checkpoint.network(tensors["adversarials"]).argmax(1).tolist()
+    assert [i for i, wrong in enumerate(rows["already_wrong"]) if not wrong and said[i] != rows["prediction"][i]] == []
+    assert run("verify", tmp_path / "r", "--victim", twin)[0] == 0
+    assert "relu" in (tmp_path / "r" / "report.html").read_text()
+
+
+def test_an_unfinished_twin_goes_on(tmp_path):
+    from spikeflip.runs import TrainConfig, run_training
+
+    options = {"network": "4C3-AP2-10FC", "twin": True, "updates": 9, "validate_every": 3, "shift": 1}
+    whole = run_training(TrainConfig(**options), tmp_path / "whole")
+
+    def stop(now):
+        if now.update == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(TrainConfig(**options), tmp_path / "resumed", progress=stop)
+    assert run_training(TrainConfig(**options), tmp_path / "resumed").sha256 == whole.sha256
+
+
+def test_latency_is_a_coding_of_the_victim(tmp_path, run):
+    assert run("train", "--coding", "latency", "--network", "4C3-10FC", "--updates", 3, "--out", tmp_path / "v")[0] == 0
+    assert spikeflip.load_checkpoint(tmp_path / "v").network.coding == "latency"
+    assert run("attack", "--victim", tmp_path / "v", "--samples", 3, "--steps", 2, "--out", tmp_path / "r")[0] == 0
+    summary, config = (json.loads((tmp_path / "r" / f"{name}.json").read_text()) for name in ("summary", "config"))
+    assert (summary["draws"], config["victim"]["coding"]) == (1, "latency")
+
+
+def test_another_surrogate_is_another_run(victim, attacked, tmp_path, run):
+    options = ["--samples", 4, "--target", "all", "--draws", 5, "--trace"]
+    asked = ["--surrogate", "atan", "--surrogate-width", 2]
+    assert run("attack", "--victim", victim, *options, *asked, "--out", tmp_path / "r")[0] == 0
+    config = json.loads((tmp_path / "r" / "config.json").read_text())
+    assert [config["settings"][name] for name in ("engine", "surrogate", "surrogate_width")] == ["torch", "atan", 2]
+    assert config["victim"]["surrogate_width"] == 1
+    before, after = (load_file(folder / "adversarials.safetensors") for folder in (attacked, tmp_path / "r"))
+    assert torch.equal(before["originals"], after["originals"])
+    assert not torch.equal(before["adversarials"], after["adversarials"])
+    assert run("verify", tmp_path / "r", "--victim", victim, "--samples", 5)[0] == 0
+    status, _, err = run("attack", "--victim", victim, *options, "--out", tmp_path / "r")
+    assert (status, "surrogate: atan -> None; surrogate_width: 2.0 -> None" in err) == (2, True)
+    own = ["--surrogate", "rectangular", "--surrogate-width", 1, "--engine", "auto", "--steps", 2]
+    for name, given in (("own", own), ("none", own[4:])):
+        assert run("attack", "--victim", victim, *options, *given, "--out", tmp_path / name)[0] == 0
+    same = [(tmp_path / name / "adversarials.safetensors").read_bytes() for name in ("own", "none")]
+    assert same[0] == same[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "scg turns gradients into spikes, but this victim takes images as they are"),
+        (["--attack", "conversion"], "conversion needs the weights of a SpikingNetwork"),
+        (["--attack", "bim", "--surrogate", "atan"], "--surrogate atan is for spiking victims"),
+        (["--attack", "bim", "--surrogate-width", "2"], "--surrogate-width 2.0 is for spiking victims"),
+        (["--attack", "bim", "--engine", "event"], "engine is 'event', but a ReLU network runs on torch"),
+        (["--attack", "bim", "--simulate-events"], "takes images (N, 1, 8, 8) alone"),
+    ],
+)
+def test_what_cannot_be_done_to_a_twin(arguments, message, twin, tmp_path, run):
+    status, out, err = run("attack", "--victim", twin, *arguments, "--out", tmp_path / "r")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+    assert not (tmp_path / "r").exists()
+
+
 def test_per_class_takes_correct_inputs_of_every_class(victim, tmp_path, run):
     options = ("--per-class", 2, "--steps", 1, "--draws", 1, "--out", tmp_path / "r", "--quiet")
     assert run("attack", "--victim", victim, *options)[0] == 0
@@ -174,6 +270,14 @@ def test_every_option_has_help(run):
         (["train", "--out", "{tmp}/v", "--data", "mnist"], "--root"),
         (["train", "--out", "{tmp}/v", "--data", "mnist", "--root", "{tmp}/none"], "is not a folder"),
         (["train", "--out", "{tmp}/v", "--data", "svhn"], "--data"),
+        (["train", "--out", "{tmp}/v", "--coding", "direct"], "--coding"),
+        (
+            ["train", "--out", "{tmp}/v", "--coding", "latency", "--simulate-events"],
+            "--coding latency is for images, and --simulate-events makes recordings of them: leave one out",
+        ),
+        (["train", "--out", "{tmp}/v", "--twin", "--simulate-events"], "--twin is for images"),
+        (["train", "--out", "{tmp}/v", "--twin", "--coding", "latency"], "--twin takes them as they are"),
+        (["train", "--out", "{tmp}/v", "--twin", "--initial-rate", "0.1"], "initial_rate is 0.1, but a ReLU network"),
         (["train", "--out", "{victim}"], "already holds a victim"),
         (["train", "-c", "{tmp}/none.toml", "--out", "{tmp}/v"], "does not exist"),
         (["train", "-c"], "has no value"),
@@ -184,6 +288,8 @@ def test_every_option_has_help(run):
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--gamma", "2"], "--gamma is '2'"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--device", "tpu9"], "--device tpu9 cannot be used"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--precision", "half"], "--precision"),
+        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--surrogate", "cubic"], "--surrogate"),
+        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--surrogate-width", "0"], "--surrogate-width is '0'"),
         (
             ["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--engine", "event", "--precision", "bf16-gradient"],
             "precision is 'bf16-gradient', but the event engine works in float32 alone: choose the engine torch",

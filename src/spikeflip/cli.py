@@ -3,21 +3,19 @@
 import io
 import os
 import sys
-import tomllib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal
 
 import cyclopts
 from cyclopts import App, Parameter
-from pydantic import ValidationError
 
 import spikeflip
+from spikeflip.command_line import AsJson, Quiet, one_sentence, read_options, split_options
 from spikeflip.errors import SpikeflipError
+from spikeflip.event_commands import events
 from spikeflip.listing import listed
-from spikeflip.report.tables import one_line
-from spikeflip.runs.config import AttackConfig, Execution, TrainConfig, explain, sides
+from spikeflip.runs.config import AttackConfig, Execution, TrainConfig
 from spikeflip.terminal import (
     Bars,
     print_comparison,
@@ -25,16 +23,12 @@ from spikeflip.terminal import (
     print_json,
     print_names,
     print_points,
-    print_recording,
     print_runs,
     print_summary,
     print_verdicts,
     say,
     training_label,
 )
-
-_LARGEST_CONFIG = 1 << 20
-_LONGEST_LINE = 1000
 
 
 def _version() -> str:
@@ -55,8 +49,6 @@ app = App(
 
 Out = Annotated[Path, Parameter(help="Folder to write; must not exist yet, or be empty.")]
 RunOut = Annotated[Path, Parameter(help="Run folder to write; an unfinished run in it goes on.")]
-Quiet = Annotated[bool, Parameter(help="No progress, no summary.", negative="")]
-AsJson = Annotated[bool, Parameter(name="--json", help="Print the summary as JSON, alone, on stdout.", negative="")]
 
 
 @app.command
@@ -171,56 +163,7 @@ def judge(
         print_verdicts(answers)
 
 
-events = App(name="events", help="Describe an event recording, or convert it to another format.")
 app.command(events)
-
-
-@events.default
-def describe(
-    file: Annotated[Path, Parameter(help="Event recording.")],
-    /,
-    *,
-    sensor: Annotated[str | None, Parameter(help="Sensor, if the file does not say it: WIDTHxHEIGHT.")] = None,
-    picture: Annotated[Path | None, Parameter(help="Also write the picture to this PNG file.")] = None,
-    json: AsJson = False,
-) -> None:
-    """Describe a recording: format, sensor, duration, events by polarity, rate, and a picture."""
-    from spikeflip.data import read_recording
-    from spikeflip.report import recording as page
-
-    height, width = sides(sensor)
-    recording = read_recording(file, height=height, width=width)
-    facts = page.describe(recording, file)
-    if picture is not None:
-        page.save_picture(recording, picture)
-    if json:
-        print_json(facts)
-    else:
-        print_recording(facts, page.picture(recording))
-
-
-@events.command
-def convert(
-    source: Annotated[Path, Parameter(help="Event recording.")],
-    target: Annotated[Path, Parameter(help="File to write; must not exist yet.")],
-    /,
-    *,
-    format: Annotated[str | None, Parameter(help="Format (see 'list formats'); by the ending when not given.")] = None,
-    sensor: Annotated[str | None, Parameter(help="Sensor, if the file does not say it: WIDTHxHEIGHT.")] = None,
-    quiet: Quiet = False,
-) -> None:
-    """Convert a recording to another format, event for event."""
-    from spikeflip.data import read_recording, write_recording
-
-    if target.exists():
-        raise SpikeflipError(f"{target} exists: give another name, or delete it")
-    height, width = sides(sensor)
-    recording = read_recording(source, height=height, width=width)
-    notes = (*recording.notes, *write_recording(recording, target, format=format))
-    if not quiet:
-        say(f"{target}: {len(recording):,} events")
-        for note in notes:
-            say(f"note: {note}")
 
 
 @app.command
@@ -314,76 +257,16 @@ def list_(
     print_names(entries)
 
 
-def _split_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
-    """Take ``-c FILE`` out of the arguments."""
-    rest: list[str] = []
-    file: str | None = None
-    remaining = iter(arguments)
-    for argument in remaining:
-        if argument in ("-c", "--config"):
-            file = next(remaining, None)
-            if file is None:
-                raise SpikeflipError(f"{argument} has no value: give a TOML file with the command's options")
-        elif argument.startswith("--config="):
-            file = argument.removeprefix("--config=")
-        else:
-            rest.append(argument)
-    return rest, None if file is None else Path(file)
-
-
-def _read_config(file: Path) -> dict[str, Any]:
-    """The options in a TOML file."""
-    if not file.is_file():
-        raise SpikeflipError(f"-c {file} does not exist: give a TOML file with the command's options")
-    try:
-        if file.stat().st_size > _LARGEST_CONFIG:
-            raise ValueError(f"it has more than {_LARGEST_CONFIG:,} bytes")
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise SpikeflipError(f"-c {file} is no TOML file with options ({error}): mend it") from error
-    for name, value in values.items():
-        parts = value if isinstance(value, list) else [value]
-        if any(not isinstance(part, str | bool | int | float) or "\0" in str(part) for part in parts):
-            raise SpikeflipError(f"-c {file}: {name} is no text, number, truth value or list of these: write one")
-    return values
-
-
-def _fail(text: str) -> NoReturn:
-    """Say in one line what is wrong, whatever names from elsewhere hold, and end."""
-    line = one_line(" ".join(text.split()))
-    sys.stderr.write(f"spikeflip: {line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + ' ...'}\n")
-    raise SystemExit(2) from None
-
-
-@contextmanager
-def _one_sentence() -> Iterator[None]:
-    """Turn what a user can cause into one line on stderr and exit status 2."""
-    try:
-        yield
-    except (SpikeflipError, cyclopts.CycloptsError, ValidationError) as error:
-        cause = next((e for e in (error, error.__cause__, error.__context__) if isinstance(e, ValidationError)), None)
-        _fail(str(error) if cause is None else explain(cause))
-    except OSError as error:
-        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
-    except MemoryError:
-        _fail("out of memory: lower --micro-batch or the size of what is asked for, or use a larger machine")
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            "spikeflip: interrupted; nothing is half-written, and train, attack and sweep go on when run again\n"
-        )
-        raise SystemExit(130) from None
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; exit status 0 when done, 2 for a mistake in what was asked, 130 when interrupted."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold bytes that are no text
         sys.stdout.reconfigure(errors="backslashreplace")
-    with _one_sentence():
-        rest, file = _split_config(sys.argv[1:] if arguments is None else arguments)
+    with one_sentence():
+        rest, file = split_options(sys.argv[1:] if arguments is None else arguments)
         for argument in rest:
             if "\0" in argument or any("\ud800" <= letter <= "\udfff" for letter in argument):
                 raise SpikeflipError(f"the argument {argument[:80]!a} is no UTF-8 text: rename what it names")
-        options = {} if file is None else _read_config(file)
+        options = {} if file is None else read_options(file)
         app.config = () if file is None else (cyclopts.config.Dict(options, use_commands_as_keys=False),)
         # Huge pages make large buffers cheap; PyTorch reads this when it first allocates.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

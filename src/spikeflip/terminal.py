@@ -12,7 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from spikeflip.report.tables import COLUMNS, cells, describe_settings, one_line
+from spikeflip.report.tables import COLUMNS, WORDS, cells, common, describe_settings, one_line
 
 _RATES = {
     "clean_accuracy": "clean accuracy",
@@ -119,7 +119,7 @@ def print_summary(name: str, summary: Mapping[str, Any]) -> None:
 def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows of a list of runs as a table, and a line for each that is damaged."""
     whole = [row for row in rows if row["state"] != "damaged"]
-    same = [name for name in ("victim", "goal") if len({row[name] for row in whole}) == 1]
+    same = common(whole, ("victim", "goal"))
     unset = [] if any(row["settings"] for row in whole) else ["settings"]
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -128,7 +128,7 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False)
     kept = [at for at, name in enumerate(COLUMNS) if name not in (*same, *unset, *dropped)]
     for at in kept:
-        words = COLUMNS[at] in ("name", "victim", "goal", "settings")
+        words = COLUMNS[at] in WORDS
         table.add_column(COLUMNS[at], justify="left" if words else "right", overflow="fold", no_wrap=not words)
     table.columns[0].min_width = _NARROWEST_NAME
     for row in whole:
@@ -136,8 +136,8 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(*(_plain(line[at]) for at in kept))
     if whole:
         console.print(table)
-        for name in same:
-            say(f"{name}: {whole[0][name]}")
+        for name, value in same.items():
+            say(f"{name}: {value}")
     for row in rows:
         if row["state"] == "damaged":
             say(f"damaged: {row['note']}")

@@ -1,9 +1,12 @@
 """Recordings in memory: columns in any order and type, checked once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from spikeflip import Recording, SpikeflipError
+from spikeflip.data.formats.files import on_sensor
 
 
 def test_times_are_sorted_stably_and_said():
@@ -62,7 +65,18 @@ def test_wrong_columns_are_refused(columns, message):
 def test_an_unsaid_sensor_is_guessed_and_said(x, y, size):
     recording = Recording.from_columns([0], [x], [y], [1])
     assert (recording.height, recording.width) == size
+    assert recording.sensor_guessed
     assert recording.notes[0].startswith("the file does not say the sensor's size")
+
+
+def test_a_sensor_is_a_guess_by_its_field_and_not_by_its_words(tmp_path):
+    guessed = Recording.from_columns([0, 10], [1, 2], [0, 0], [1, 0])
+    said = Recording.from_columns([0, 10], [1, 2], [0, 0], [1, 0], height=34, width=34)
+    assert not said.sensor_guessed
+    assert not replace(said, notes=guessed.notes).sensor_guessed
+    assert guessed.between(0, 5).sensor_guessed
+    placed = on_sensor(guessed, 128, 128, tmp_path)
+    assert (placed.sensor_guessed, placed.notes) == (False, ())
 
 
 def test_half_a_sensor_and_an_absurd_zero_are_refused():

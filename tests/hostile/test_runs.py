@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from claims import ALL, PART, WHOLE, claim_rows
 from mutations import mutate
 from safetensors.numpy import load_file, save_file
 
@@ -158,6 +159,12 @@ def damaged_shard(folder):
     (folder / "rows.parquet").write_bytes(b"PAR1")
 
 
+def huge_shard(run, folder):
+    folder.mkdir()
+    (run / "rows.parquet").rename(folder / "rows.parquet")
+    claim_rows(folder / "rows.parquet", 10**15)
+
+
 HUGE = [10**15, 1, 8, 8]
 BY_HAND = {
     "10^15 inputs": replaced(INPUTS, holding(safetensors(
@@ -193,10 +200,15 @@ BY_HAND = {
     "no rows": table_with(lambda table: table.slice(0, 0)),
     "a column twice": table_with(lambda table: table.append_column("steps", table["steps"])),
     "ten million rows": table_with(bomb),
+    "10^15 rows in the header": lambda run: claim_rows(run / "rows.parquet", 10**15, WHOLE),
+    "10^15 rows in a group": lambda run: claim_rows(run / "rows.parquet", 10**15, PART),
+    "10^9 rows in a group": lambda run: claim_rows(run / "rows.parquet", 10**9, PART),
+    "10^15 rows everywhere": lambda run: claim_rows(run / "rows.parquet", 10**15, ALL),
     "a file elsewhere": table_with(lambda t: t.append_column("file", pyarrow.array(["../../around/precious.txt"] * 3))),
     "a summary of 5 MB": replaced("summary.json", holding(json.dumps({"n": 3, "x": "y" * 5_000_000}).encode())),
     "files of nothing": lambda run: [(run / name).write_bytes(b"") for name in FILES],
     "files that are folders": lambda run: [((run / name).unlink(), (run / name).mkdir()) for name in FILES],
+    "a shard of 10^15 rows": lambda run: shards(run, lambda folder: huge_shard(run, folder)),
     "a damaged shard": lambda run: shards(run, damaged_shard),
     "a shard that is a link": lambda run: shards(run, linked("/")),
     **{f"{name}: nested": replaced(name, holding(text)) for name, text in NESTED.items()},

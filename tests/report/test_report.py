@@ -1,9 +1,7 @@
-"""The page says what the run folder says, nothing more, and loads nothing; the pictures have the promised colours."""
+"""The page says what the run folder says, nothing more, and loads nothing."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from html.parser import HTMLParser
@@ -11,103 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from PIL import Image
-from safetensors.numpy import save_file
+from run_folders import MEANS, RATES, make_run
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.report import loading, page, pictures, render_report, write_report
-
-RATES = {
-    "clean_accuracy": (0.9137, 58, (0.8123, 0.9629)),
-    "attack_success_rate": (0.9434, 53, (0.8463, 0.9806)),
-    "verified_success_rate": (0.8721, 53, (0.7566, 0.9371)),
-    "robust_accuracy": (0.0517, 58, (0.0177, 0.1414)),
-    "tie_rate": (0.0189, 53, (0.0033, 0.0994)),
-    "vanished_first_step_rate": (0.3019, 53, (0.1952, 0.4354)),
-}
-MEANS = {
-    "n": 58,
-    "mse_mean": 0.030123,
-    "rms_mean": 0.173501,
-    "l0_mean": 1654.25,
-    "l2_mean": 4.8512,
-    "linf_mean": 0.41234,
-    "steps_mean": 4.3019,
-    "vanished_first_step": 16,
-    "vanished_mean": 0.5094,
-}
-
-
-def make_run(
-    folder: Path,
-    kind: str = "images",
-    shape: tuple[int, ...] = (1, 4, 4),
-    n: int = 12,
-    summary: dict[str, Any] | None = None,
-    config: dict[str, Any] | None = None,
-) -> Path:
-    """Writes a small run folder: row 0 wrong from the start, 1 a failure, 2 a tie, the rest fooled."""
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    before: np.ndarray[Any, Any]
-    if kind == "spikes":
-        before = (random.random((n, *shape)) < 0.2).astype(np.uint8)
-        after = before ^ (random.random(before.shape) < 0.05)
-    else:
-        before = random.random((n, *shape), dtype=np.float32)
-        after = np.clip(before + random.normal(0, 0.1, before.shape), 0, 1).astype(np.float32)
-    label = np.arange(n) % 3
-    wrong, success = np.arange(n) == 0, np.arange(n) > 2
-    prediction = np.where(success, (label + 1) % 3, label)
-    prediction[2] = -1
-    mse = ((after.astype(float) - before) ** 2).reshape(n, -1).mean(axis=1)
-    rows = {
-        "sample": np.arange(n) + 40,
-        "input": np.arange(n) + 40,
-        "label": label,
-        "target": np.full(n, -1),
-        "prediction": prediction,
-        "already_wrong": wrong,
-        "success": success,
-        "verified": np.where(success, 0.875, 0.0),
-        "steps": np.where(wrong, 0, np.where(success, 1 + np.arange(n) % 4, 25)),
-        "vanished": np.zeros(n, dtype=int),
-        "vanished_first_step": np.zeros(n, dtype=bool),
-        "mse": mse,
-        "rms": np.sqrt(mse),
-        "l0": np.ones(n),
-        "l2": np.ones(n),
-        "linf": np.ones(n),
-    }
-    pyarrow.parquet.write_table(pyarrow.table(rows), folder / "rows.parquet")
-    tensors: dict[str, Any] = {
-        "originals": before,
-        "adversarials": after.astype(before.dtype),
-        "samples": np.arange(n) + 40,
-    }
-    save_file(tensors, folder / "adversarials.safetensors")
-    flat: dict[str, Any] = dict(MEANS)
-    for key, (value, count, interval) in RATES.items():
-        flat |= {key: value, f"{key}_n": count, f"{key}_interval": list(interval)}
-    whole = {
-        "name": "a small run",
-        "attack": "scg",
-        "settings": {"steps": 25, "gamma": 0.05, "threshold": 1.5, "loss": "mse", "budget": None},
-        "data": {"name": "MNIST", "split": "test", "simulated": False, "source": "rasbt/mnist-pngs"},
-        "victim": {"architecture": "128C3-AP2-10FC", "input_shape": list(shape), "steps": 15, "accuracy": 0.9664},
-        "seed": 7,
-        "goal": "untargeted",
-        "kind": kind,
-        "classes": ["cat", "dog", "owl"],
-    }
-    (folder / "summary.json").write_text(json.dumps(flat | (summary or {})), encoding="utf-8")
-    (folder / "config.json").write_text(json.dumps(whole | (config or {})), encoding="utf-8")
-    (folder / "manifest.json").write_text('{"versions": {"torch": "2.14.1"}, "git": "0f3a9c"}', encoding="utf-8")
-    return folder
+from spikeflip.report import loading, page, render_report, write_report
 
 
 class Reader(HTMLParser):
@@ -341,7 +249,29 @@ def test_four_runs_stay_small(tmp_path: Path) -> None:
     assert write_report(runs, tmp_path / "report.html").stat().st_size < 1_500_000
 
 
-# ---------------------------------------------------------------- writing and errors
+def test_captions_name_classes_ties_targets_and_failures(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    examples = page._view(loading.load_run(folder), 1)["examples"]
+    assert [(e["label"], e["prediction"]) for e in examples if e["success"]] == (
+        [("cat", "dog")] * 2 + [("dog", "owl")] * 2 + [("owl", "cat")]
+    )
+    (failure,) = (e for e in examples if not e["success"])
+    assert (failure["label"], failure["prediction"]) in {("dog", "dog"), ("owl", "tie")}
+    text = Reader(render_report([folder])).text
+    assert text.count(" failed ") == 1
+    assert "cat → dog" in text
+    assert "fools 87.5 % of fresh encodings" in text
+
+
+def test_a_target_is_named(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    rows = pyarrow.parquet.read_table(folder / "rows.parquet")
+    at = rows.schema.get_field_index("target")
+    pyarrow.parquet.write_table(rows.set_column(at, "target", pyarrow.array([2] * 12)), folder / "rows.parquet")
+    assert "target owl" in Reader(render_report([folder])).text
+
+
+# ---------------------------------------------------------------- writing
 
 
 def test_writing_replaces_the_old_page_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -367,290 +297,3 @@ def test_no_runs_and_folders_that_are_none_are_refused(tmp_path: Path) -> None:
         render_report([])
     with pytest.raises(SpikeflipError, match=r"is no run folder, it has no config\.json"):
         render_report([tmp_path])
-
-
-FILES = ("config.json", "manifest.json", "summary.json", "rows.parquet", "adversarials.safetensors")
-
-
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("harm", ["missing", "empty", "cut", "noise", "folder"])
-def test_missing_and_damaged_files_are_named_in_one_line(tmp_path: Path, name: str, harm: str) -> None:
-    folder = make_run(tmp_path / "run")
-    path = folder / name
-    whole = path.read_bytes()
-    path.unlink()
-    if harm == "folder":
-        path.mkdir()
-    elif harm != "missing":
-        path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "noise": bytes(range(256)) * 9}[harm])
-    with pytest.raises(SpikeflipError, match=re.escape(name)) as caught:
-        render_report([folder])
-    assert "\n" not in str(caught.value)
-
-
-def test_a_column_of_words_is_damage(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
-    rows = pyarrow.parquet.read_table(folder / "rows.parquet")
-    at = rows.schema.get_field_index("steps")
-    words = rows.set_column(at, "steps", pyarrow.array(["many"] * 12))
-    pyarrow.parquet.write_table(words, folder / "rows.parquet")
-    with pytest.raises(SpikeflipError, match=r"rows\.parquet is damaged"):
-        render_report([folder])
-
-
-def test_json_of_another_kind_is_refused(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
-    (folder / "summary.json").write_text("[1]")
-    with pytest.raises(SpikeflipError, match="it holds a list instead of an object"):
-        render_report([folder])
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"samples": np.arange(12)}, "its samples are not those of rows.parquet"),
-        ({"samples": np.arange(11) + 40}, "do not fit each other"),
-        ({"adversarials": np.zeros((12, 1, 4, 5), np.float32)}, "do not fit each other"),
-        ({"originals": np.full((12, 1, 4, 4), 1.5, np.float32)}, r"images lie in \[0, 1\]"),
-        ({"originals": np.full((12, 1, 4, 4), np.nan, np.float32)}, r"images lie in \[0, 1\]"),
-    ],
-)
-def test_files_that_contradict_each_other_are_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
-    folder = make_run(tmp_path / "run")
-    zeros = np.zeros((12, 1, 4, 4), np.float32)
-    whole: dict[str, Any] = {"originals": zeros, "adversarials": zeros, "samples": np.arange(12) + 40}
-    save_file(whole | change, folder / "adversarials.safetensors")
-    with pytest.raises(SpikeflipError, match=words):
-        render_report([folder])
-
-
-def test_spikes_other_than_0_and_1_and_lacking_columns_are_refused(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", "spikes", (3, 2, 4, 4))
-    twos = np.full((12, 3, 2, 4, 4), 2, np.uint8)
-    save_file(
-        {"originals": twos, "adversarials": twos, "samples": np.arange(12) + 40}, folder / "adversarials.safetensors"
-    )
-    with pytest.raises(SpikeflipError, match=r"spikes are 0 or 1 and row \d+ has 2"):
-        render_report([folder])
-    rows = pyarrow.parquet.read_table(folder / "rows.parquet").drop_columns(["mse"])
-    pyarrow.parquet.write_table(rows, folder / "rows.parquet")
-    with pytest.raises(SpikeflipError, match="it has no column mse"):
-        render_report([folder])
-
-
-# ---------------------------------------------------------------- choosing examples
-
-
-def rows_of(label: list[int], success: list[int], mse: list[float], wrong: list[int] | None = None) -> dict[str, Any]:
-    return {
-        "label": np.array(label),
-        "success": np.array(success),
-        "already_wrong": np.array(wrong or [0] * len(label)),
-        "mse": np.array(mse),
-    }
-
-
-def test_examples_are_the_medians_of_their_classes_and_one_failure() -> None:
-    rows = rows_of(
-        label=[0, 0, 0, 1, 1, 1, 2, 2],
-        success=[1, 1, 1, 1, 1, 1, 0, 0],
-        mse=[0.9, 0.2, 0.1, 0.3, 0.8, 0.4, 0.5, 0.6],
-        wrong=[0, 0, 0, 0, 0, 0, 1, 0],
-    )
-    assert loading.choose_examples(rows, 3) == [1, 5, 7]
-
-
-def test_examples_come_from_classes_far_apart() -> None:
-    rows = rows_of(label=list(range(10)), success=[1] * 10, mse=[0.1] * 10)
-    assert loading.choose_examples(rows, 4) == [0, 3, 6, 9]
-
-
-def test_few_classes_give_several_examples_each_and_none_twice() -> None:
-    rows = rows_of(label=[0] * 5 + [1], success=[1] * 6, mse=[0.1, 0.2, 0.3, 0.4, float("nan"), 0.1])
-    chosen = loading.choose_examples(rows, 4)
-    assert len(set(chosen)) == 4
-    assert 5 in chosen
-    assert 4 not in chosen
-    assert loading.choose_examples(rows_of([], [], []), 6) == []
-
-
-def test_captions_name_classes_ties_targets_and_failures(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
-    examples = page._view(loading.load_run(folder), 1)["examples"]
-    assert [(e["label"], e["prediction"]) for e in examples if e["success"]] == (
-        [("cat", "dog")] * 2 + [("dog", "owl")] * 2 + [("owl", "cat")]
-    )
-    (failure,) = (e for e in examples if not e["success"])
-    assert (failure["label"], failure["prediction"]) in {("dog", "dog"), ("owl", "tie")}
-    text = Reader(render_report([folder])).text
-    assert text.count(" failed ") == 1
-    assert "cat → dog" in text
-    assert "fools 87.5 % of fresh encodings" in text
-
-
-def test_a_target_is_named(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
-    rows = pyarrow.parquet.read_table(folder / "rows.parquet")
-    at = rows.schema.get_field_index("target")
-    pyarrow.parquet.write_table(rows.set_column(at, "target", pyarrow.array([2] * 12)), folder / "rows.parquet")
-    assert "target owl" in Reader(render_report([folder])).text
-
-
-# ---------------------------------------------------------------- pictures
-
-
-def spikes(*cells: tuple[int, int, int, int], shape: tuple[int, int, int, int] = (4, 2, 3, 3)) -> np.ndarray[Any, Any]:
-    """Spikes at the given (t, c, y, x) and nowhere else."""
-    array = np.zeros(shape, dtype=np.uint8)
-    for cell in cells:
-        array[cell] = 1
-    return array
-
-
-def test_on_is_red_off_is_blue_both_are_purple_on_white() -> None:
-    picture = pictures.squeeze(spikes((0, 0, 0, 0), (1, 1, 0, 1), (2, 0, 0, 2), (3, 1, 0, 2)))
-    assert tuple(picture[0, 0]) == pictures.OFF
-    assert tuple(picture[0, 1]) == pictures.ON
-    assert tuple(picture[0, 2]) == tuple(round((a + b) / 2) for a, b in zip(pictures.OFF, pictures.ON, strict=True))
-    assert (picture[1:] == 255).all()
-
-
-def test_more_spikes_are_stronger_and_one_spike_stays_visible() -> None:
-    cells = [(t, 0, 0, 0) for t in range(4)] + [(t, 0, 0, 1) for t in range(2)] + [(0, 0, 0, 2)]
-    picture = pictures.squeeze(spikes(*cells)).astype(int)
-    assert tuple(picture[0, 0]) == pictures.OFF
-    assert picture[0, 0, 1] < picture[0, 1, 1] < picture[0, 2, 1] < 200
-
-
-def test_one_channel_is_ink_three_are_colours() -> None:
-    grey = pictures.squeeze(spikes((0, 0, 1, 1), shape=(4, 1, 3, 3)))
-    assert tuple(grey[1, 1]) == pictures.SPIKE
-    assert tuple(grey[0, 0]) == (255, 255, 255)
-    rates = pictures.squeeze(
-        spikes(*[(t, 0, 0, 0) for t in range(4)], *[(t, 2, 0, 0) for t in range(2)], shape=(4, 3, 3, 3))
-    )
-    assert tuple(rates[0, 0]) == (255, 0, 128)
-    assert tuple(rates[2, 2]) == (0, 0, 0)
-
-
-def test_audio_is_a_raster_with_time_to_the_right() -> None:
-    raster = np.zeros((5, 3))
-    raster[4, 0] = 1
-    picture = pictures.squeeze(raster)
-    assert picture.shape == (3, 5, 3)
-    assert tuple(picture[0, 4]) == pictures.SPIKE
-
-
-def test_large_pictures_are_pooled_and_no_spike_is_lost() -> None:
-    picture = pictures.squeeze(spikes((0, 0, 200, 259), shape=(1, 2, 201, 260)))
-    assert max(picture.shape[:2]) <= 64
-    assert (picture != 255).any(axis=2).sum() == 1
-
-
-def test_added_removed_moved_and_kept_cells_have_their_colours() -> None:
-    original = spikes((0, 0, 0, 1), (0, 0, 0, 2), (0, 0, 1, 0))
-    adversarial = spikes((0, 0, 0, 0), (1, 0, 0, 2), (0, 0, 1, 0))
-    picture = pictures.difference(original, adversarial)
-    half = [tuple(0.425 * 255 + 0.575 * part for part in rgb) for rgb in (pictures.ADDED, pictures.REMOVED)]
-    assert tuple(picture[0, 0]) == pytest.approx(half[0], abs=1)
-    assert tuple(picture[0, 1]) == pytest.approx(half[1], abs=1)
-    assert tuple(picture[0, 2]) == pictures.MOVED
-    assert tuple(picture[1, 0]) == pictures.KEPT
-    assert (picture[2] == 255).all()
-    alone = pictures.difference(spikes((0, 1, 1, 1)), spikes((0, 0, 0, 0)))
-    assert tuple(alone[0, 0]) == pictures.ADDED
-    assert tuple(alone[1, 1]) == pictures.REMOVED
-
-
-def test_signed_difference_takes_the_channel_that_changed_most() -> None:
-    original, adversarial = np.full((3, 1, 2), 0.5), np.full((3, 1, 2), 0.5)
-    adversarial[:, 0, 0], adversarial[:, 0, 1] = (0.6, 0.2, 0.5), (0.4, 0.5, 0.75)
-    assert pictures.signed_difference(original, adversarial) == pytest.approx(np.array([[-0.3, 0.25]]))
-
-
-@pytest.mark.parametrize("steps", [1, 4, 15, 16, 17, 31, 40, 100])
-def test_time_is_cut_evenly_and_wholly(steps: int) -> None:
-    groups = pictures.group_steps(steps)
-    sizes = [group.stop - group.start for group in groups]
-    assert [t for group in groups for t in range(group.start, group.stop)] == list(range(steps))
-    assert len(groups) <= (16 if steps <= 16 else 15)
-    assert max(sizes) - min(sizes) <= 1
-    if steps <= 16:
-        assert set(sizes) == {1}
-
-
-def embedded(svg: str) -> list[Image.Image]:
-    found = re.findall(r"data:image/png;base64,([^\"]+)", svg)
-    return [Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA") for data in found]
-
-
-def test_a_spike_figure_holds_the_very_pictures_and_counts() -> None:
-    original, adversarial = spikes((0, 0, 0, 0), (1, 1, 0, 1)), spikes((0, 0, 0, 0), (1, 1, 0, 1), (2, 0, 2, 2))
-    svg = pictures.to_svg(pictures.spike_example(original, adversarial))
-    before, after, change = (np.array(image)[..., :3] for image in embedded(svg))
-    assert np.array_equal(before, pictures.squeeze(original))
-    assert np.array_equal(after, pictures.squeeze(adversarial))
-    assert np.array_equal(change, pictures.difference(original, adversarial))
-    for words in ("1 OFF", "2 OFF", "1 ON", "1 added", "0 removed"):
-        assert f">{words}</text>" in svg
-    assert "both at one pixel" not in svg
-
-
-def test_an_image_figure_has_a_difference_symmetric_about_white() -> None:
-    original = np.full((1, 1, 3), 0.5)
-    adversarial = original + np.array([[[0.2, 0.0, -0.1]]])
-    svg = pictures.to_svg(pictures.image_example(original, adversarial))
-    before, _, change = (np.array(image)[0, :, :3].astype(int) for image in embedded(svg))
-    assert (before == 128).all()
-    assert tuple(change[0]) == pictures.ADDED
-    assert change[1].min() >= 254
-    assert tuple(change[2]) == pytest.approx((128, 190, 186), abs=2)
-    assert "to +0.200" in svg
-    assert "to −0.100" in svg
-
-
-def test_the_strip_shows_original_adversarial_and_flips_step_by_step() -> None:
-    original, adversarial = spikes((0, 0, 0, 0)), spikes((0, 0, 0, 0), (3, 1, 2, 2))
-    svg = pictures.to_svg(pictures.time_strip(original, adversarial))
-    (mosaic,) = (np.array(image) for image in embedded(svg))
-    size = (mosaic.shape[1] - 1) // 4  # a tile and its line; pixels of a tile are `size // 3` wide
-
-    def pixel(row: int, step: int, y: int, x: int) -> tuple[int, ...]:
-        return tuple(mosaic[row * size + 1 + y * (size // 3) + 2, step * size + 1 + x * (size // 3) + 2, :3])
-
-    assert pixel(0, 0, 0, 0) == pixel(1, 0, 0, 0) == pictures.OFF
-    assert pixel(0, 3, 2, 2) == (255, 255, 255)
-    assert pixel(1, 3, 2, 2) == pictures.ON
-    assert pixel(2, 3, 2, 2) == pictures.ADDED
-    assert pixel(2, 0, 0, 0) == pictures.KEPT
-
-
-def test_the_curve_is_cumulative_over_all_attacked_inputs() -> None:
-    figure = pictures.success_curve([1, 3, 3, 25, 2], [True, True, True, False, True], 5, last=25)
-    line = figure.axes[0].lines[0]
-    assert np.asarray(line.get_xdata()).tolist() == [0, 1, 2, 3, 25]
-    assert np.asarray(line.get_ydata()).tolist() == pytest.approx([0, 20, 40, 80, 80])
-    assert figure.axes[0].texts[0].get_text() == "80.0 %"
-
-
-def test_the_histogram_counts_every_input_also_when_all_are_equal() -> None:
-    for values in ([0.01, 0.02, 0.02, 0.05], [0.03, 0.03]):
-        axes = pictures.perturbation_histogram(values).axes[0]
-        assert sum(bar.get_height() for bar in axes.patches) == len(values)  # type: ignore[attr-defined]
-        assert axes.lines[0].get_xdata()[0] == pytest.approx(np.median(values))  # type: ignore[index]
-
-
-def test_svg_titles_are_escaped_and_prefixes_kept_apart() -> None:
-    figure = pictures.success_curve([1], [True], 1)
-    svg = pictures.to_svg(figure, title='a < b & "c"', prefix="p7-")
-    assert "<title>a &lt; b &amp; &quot;c&quot;</title>" in svg
-    assert all(name.startswith("p7-") for name in re.findall(r'\sid="([^"]+)"', svg))
-    assert pictures.to_svg(figure) == pictures.to_svg(pictures.success_curve([1], [True], 1))
-
-
-def test_png_is_a_picture_in_an_address() -> None:
-    figure = pictures.spike_example(spikes((0, 0, 0, 0)), spikes((0, 0, 0, 1)))
-    uri = pictures.to_png_data_uri(figure, dpi=72)
-    (image,) = embedded(uri)
-    assert image.width == 330
-    assert uri == pictures.to_png_data_uri(figure, dpi=72)

@@ -15,7 +15,7 @@ from spikeflip.data.event_layouts import (
     natural_order,
     split_folders,
 )
-from spikeflip.data.event_set import EventSet, check_same_sensor, event_set, given_size, is_guessed, size_of, size_text
+from spikeflip.data.event_set import EventSet, check_same_sensor, event_set, given_size, size_of, size_text
 from spikeflip.data.formats.files import ENDINGS, read_recording
 from spikeflip.errors import SpikeflipError
 
@@ -59,7 +59,7 @@ def folder_of_recordings(
         clips.append(Clip(file, own if label is None else label, file.relative_to(folder).as_posix()))
     contents = Contents(tuple(clips), f"{path}: {count_of(len(clips), 'recording')}", left_out(others, folder))
     name = f"{'folder' if path.is_dir() else 'file'} {path.resolve().name}"
-    if size is None and unsaid is not None and is_guessed(read_recording(found[0])):
+    if size is None and unsaid is not None and read_recording(found[0]).sensor_guessed:
         size = unsaid
     if size is not None:
         return event_set(name, "all", contents, classes, size)
@@ -133,7 +133,7 @@ def _common_sensor(paths: list[Path]) -> tuple[tuple[int, int], Path, tuple[str,
     sizes, guessed = [], True
     for path in paths:
         recording = read_recording(path)
-        guessed = guessed and is_guessed(recording)
+        guessed = guessed and recording.sensor_guessed
         sizes.append(size_of(recording))
         check_same_sensor(paths[0], sizes[0], path, sizes[-1])
     note = (

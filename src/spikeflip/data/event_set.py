@@ -14,8 +14,6 @@ from spikeflip.data.formats.files import on_sensor, read_recording
 from spikeflip.data.recordings import Recording
 from spikeflip.errors import SpikeflipError
 
-_GUESSED = "the file does not say the sensor's size"
-
 
 @dataclass(frozen=True)
 class EventSet:
@@ -76,7 +74,7 @@ class EventSet:
         else:
             changed = clip.path.stat().st_mtime_ns if clip.path.is_file() else 0
             recording = _read_once(clip.path, changed).between(clip.start, clip.stop)
-        if self.sensor_from is not None and not is_guessed(recording):
+        if self.sensor_from is not None and not recording.sensor_guessed:
             check_same_sensor(self.sensor_from, (self.height, self.width), clip.path, size_of(recording))
         return on_sensor(recording, self.height, self.width, clip.path)
 
@@ -118,11 +116,6 @@ def check_same_sensor(first: Path, first_size: tuple[int, int], path: Path, size
 def _read_once(path: Path, changed: int) -> Recording:
     """Read a file that several clips are cut from; ``changed`` (its time stamp) makes a changed file a new one."""
     return read_recording(path)
-
-
-def is_guessed(recording: Recording) -> bool:
-    """Whether a reader had to guess the sensor's size."""
-    return any(note.startswith(_GUESSED) for note in recording.notes)
 
 
 def size_of(recording: Recording) -> tuple[int, int]:

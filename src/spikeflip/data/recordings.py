@@ -32,6 +32,7 @@ class Recording:
         t0: time of the file's clock, in µs, at which ``t`` is 0. Time windows start at ``t`` = 0.
         format: name of the file format it came from, None if made in memory.
         notes: what a reader had to decide or repair, one sentence each.
+        sensor_guessed: whether height and width are a guess from the events; the notes say so too.
     """
 
     events: Events
@@ -40,6 +41,7 @@ class Recording:
     t0: int = 0
     format: str | None = None
     notes: tuple[str, ...] = ()
+    sensor_guessed: bool = False
 
     @classmethod
     def from_columns(
@@ -166,9 +168,10 @@ def recording_of(
     else:
         check_zero(t0)
     bottom, right = (max((int(part[name].max()) for part in _parts(events)), default=-1) for name in ("y", "x"))
+    guessed = height is None or width is None
     if height is None or width is None:
         height, width = _guess_sensor(bottom, right)
-        notes = (*notes, f"the file does not say the sensor's size: taken as {width} × {height}")
+        notes = (*notes, guess_note(height, width))
     _check_sensor(height, width)
     if bottom >= height or right >= width:
         outside = (events["x"] >= width) | (events["y"] >= height)
@@ -177,7 +180,12 @@ def recording_of(
             f"{int(outside.sum()):,} of {len(events):,} events lie outside the sensor of {width} × {height}, "
             f"the first at x = {first['x']}, y = {first['y']}: give the right sensor size, or remove them"
         )
-    return Recording(events, height, width, t0, format, notes)
+    return Recording(events, height, width, t0, format, notes, guessed)
+
+
+def guess_note(height: int, width: int) -> str:
+    """The note of a recording whose sensor's size is a guess."""
+    return f"the file does not say the sensor's size: taken as {width} × {height}"
 
 
 def check_zero(t0: int) -> int:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.reading import small_text
 
 _WHOLE = ("sample", "input", "label", "target", "prediction", "already_wrong", "success", "steps")
 _REAL = ("verified", "mse")
@@ -197,7 +198,7 @@ def _by_typicality(rows: Mapping[str, NDArray[Any]], candidates: NDArray[np.intp
 
 
 def read_whole_rows(folder: Path, at: Sequence[int] | NDArray[np.int64]) -> dict[str, list[Any]]:
-    """Reads all columns of numbers and words of the rows ``at``.
+    """Reads all columns of numbers and words of the rows ``at`` of a file that `read_rows` took.
 
     Raises:
         SpikeflipError: The file is missing, damaged, or a column holds something else.
@@ -222,9 +223,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise _damaged(path, "it is no file") if path.exists() else _missing(path)
     try:
-        if (size := path.stat().st_size) > _LARGEST_JSON:
-            raise ValueError(f"it has {size:,} bytes and can have {_LARGEST_JSON:,}")
-        value = json.loads(path.read_text(encoding="utf-8"), parse_int=_whole_or_real)
+        value = json.loads(small_text(path, _LARGEST_JSON), parse_int=_whole_or_real)
         if _depth(value) > _DEEPEST_JSON:
             raise ValueError(f"it is nested more than {_DEEPEST_JSON} deep")
     except (OSError, ValueError, RecursionError) as error:
@@ -272,6 +271,7 @@ def _read_rows(path: Path, n: int, extra: Sequence[str]) -> dict[str, NDArray[An
                 raise _damaged(path, f"it has no column {lacking[0]}")
             if file.metadata.num_rows != n:
                 raise _damaged(path, f"it has {file.metadata.num_rows} rows for {n} adversarial inputs")
+            check_claims(file, n)
             whole = [*_WHOLE, *(name for name in _OF_RECORDINGS if name in schema.names)]
             real = [*_REAL, *(name for name in extra if name in schema.names and name not in whole)]
             for name in (*whole, *real):
@@ -290,6 +290,22 @@ def _read_rows(path: Path, n: int, extra: Sequence[str]) -> dict[str, NDArray[An
         raise
     except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(path, error) from error
+
+
+def check_claims(file: pyarrow.parquet.ParquetFile, most: int) -> None:
+    """Compares what the header of a Parquet file claims with what it can hold: memory is allocated by the claim.
+
+    Args:
+        file: A file of which only the header was read.
+        most: How many rows it can have.
+
+    Raises:
+        ValueError: It claims more, as a whole or in its parts.
+    """
+    about = file.metadata
+    parts = [about.row_group(number).num_rows for number in range(about.num_row_groups)]
+    if min(parts, default=0) < 0 or not sum(parts) == about.num_rows <= most:
+        raise ValueError(f"it claims {about.num_rows:,} rows, its parts {sum(parts):,}, and can have {most:,}")
 
 
 def _check_column(schema: Any, name: str, *, whole: bool) -> None:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.report import pictures
+from spikeflip.report import pictures, pixels
 from spikeflip.report.loading import Example, Run, load_run
 from spikeflip.writing import replace_file
 
@@ -87,7 +87,7 @@ def render_report(runs: Sequence[Path], *, title: str | None = None) -> str:
     heading = title or (loaded[0].name if len(loaded) == 1 else f"{len(loaded)} attack runs")
     used = {key for run in loaded for key, value in run.summary.items() if value is not None}
     views = [_view(run, number) for number, run in enumerate(loaded, start=1)]
-    colours = {name: f"rgb{getattr(pictures, name)}" for name in ("ON", "OFF", "ADDED", "REMOVED", "MOVED", "KEPT")}
+    colours = {name: f"rgb{getattr(pixels, name)}" for name in ("ON", "OFF", "ADDED", "REMOVED", "MOVED", "KEPT")}
     template = environment().get_template("page.html.j2")
     page = template.render(title=heading, runs=views, used=used, colours=colours)
     return page.encode("utf-8", "backslashreplace").decode("utf-8")  # half a character of a stranger's is no text

@@ -1,8 +1,7 @@
-"""Pictures of an attack: inputs before and after, and the two plots of a run.
+"""Figures of an attack: inputs before and after, and the two plots of a run.
 
-`squeeze`, `difference` and `signed_difference` are pure functions from inputs to colours or numbers; the others
-draw them into `matplotlib.figure.Figure` objects, never through pyplot, so that nothing global changes. Colours are
-chosen to differ in lightness as well as in hue: more is orange, less is teal, in spikes and in images alike.
+They are `matplotlib.figure.Figure` objects, drawn without pyplot, so that nothing global changes; `pixels` makes the
+pictures in them.
 """
 
 from __future__ import annotations
@@ -11,10 +10,8 @@ import base64
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
-from itertools import pairwise
-from typing import Any
 
 import matplotlib.style
 import numpy as np
@@ -25,94 +22,38 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-RGB = tuple[int, int, int]
-Picture = NDArray[np.uint8]
+from spikeflip.report.pixels import (
+    ADDED,
+    MOVED,
+    OFF,
+    ON,
+    REMOVED,
+    RGB,
+    SIDE,
+    SPIKE,
+    WHITE,
+    Picture,
+    channels_of,
+    difference,
+    frames_of,
+    group_steps,
+    pooled,
+    shared_scale,
+    signed_difference,
+    squeeze,
+    to_bytes,
+)
 
-ON, OFF, SPIKE = (200, 30, 45), (35, 85, 190), (30, 32, 38)
-ADDED, REMOVED, MOVED, KEPT = (230, 126, 14), (0, 104, 104), (96, 82, 90), (218, 221, 226)
-WHITE, _LINE = (255, 255, 255), (190, 192, 196)
+_LINE = (190, 192, 196)
 _INK, _ACCENT = "#1a1c20", "#1f5f8b"
 _ANCHORS = (REMOVED, (128, 190, 186), WHITE, (247, 190, 120), ADDED)
 _DIVERGING = LinearSegmentedColormap.from_list("less-more", [tuple(part / 255 for part in rgb) for rgb in _ANCHORS])
-_FAINTEST = 0.15  # a single spike must stay visible beside cells that fire at every step
-_SHADES = 8  # as many as the eye tells apart; more would only make the file larger
-_SIDE, _TILE_SIDE = 64, 40  # pictures with longer sides are pooled, or the page would grow too large to send around
+_TILE_SIDE = 40
 _WIDTH, _GAP = 330.0, 9.0  # of a figure with three panels, in points: as wide as a telephone's window
 _RULES = {"svg.hashsalt": "spikeflip", "svg.fonttype": "none", "font.size": 9.5}
 _RULES |= {"text.color": _INK, "axes.labelcolor": _INK, "axes.labelsize": 9.5}
 # As a decorator: whatever the user's own matplotlib settings are, the same run gives the same page.
 styled = matplotlib.style.context(["default", _RULES])
-
-
-def squeeze(spikes: ArrayLike, *, full: float | None = None, side: int = _SIDE) -> Picture:
-    """Squeezes spikes over time into one picture.
-
-    Two channels are polarities, OFF blue, then ON red, both purple, on white, the stronger the more spikes. Three
-    channels are the rates of red, green and blue. Any other number is summed to dark ink on white.
-
-    Args:
-        spikes: `(T, C, H, W)` of 0 and 1; `(T, H, W)` is one channel, and any other rank `(T, ...)` becomes a raster
-            with time to the right.
-        full: How many spikes give the full colour; the largest count if None (for three channels: T).
-        side: Pictures with longer sides are pooled by whole factors.
-
-    Returns:
-        uint8 `(H, W, 3)`.
-    """
-    frames = _frames(spikes)
-    counts = _counts(frames, side)
-    if len(counts) == 3:
-        return _bytes(255 * np.clip(counts / (full or len(frames)), 0, 1).transpose(1, 2, 0))
-    inks = np.array((OFF, ON) if len(counts) == 2 else (SPIKE,), dtype=float)
-    level = _shade(counts / (full or max(float(counts.max(initial=0)), 1.0)))
-    mixed = np.einsum("chw,ck->hwk", level, inks) / np.maximum(level.sum(axis=0), 1e-12)[..., None]
-    strength = level.max(axis=0)[..., None]
-    return _bytes(255 * (1 - strength) + mixed * strength)
-
-
-def difference(original: ArrayLike, adversarial: ArrayLike, *, side: int = _SIDE) -> Picture:
-    """Marks where spikes were added or removed, squeezed over time and channels.
-
-    Args:
-        original: `(T, C, H, W)` of 0 and 1, or another rank as in `squeeze`.
-        adversarial: The same shape.
-        side: Pictures with longer sides are pooled by whole factors.
-
-    Returns:
-        uint8 `(H, W, 3)`: `ADDED`, `REMOVED` or `MOVED` (both at this pixel), the stronger the more flips; `KEPT` where
-        there are only untouched spikes; else white.
-    """
-    before, after = _frames(original), _frames(adversarial)
-    changes = ((after > before).sum(axis=(0, 1)), (after < before).sum(axis=(0, 1)))
-    added, removed = (_pool(cells, side, np.sum) for cells in changes)
-    flips = (added + removed)[..., None]
-    colours = np.where(removed[..., None] == 0, ADDED, np.where(added[..., None] == 0, REMOVED, MOVED))
-    strength = _shade(flips / max(float(flips.max(initial=0)), 1.0))
-    kept = np.where(_pool(before.max(axis=(0, 1)), side, np.max)[..., None] > 0, KEPT, WHITE)
-    return _bytes(np.where(flips > 0, 255 * (1 - strength) + colours * strength, kept))
-
-
-def signed_difference(original: ArrayLike, adversarial: ArrayLike) -> NDArray[np.float64]:
-    """Subtracts two images; of several channels, each pixel shows the one that changed most.
-
-    Args:
-        original: `(C, H, W)` in [0, 1], or `(H, W)`.
-        adversarial: The same shape.
-
-    Returns:
-        float64 `(H, W)` in [-1, 1], positive where the adversarial is brighter.
-    """
-    change = _channels(adversarial) - _channels(original)
-    largest = np.abs(change).argmax(axis=0)[None]
-    picked: NDArray[np.float64] = np.take_along_axis(change, largest, axis=0)[0]
-    return picked
-
-
-def group_steps(steps: int) -> list[slice]:
-    """Cuts the time steps into tiles: one each up to 16 steps, else even groups in at most 15 tiles."""
-    tiles = steps if steps <= 16 else math.ceil(steps / math.ceil(steps / 15))
-    edges = [round(steps * tile / tiles) for tile in range(tiles + 1)]
-    return [slice(first, last) for first, last in pairwise(edges)]
 
 
 @styled
@@ -123,8 +64,8 @@ def spike_example(original: ArrayLike, adversarial: ArrayLike) -> Figure:
         original: `(T, C, H, W)` of 0 and 1, or another rank as in `squeeze`.
         adversarial: The same shape.
     """
-    before, after = _frames(original), _frames(adversarial)
-    full = _shared_scale([before, after], _SIDE)
+    before, after = frames_of(original), frames_of(adversarial)
+    full = shared_scale([before, after], SIDE)
     changes = [(ADDED, f"{int((after > before).sum()):,} added"), (REMOVED, f"{int((after < before).sum()):,} removed")]
     if np.any((after > before).any(axis=(0, 1)) & (after < before).any(axis=(0, 1))):
         changes.append((MOVED, "both at one pixel"))
@@ -146,7 +87,7 @@ def image_example(original: ArrayLike, adversarial: ArrayLike) -> Figure:
     """
     change = signed_difference(original, adversarial)
     scale = float(np.abs(change).max(initial=0)) or 1.0
-    coloured = _DIVERGING((_pool(change, _SIDE, np.mean) / scale + 1) / 2)[..., :3]
+    coloured = _DIVERGING((pooled(change, SIDE, np.mean) / scale + 1) / 2)[..., :3]
     extremes = [
         (ADDED, f"to +{max(float(change.max(initial=0)), 0):.3f}"),
         (REMOVED, f"to −{max(-float(change.min(initial=0)), 0):.3f}"),
@@ -154,7 +95,7 @@ def image_example(original: ArrayLike, adversarial: ArrayLike) -> Figure:
     panels = [
         ("original", _image_picture(original), []),
         ("adversarial", _image_picture(adversarial), []),
-        ("difference", _bytes(255 * coloured), extremes),
+        ("difference", to_bytes(255 * coloured), extremes),
     ]
     return _three_panels(panels)
 
@@ -167,10 +108,10 @@ def time_strip(original: ArrayLike, adversarial: ArrayLike) -> Figure:
         original: `(T, C, H, W)` of 0 and 1; more than 16 steps are grouped, see `group_steps`.
         adversarial: The same shape.
     """
-    before, after = _frames(original), _frames(adversarial)
+    before, after = frames_of(original), frames_of(adversarial)
     groups = group_steps(len(before))
     pairs = [(before[group], after[group]) for group in groups]
-    full = _shared_scale([part for pair in pairs for part in pair], _TILE_SIDE)
+    full = shared_scale([part for pair in pairs for part in pair], _TILE_SIDE)
     rows = [[squeeze(pair[which], full=full, side=_TILE_SIDE) for pair in pairs] for which in (0, 1)]
     mosaic = _mosaic([*rows, [difference(old, new, side=_TILE_SIDE) for old, new in pairs]])
     label, head = 62.0, 15.0
@@ -285,55 +226,11 @@ def _smaller(found: re.Match[str]) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _frames(spikes: ArrayLike) -> NDArray[np.float32]:
-    frames = np.asarray(spikes, dtype=np.float32)
-    if frames.ndim in (3, 4):
-        return frames if frames.ndim == 4 else frames[:, None]
-    return frames.reshape(len(frames), -1).T[None, None]
-
-
-def _channels(image: ArrayLike) -> NDArray[np.float64]:
-    values = np.asarray(image, dtype=np.float64)
-    return values[None] if values.ndim == 2 else values
-
-
 def _image_picture(image: ArrayLike) -> Picture:
-    values = _pool(_channels(image), _SIDE, np.mean)
+    values = pooled(channels_of(image), SIDE, np.mean)
     if values.shape[0] != 3:
         values = np.repeat(values.mean(axis=0, keepdims=True), 3, axis=0)
-    return _bytes(255 * values.transpose(1, 2, 0))
-
-
-def _bytes(values: NDArray[np.floating]) -> Picture:
-    return np.asarray(np.clip(np.rint(values), 0, 255), dtype=np.uint8)
-
-
-def _pool(values: NDArray[Any], side: int, reduce: Callable[..., NDArray[Any]]) -> NDArray[Any]:
-    """Reduces `(..., H, W)` by the smallest whole factors that leave no side longer than `side`."""
-    high, wide = (max(1, math.ceil(length / side)) for length in values.shape[-2:])
-    if high == wide == 1:
-        return values
-    margin = [(0, 0)] * (values.ndim - 2) + [(0, -values.shape[-2] % high), (0, -values.shape[-1] % wide)]
-    padded = np.pad(values, margin, mode="edge" if reduce is np.mean else "constant")
-    *lead, height, width = padded.shape
-    return reduce(padded.reshape(*lead, height // high, high, width // wide, wide), axis=(-3, -1))
-
-
-def _counts(frames: NDArray[np.float32], side: int) -> NDArray[Any]:
-    """Counts spikes over time as `(C, H, W)`, with one channel where channels have no colour of their own."""
-    counts = _pool(frames.sum(axis=0), side, np.sum)
-    return counts if len(counts) in (2, 3) else counts.sum(axis=0, keepdims=True)
-
-
-def _shade(share: NDArray[Any]) -> NDArray[Any]:
-    steps = np.ceil(np.clip(share, 0, 1) * _SHADES) / _SHADES
-    return np.where(share > 0, _FAINTEST + (1 - _FAINTEST) * steps, 0)
-
-
-def _shared_scale(recordings: Sequence[NDArray[np.float32]], side: int) -> float | None:
-    if recordings[0].shape[1] == 3:
-        return None  # rates have a natural scale
-    return max(1.0, *(float(_counts(part, side).max(initial=0)) for part in recordings))
+    return to_bytes(255 * values.transpose(1, 2, 0))
 
 
 def _spike_counts(frames: NDArray[np.float32]) -> list[tuple[RGB, str]]:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from spikeflip.data import Binning, Recording, bin_events
 from spikeflip.errors import SpikeflipError
-from spikeflip.report.pictures import Picture, squeeze
+from spikeflip.report.pixels import Picture, squeeze
 
 _LARGEST = 1280
 _WIDE = 512

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from spikeflip.report import curves, pictures
 from spikeflip.report.page import environment
-from spikeflip.report.tables import COLUMNS, cells, describe_settings, one_line
+from spikeflip.report.tables import COLUMNS, WORDS, cells, common, describe_settings, names_say_settings, one_line
 
 _Row = Mapping[str, Any]
 
@@ -32,10 +33,36 @@ def render_sweep(title: str, rows: Sequence[_Row], pooled: Sequence[_Row], swept
             words = f"Success and verified success over {option}"
             drawn = Markup(pictures.to_svg(figure, title=words, prefix=f"s{len(shown)}-"))
             shown.append({"option": option, "picture": drawn, "left_out": left_out})
-    table = [
-        {"link": f"{quote(row['name'])}/report.html", "cells": [one_line(cell) for cell in cells(row)]} for row in rows
-    ]
-    return environment().get_template("sweep.html.j2").render(title=title, curves=shown, columns=COLUMNS, rows=table)
+    whole, harmed = ([row for row in rows if (row["state"] == "damaged") is state] for state in (False, True))
+    same = common(whole, ("victim", "goal", "n")) if len(whole) > 1 else {}
+    told = {*same, *(["settings"] if names_say_settings(whole) else [])}
+    kept = [at for at, name in enumerate(COLUMNS) if name not in told]
+    columns = [{"name": COLUMNS[at], "words": COLUMNS[at] in WORDS} for at in kept]
+    table = [{"link": _page(row["name"]), "name": _breakable(row["name"]), "cells": _shown(row, kept)} for row in whole]
+    damaged = [{"name": one_line(row["name"]), "note": one_line(row["note"])} for row in harmed]
+    page = environment().get_template("sweep.html.j2")
+    return page.render(title=title, curves=shown, same=_words(same), columns=columns, rows=table, damaged=damaged)
+
+
+def _page(name: str) -> str:
+    return f"{quote(name)}/report.html"
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may go on in the next line after each setting."""
+    return Markup("<wbr>").join(escape(part) for part in re.split("(?<=,)", one_line(name)))
+
+
+def _shown(row: _Row, kept: Sequence[int]) -> list[str]:
+    """The cells of a row but for its name."""
+    line = cells(row)
+    return [one_line(line[at]) for at in kept if COLUMNS[at] != "name"]
+
+
+def _words(same: Mapping[str, Any]) -> str:
+    """``victim 8C3-10FC, untargeted, n = 100``."""
+    how = {"victim": "victim {}", "goal": "{}", "n": "n = {:,}"}
+    return ", ".join(one_line(how[name].format(value)) for name, value in same.items())
 
 
 def curve_lines(option: str, rows: Sequence[_Row]) -> tuple[dict[str, list[dict[str, Any]]], int]:

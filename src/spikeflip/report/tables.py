@@ -2,11 +2,13 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 COLUMNS = ("name", "victim", "goal", "settings", "n", "success %", "verified %", "mse", "steps", "passes", "s")
 """Of a table for people; rates in percent with their 95 % interval, means over successes, seconds."""
+WORDS = frozenset({"name", "victim", "goal", "settings"})
+"""The columns that are no numbers."""
 _MOST_VALUES = 8
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -28,7 +30,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """Write rows of :func:`spikeflip.runs.list_runs` as a table of Markdown."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * 4}{'---:|' * (len(COLUMNS) - 4)}"]
-    lines += [f"| {' | '.join(_escape(cell) for cell in cells(row))} |" for row in rows]
+    lines += [f"| {' | '.join(escape_markdown(cell) for cell in cells(row))} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -56,6 +58,33 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         _figure(row["passes"], ".1f"),
         _figure(row["seconds"], ",.0f"),
     ]
+
+
+def common(rows: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> dict[str, Any]:
+    """Those of some columns that say the same in every row, with what they say: a table can do without them."""
+    found = {name: {row[name] for row in rows} for name in columns}
+    return {name: values.pop() for name, values in found.items() if len(values) == 1 and None not in values}
+
+
+def names_say_settings(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the name of every row says all its settings, as those of a sweep's points do: ``gamma=0.05,seed=0``."""
+    return all(_says(row["name"], row["settings"] or {}) for row in rows)
+
+
+def _says(name: str, settings: Mapping[str, Any]) -> bool:
+    said = dict(part.partition("=")[::2] for part in name.split(","))
+    return all(_same(said.get(option), value) for option, value in settings.items())
+
+
+def _same(text: str | None, value: object) -> bool:
+    if text is None or isinstance(value, list):
+        return False
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return text.lower() == str(value).lower()
+    try:
+        return float(text) == value
+    except ValueError:
+        return False
 
 
 def describe_settings(settings: Mapping[str, Any] | None, between: str = ", ") -> str:
@@ -86,7 +115,7 @@ def _figure(value: float | None, how: str) -> str:
     return "–" if value is None else format(value, how)
 
 
-def _escape(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """As it reads: no cell ends early, and nothing becomes a tag, a link or an image."""
     for sign in "\\`*_[]|":
         text = text.replace(sign, f"\\{sign}")

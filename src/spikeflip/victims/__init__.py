@@ -1,5 +1,8 @@
-"""What an attack may see of a model."""
+"""What an attack may see of a model, and models of other frameworks as victims."""
 
+from spikeflip.victims.spike_functions import NeuronType
 from spikeflip.victims.victim import Probe, Victim
+from spikeflip.victims.wrap import wrap
+from spikeflip.victims.wrapped import WrappedModel
 
-__all__ = ["Probe", "Victim"]
+__all__ = ["NeuronType", "Probe", "Victim", "WrappedModel", "wrap"]

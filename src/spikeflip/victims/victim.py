@@ -1,7 +1,8 @@
 """What an attack may see of a model.
 
 A victim is a stateless function of its input: the same spikes give the same scores, nothing is remembered between
-calls, its parameters never receive a gradient. :class:`spikeflip.snn.network.SpikingNetwork` is one by itself.
+calls, its parameters never receive a gradient. :class:`spikeflip.snn.network.SpikingNetwork` and its ReLU twin are
+victims by themselves.
 """
 
 from typing import Protocol
@@ -10,14 +11,15 @@ import torch
 from torch import Tensor
 
 from spikeflip.snn.architecture import Shape
-from spikeflip.snn.network import InputGradient, ScoreGradient
+from spikeflip.snn.coding import Coding
+from spikeflip.snn.probe import InputGradient, ScoreGradient
 
 
 class Probe(Protocol):
     """One forward pass of a batch ``(N, T, *input)``; valid until the victim runs again."""
 
     scores: Tensor
-    """Output spike rates ``(N, K)`` of the untouched victim, in [0, 1]."""
+    """Output spike rates ``(N, K)`` of the untouched victim, in [0, 1]; logits of one that does not spike."""
 
     def input_gradient(
         self,
@@ -41,7 +43,9 @@ class Victim(Protocol):
     input_shape: Shape
     """Of one time step, ``(C, H, W)`` or any other rank."""
     time_steps: int
-    """T, the window over which images are rate-coded."""
+    """T, the window over which images are coded."""
+    coding: Coding
+    """How images become what it sees; ``"direct"`` for a network that takes images as they are, and no spikes."""
 
     @property
     def classes(self) -> int:
@@ -59,7 +63,7 @@ class Victim(Protocol):
         ...
 
     def scores(self, spikes: Tensor) -> Tensor:
-        """Output spike rates ``(N, K)`` in [0, 1] of spikes ``(N, T, *input)``; no gradient."""
+        """Output spike rates ``(N, K)`` in [0, 1], or logits, of spikes ``(N, T, *input)``; no gradient."""
         ...
 
     def probe(self, spikes: Tensor) -> Probe:

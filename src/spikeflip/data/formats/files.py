@@ -9,7 +9,7 @@ from pathlib import Path
 
 from spikeflip.data.formats import aedat2, aedat3, camera, nmnist, npy, npz, text
 from spikeflip.data.formats.format import Format
-from spikeflip.data.recordings import Recording, recording_of
+from spikeflip.data.recordings import Recording, guess_note, recording_of
 from spikeflip.errors import SpikeflipError
 from spikeflip.writing import replace_file
 
@@ -84,7 +84,7 @@ def read_recording(path: Path | str, *, height: int | None = None, width: int | 
 
 def on_sensor(recording: Recording, height: int, width: int, path: Path) -> Recording:
     """The same recording on a sensor of another size, where all its events lie on it."""
-    notes = tuple(note for note in recording.notes if not note.startswith("the file does not say the sensor's size"))
+    notes = tuple(note for note in recording.notes if note != guess_note(recording.height, recording.width))
     try:
         checked = recording_of(recording.events, height, width, t0=recording.t0, format=recording.format)
     except SpikeflipError as error:

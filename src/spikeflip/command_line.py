@@ -1,0 +1,81 @@
+"""What all commands share: options for what they say, a file of options, the one line that a mistake ends in."""
+
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import cyclopts
+from cyclopts import Parameter
+from pydantic import ValidationError
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.reading import small_text
+from spikeflip.report.tables import one_line
+from spikeflip.runs.config import explain
+
+Quiet = Annotated[bool, Parameter(help="No progress, no summary.", negative="")]
+AsJson = Annotated[bool, Parameter(name="--json", help="Print the summary as JSON, alone, on stdout.", negative="")]
+
+_LARGEST_FILE = 1 << 20
+_LONGEST_LINE = 1000
+
+
+def split_options(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
+    """Take ``-c FILE`` out of the arguments."""
+    rest: list[str] = []
+    file: str | None = None
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument in ("-c", "--config"):
+            file = next(remaining, None)
+            if file is None:
+                raise SpikeflipError(f"{argument} has no value: give a TOML file with the command's options")
+        elif argument.startswith("--config="):
+            file = argument.removeprefix("--config=")
+        else:
+            rest.append(argument)
+    return rest, None if file is None else Path(file)
+
+
+def read_options(file: Path) -> dict[str, Any]:
+    """The options in a TOML file."""
+    if not file.is_file():
+        raise SpikeflipError(f"-c {file} does not exist: give a TOML file with the command's options")
+    try:
+        values = tomllib.loads(small_text(file, _LARGEST_FILE))
+    except (ValueError, RecursionError) as error:
+        raise SpikeflipError(f"-c {file} is no TOML file with options ({error}): mend it") from error
+    for name, value in values.items():
+        parts = value if isinstance(value, list) else [value]
+        if any(not isinstance(part, str | bool | int | float) or "\0" in str(part) for part in parts):
+            raise SpikeflipError(f"-c {file}: {name} is no text, number, truth value or list of these: write one")
+    return values
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn what a user can cause into one line on stderr and exit status 2."""
+    try:
+        yield
+    except (SpikeflipError, cyclopts.CycloptsError, ValidationError) as error:
+        cause = next((e for e in (error, error.__cause__, error.__context__) if isinstance(e, ValidationError)), None)
+        _fail(str(error) if cause is None else explain(cause))
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+    except MemoryError:
+        _fail("out of memory: lower --micro-batch or the size of what is asked for, or use a larger machine")
+    except KeyboardInterrupt:
+        sys.stderr.write(
+            "spikeflip: interrupted; nothing is half-written, and train, attack and sweep go on when run again\n"
+        )
+        raise SystemExit(130) from None
+
+
+def _fail(text: str) -> NoReturn:
+    """Say in one line what is wrong, whatever names from elsewhere hold, and end."""
+    line = one_line(" ".join(text.split()))
+    sys.stderr.write(f"spikeflip: {line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + ' ...'}\n")
+    raise SystemExit(2) from None

@@ -1,0 +1,183 @@
+"""How a foreign model is called, and what of its answer are the scores.
+
+A layout says which axes a model's input has; it is never guessed, since a wrong one often runs and gives nonsense. The
+model always gets a fresh tensor that is no leaf, so that code that works in place neither fails nor reaches the
+caller's input. Time is taken apart by ``unbind``: the backward pass of ``x[t]`` in a loop writes the whole sequence at
+each step.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from spikeflip.errors import SpikeflipError
+
+Layout = Literal["TB", "BT", "steps", "steps+state", "flat-BT", "static", "T-last"]
+LayoutFunction = Callable[[nn.Module, Tensor], object]
+"""From the model and spikes ``(N, T, *input)`` to its output, ``(T, N, K)`` or ``(N, K)``."""
+Output = int | str | Callable[[object], Tensor] | None
+"""Which part of a tuple or dictionary that the model returns: its place, its key, or a function."""
+Readout = Literal["mean", "last", "max", "sum", "none"]
+ReadoutFunction = Callable[[Tensor], Tensor]
+"""From the output ``(T, N, K)`` to scores ``(N, K)``."""
+Select = Callable[[object], Tensor]
+
+MEANINGS: dict[Layout, str] = {
+    "TB": "(T, N, *input) at once",
+    "BT": "(N, T, *input) at once",
+    "steps": "(N, *input), called once a step",
+    "steps+state": "(N, *input) and the state of the step before, called once a step",
+    "flat-BT": "(N * T, *input), the steps of a sample one after the other",
+    "static": "an image (N, *input), time is inside the model",
+    "T-last": "(N, *input, T) at once",
+}
+
+
+def _fresh(x: Tensor) -> Tensor:
+    return x.clone(memory_format=torch.contiguous_format)
+
+
+def _time_first(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
+    return select(model(_fresh(spikes.transpose(0, 1))))
+
+
+def _batch_first(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
+    out = select(model(_fresh(spikes)))
+    return out.transpose(0, 1) if out.ndim > 2 else out
+
+
+def _steps(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
+    return torch.stack([select(model(_fresh(x))) for x in spikes.unbind(1)])
+
+
+def _steps_with_state(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
+    state: object = None
+    outputs = []
+    for x in spikes.unbind(1):
+        answer = model(_fresh(x), state)
+        if not isinstance(answer, tuple) or len(answer) < 2:
+            raise SpikeflipError(
+                "with the layout 'steps+state' a model returns its output and its state, but this one returned "
+                f"{_described(answer)}: choose 'steps' if it keeps its state itself"
+            )
+        state = answer[-1]
+        outputs.append(select(answer[0] if len(answer) == 2 else answer[:-1]))
+    return torch.stack(outputs)
+
+
+def _flat(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
+    n, t = spikes.shape[:2]
+    out = select(model(_fresh(spikes.flatten(0, 1))))
+    # One row a frame; a model that averages over time itself returns one a sample.
+    return out.unflatten(0, (n, t)).transpose(0, 1) if len(out) == n * t and t > 1 else out
+
+
+def _static(model: nn.Module, images: Tensor, select: Select) -> Tensor:
+    return select(model(_fresh(images.squeeze(1))))
+
+
+def _time_last(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
+    out = select(model(_fresh(spikes.movedim(1, -1))))
+    return out.movedim(-1, 0) if out.ndim > 2 else out
+
+
+_CALLS: dict[Layout, Callable[[nn.Module, Tensor, Select], Tensor]] = {
+    "TB": _time_first,
+    "BT": _batch_first,
+    "steps": _steps,
+    "steps+state": _steps_with_state,
+    "flat-BT": _flat,
+    "static": _static,
+    "T-last": _time_last,
+}
+
+
+def run(model: nn.Module, spikes: Tensor, layout: Layout | LayoutFunction, output: Output) -> Tensor:
+    """The chosen part of the model's output, ``(T, N, K)``, or ``(N, K)`` where it has no axis of time.
+
+    Args:
+        model: in the state and mode in which it is to run.
+        spikes: ``(N, T, *input)``; ``(N, 1, *input)`` images for the layout ``"static"``.
+        layout: how the model is called.
+        output: which part of what it returns.
+    """
+
+    def select(answer: object) -> Tensor:
+        return _select(answer, output)
+
+    if callable(layout):
+        return select(layout(model, spikes))
+    return _CALLS[layout](model, spikes, select)
+
+
+def read(out: Tensor, readout: Readout | ReadoutFunction) -> Tensor:
+    """Scores ``(N, K)`` of an output ``(T, N, K)``; one without an axis of time is taken as it is by ``"mean"``."""
+    if callable(readout):
+        return readout(out)
+    if out.ndim == 2 and readout in ("mean", "none"):
+        return out
+    if out.ndim != 3:
+        raise SpikeflipError(
+            f"the model's output has shape {tuple(out.shape)}, from which readout {readout!r} makes no scores (N, K): "
+            "choose another output=, or give readout= a function from it to (N, K)"
+        )
+    match readout:
+        case "mean":
+            return out.mean(0)
+        case "last":
+            return out[-1]
+        case "max":
+            return out.amax(0)
+        case "sum":
+            return out.sum(0)
+        case "none":
+            raise SpikeflipError(
+                f"the model's output has shape {tuple(out.shape)}, with an axis of time: choose readout 'mean', "
+                "'last', 'max' or 'sum'"
+            )
+
+
+def check_choice(layout: object, readout: object) -> None:
+    """Raise a SpikeflipError for a layout or readout that there is not."""
+    if not callable(layout) and layout not in MEANINGS:
+        known = "; ".join(f"{name!r}: {meaning}" for name, meaning in MEANINGS.items())
+        raise SpikeflipError(f"layout is {layout!r}: choose one of {known}; or give a function of model and spikes")
+    if not callable(readout) and readout not in get_args(Readout):
+        choices = ", ".join(map(repr, get_args(Readout)))
+        raise SpikeflipError(f"readout is {readout!r}: choose from {choices}, or give a function")
+
+
+def _select(answer: object, output: Output) -> Tensor:
+    if callable(output):
+        answer = output(answer)
+    elif output is not None:
+        answer = _part(answer, output)
+    if isinstance(answer, Tensor):
+        return answer
+    if isinstance(answer, Sequence | Mapping) and not isinstance(answer, str):
+        names = list(answer) if isinstance(answer, Mapping) else range(len(answer))
+        values = answer.values() if isinstance(answer, Mapping) else answer
+        parts = ", ".join(
+            f"{name!r} ({_described(value)})" for name, value in list(zip(names, values, strict=True))[:6]
+        )
+        raise SpikeflipError(f"the model returns {len(answer)} parts: choose one with output=, of {parts}")
+    raise SpikeflipError(f"the model returns {_described(answer)}: give output= a function from it to a tensor")
+
+
+def _part(answer: object, output: int | str) -> object:
+    try:
+        return answer[output]  # type: ignore[index]
+    except (TypeError, KeyError, IndexError, ValueError):
+        raise SpikeflipError(
+            f"output is {output!r}, but the model returns {_described(answer)}: choose a part that it has"
+        ) from None
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a value of type {type(value).__name__}"

@@ -1,0 +1,111 @@
+"""Which layers a model runs, in which order, and where its samples are in what they handle.
+
+The order of registration says little: the penultimate spiking layer is the last one that starts before the last weight
+layer does. That holds for a network that ends with neurons and for one that ends with a linear layer.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from spikeflip.victims.spike_functions import SpikingLayer
+
+
+@dataclass(frozen=True)
+class SampleAxis:
+    """Where samples are in a tensor: ``frames`` entries each along ``dim``, together or one batch after the other."""
+
+    dim: int
+    frames: int
+    together: bool
+
+    def totals(self, tensor: Tensor) -> Tensor:
+        """The sum over everything of one sample, ``(N,)``."""
+        shape = (-1, self.frames) if self.together else (self.frames, -1)
+        split = tensor.unflatten(self.dim, shape)
+        where = self.dim if self.together else self.dim + 1
+        totals: Tensor = split.movedim(where, 0).flatten(1).sum(1)
+        return totals
+
+    @classmethod
+    def of(cls, one: Tensor, three: Tensor) -> "SampleAxis | None":
+        """The axis, from a layer's tensors for the first sample alone and for three; None where there is no such."""
+        if one.ndim != three.ndim:
+            return None
+        longer = [d for d in range(one.ndim) if three.shape[d] != one.shape[d]]
+        if len(longer) != 1 or three.shape[longer[0]] != 3 * one.shape[longer[0]]:
+            return None
+        dim, frames = longer[0], one.shape[longer[0]]
+        axes = [cls(dim, frames, together) for together in (False, True)]
+        for axis in axes:
+            shape = (3, frames) if axis.together else (frames, 3)
+            first = three.unflatten(dim, shape).select(dim if axis.together else dim + 1, 0)
+            if torch.allclose(first.float(), one.float(), atol=1e-3):
+                return axis
+        return None
+
+
+@dataclass(frozen=True)
+class Order:
+    """The spiking layers in the order in which they first start, the last and the one before the last weights."""
+
+    spiking: tuple[str, ...]
+    last: str | None
+    penultimate: str | None
+
+
+def started(calls: Sequence[str], layers: Mapping[str, SpikingLayer]) -> Order:
+    """The order of layers, from the names of layers as they started, weight layers among them."""
+    weights = [i for i, name in enumerate(calls) if name not in layers]
+    neurons = [name for name in calls if name in layers]
+    before = [name for name in calls[: weights[-1]] if name in layers] if weights else []
+    return Order(
+        spiking=tuple(dict.fromkeys(neurons)),
+        last=neurons[-1] if neurons else None,
+        penultimate=before[-1] if before else None,
+    )
+
+
+def weight_layers(model: nn.Module, layers: Mapping[str, SpikingLayer]) -> dict[str, nn.Module]:
+    """Modules with matrices or kernels of their own, those inside a spiking layer left out."""
+    inside = tuple(f"{name}." if name else "" for name in layers)
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if name not in layers
+        and not (inside and name.startswith(inside))
+        and any(parameter.ndim > 1 for parameter in module.parameters(recurse=False))
+    }
+
+
+@contextmanager
+def on_start(modules: Mapping[str, nn.Module], note: Callable[[str, object], None]) -> Iterator[None]:
+    """Tell ``note`` the name and the first argument of every module that starts."""
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[object, ...]], None]:
+        return lambda _module, arguments: note(name, arguments[0] if arguments else None)
+
+    handles = [module.register_forward_pre_hook(hook(name)) for name, module in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def on_end(modules: Mapping[str, nn.Module], note: Callable[[str, object], None]) -> Iterator[None]:
+    """Tell ``note`` the name and the output of every module that ends, the first part where there are several."""
+
+    def hook(name: str) -> Callable[[nn.Module, object, object], None]:
+        return lambda _module, _arguments, answer: note(name, answer[0] if isinstance(answer, tuple) else answer)
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,248 @@
+"""The spike functions of foreign neurons: which there are, where they sit, and how one is replaced.
+
+A neuron fires by some function of its potential. Replacing that function moves the firing decision or swaps the
+surrogate derivative of any framework, and leaves everything else as it is: the amount of a soft reset, the window on
+which the surrogate is centred, and the objects that the model holds.
+"""
+
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.snn.surrogate import Surrogate
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a layer fires in one pass: ``delta`` higher than by itself, and with another surrogate if one is given."""
+
+    delta: Tensor | float = 0.0
+    surrogate: Surrogate | None = None
+
+    def fire(self, potential: Tensor, function: Callable[[Tensor], Tensor], centre: Tensor | float = 0.0) -> Tensor:
+        """``function`` of a potential, changed: ``step(u - delta)`` forward, the derivative at ``u`` backward.
+
+        Args:
+            potential: what the layer hands to its spike function.
+            function: the layer's own spike function.
+            centre: the threshold, where the function gets the potential itself and not its distance to it.
+        """
+        if self.surrogate is not None:
+            spikes: Tensor = _Fire.apply(potential, function, self, centre)
+            return spikes
+        own = function(potential)
+        if isinstance(self.delta, float) and self.delta == 0:
+            return own
+        with torch.no_grad():
+            # Counts of spikes are small integers, so that the sum below is exact.
+            difference = function(potential - self.delta) - own
+        return own + difference
+
+
+class _Fire(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, potential: Tensor, function: Callable[[Tensor], Tensor], change: Change, centre: Tensor | float
+    ) -> Tensor:
+        ctx.save_for_backward(potential)
+        ctx.change, ctx.centre = change, centre
+        return function(potential - change.delta)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (potential,) = ctx.saved_tensors
+        return gradients[0] * ctx.change.surrogate.derivative(potential - ctx.centre), None, None, None
+
+
+@dataclass(frozen=True)
+class NeuronType:
+    """A row of the table of neurons: where a kind of spiking layer keeps its threshold and its spike function.
+
+    Args:
+        name: for messages.
+        threshold: name of the attribute with the firing threshold, a number or a tensor; None where it has none.
+        spike_function: name of the attribute that is called with ``potential - threshold`` (and anything after it) and
+            returns spikes.
+        module: the class whose modules these are; those with both attributes when not given.
+    """
+
+    name: str
+    threshold: str | None
+    spike_function: str
+    module: type[nn.Module] | None = None
+
+    def matches(self, module: nn.Module) -> bool:
+        """Whether a module is of this kind."""
+        if self.module is not None:
+            return isinstance(module, self.module)
+        return (self.threshold is None or hasattr(module, self.threshold)) and callable(
+            getattr(module, self.spike_function, None)
+        )
+
+    def own_threshold(self, module: nn.Module) -> Tensor | float | None:
+        """The firing threshold that a layer has."""
+        if self.threshold is None:
+            return None
+        value = getattr(module, self.threshold)
+        return value.detach() if isinstance(value, Tensor) else float(value)
+
+    def function(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
+        """The layer's own spike function of the distance to its threshold, for a look at its derivative."""
+        function: Callable[[Tensor], Tensor] = getattr(module, self.spike_function)
+        return function
+
+    def replacement(self, module: nn.Module, change: Change) -> dict[str, object]:
+        """The attributes to put before those of a layer so that it fires as ``change`` says."""
+        own = getattr(module, self.spike_function)
+
+        def fire(distance: Tensor, *rest: Any, **named: Any) -> Tensor:
+            return change.fire(distance, lambda u: own(u, *rest, **named))
+
+        return {self.spike_function: fire}
+
+
+class _Sinabs(NeuronType):
+    """``spike_fn.apply(v_mem, ..., threshold, surrogate_grad_fn)``: potential and threshold come apart."""
+
+    def matches(self, module: nn.Module) -> bool:
+        return super().matches(module) and callable(getattr(getattr(module, "spike_fn", None), "apply", None))
+
+    def own_threshold(self, module: nn.Module) -> Tensor | float | None:
+        base = getattr(module, "b0", None)  # of adaptive neurons, whose threshold is a state
+        value = module.spike_threshold if base is None else base
+        return value.detach() if isinstance(value, Tensor) else float(value)  # type: ignore[arg-type]
+
+    def function(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
+        own: Any = module.spike_fn
+        threshold: Any = self.own_threshold(module)
+
+        def fire(distance: Tensor) -> Tensor:
+            spikes: Tensor = own.apply(distance + threshold, threshold, module.surrogate_grad_fn)
+            return spikes
+
+        return fire
+
+    def replacement(self, module: nn.Module, change: Change) -> dict[str, object]:
+        own: Any = module.spike_fn
+
+        def apply(potential: Tensor, *rest: Any) -> Tensor:
+            return change.fire(potential, lambda v: own.apply(v, *rest), centre=rest[-2])
+
+        return {"spike_fn": types.SimpleNamespace(apply=apply, required_states=own.required_states)}
+
+
+class _Norse(NeuronType):
+    """``activation``, a plain function that calls the global name ``threshold(u, method, alpha)``."""
+
+    def matches(self, module: nn.Module) -> bool:
+        p = getattr(module, "p", None)
+        return hasattr(p, "v_th") and hasattr(p, "method") and callable(getattr(module, "activation", None))
+
+    def own_threshold(self, module: nn.Module) -> Tensor | float | None:
+        value: Any = module.p.v_th  # type: ignore[union-attr]
+        return value.detach() if isinstance(value, Tensor) else float(value)
+
+    def function(self, module: nn.Module) -> Callable[[Tensor], Tensor]:
+        p: Any = module.p
+        own = self._activation(module).__globals__["threshold"]
+        return lambda u: own(u, p.method, p.alpha)
+
+    def replacement(self, module: nn.Module, change: Change) -> dict[str, object]:
+        activation = self._activation(module)
+        own = activation.__globals__["threshold"]
+
+        def threshold(u: Tensor, *rest: Any) -> Tensor:
+            return change.fire(u, lambda x: own(x, *rest))
+
+        names = {**activation.__globals__, "threshold": threshold}
+        copy = types.FunctionType(
+            activation.__code__, names, activation.__name__, activation.__defaults__, activation.__closure__
+        )
+        copy.__kwdefaults__ = activation.__kwdefaults__
+        return {"activation": copy}
+
+    def _activation(self, module: nn.Module) -> types.FunctionType:
+        activation = module.activation
+        if not isinstance(activation, types.FunctionType) or "threshold" not in activation.__code__.co_names:
+            name = getattr(activation, "__name__", type(activation).__name__)
+            raise SpikeflipError(
+                f"the spike function of a {type(module).__name__} with the activation {name} cannot be replaced: build "
+                "the layer with method='super', or leave threshold, output window and surrogate out"
+            )
+        return activation
+
+
+TABLE: tuple[NeuronType, ...] = (
+    NeuronType("SpikingJelly", "v_threshold", "surrogate_function"),
+    NeuronType("snnTorch", "threshold", "spike_grad"),
+    _Sinabs("sinabs", "spike_threshold", "surrogate_grad_fn"),
+    _Norse("Norse", "v_th", "activation"),
+    NeuronType("paper code", "thresh", "act"),
+    NeuronType("BrainCog", "threshold", "act_fun"),
+    # Neurons whose threshold is a bias: SpikingJelly's parallel ones.
+    NeuronType("SpikingJelly without a threshold", None, "surrogate_function"),
+)
+
+Neurons = Mapping[type[nn.Module], tuple[str | None, str]] | Iterable[NeuronType]
+"""Rows that a user adds: ``{class: (threshold attribute, spike function attribute)}``, or rows in full."""
+
+
+def table(neurons: Neurons | None) -> tuple[NeuronType, ...]:
+    """The known kinds of neurons, the user's first."""
+    if neurons is None:
+        return TABLE
+    if not isinstance(neurons, Mapping):
+        return (*neurons, *TABLE)
+    return (*(NeuronType(cls.__name__, a, b, cls) for cls, (a, b) in neurons.items()), *TABLE)
+
+
+@dataclass(frozen=True)
+class SpikingLayer:
+    """A module that spikes, and how."""
+
+    name: str
+    module: nn.Module
+    kind: NeuronType
+
+    @property
+    def threshold(self) -> Tensor | float | None:
+        """Its firing threshold; one number a neuron where it is a tensor of several."""
+        return self.kind.own_threshold(self.module)
+
+    def replacement(self, change: Change) -> dict[str, object]:
+        """Attributes that make it fire as ``change`` says."""
+        return self.kind.replacement(self.module, change)
+
+
+def find(model: nn.Module, rows: Iterable[NeuronType]) -> dict[str, SpikingLayer]:
+    """The spiking layers of a model by name, in order of registration."""
+    rows, found = tuple(rows), {}
+    for name, module in model.named_modules():
+        kind = next((row for row in rows if row.matches(module)), None)
+        if kind is not None:
+            found[name] = SpikingLayer(name, module, kind)
+    return found
+
+
+def derivative(layer: SpikingLayer, reach: float = 2.0) -> Tensor | None:
+    """The surrogate derivative of a layer around its threshold; None where its spike function has none.
+
+    Thresholds that differ from neuron to neuron do not matter here: the function is given distances to them.
+    """
+    like = next((p for p in layer.module.parameters() if p.is_floating_point()), torch.empty(0))
+    distance = torch.linspace(-reach, reach, 41, device=like.device, dtype=like.dtype)
+    threshold = layer.threshold
+    if isinstance(threshold, Tensor) and threshold.numel() > 1:
+        distance = distance.reshape(-1, *[1] * threshold.ndim).expand(-1, *threshold.shape)
+    distance = distance.clone().requires_grad_()
+    with torch.enable_grad():
+        spikes = layer.kind.function(layer.module)(distance)
+        if not spikes.requires_grad:
+            return None
+        (found,) = torch.autograd.grad(spikes.sum(), distance, allow_unused=True)
+    return found

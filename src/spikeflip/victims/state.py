@@ -1,0 +1,240 @@
+"""What a foreign model remembers, found by running it once, and how it is borrowed and given back.
+
+Frameworks keep state in buffers, attributes and dictionaries, and their own resets miss nested layers and recurrent
+ones, or reach other models of the same process. So the state is learned: whatever differs after a run is it, and is
+put back before and after every later run.
+"""
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+_INTERNAL = frozenset(vars(nn.Module())) - {"_buffers"}
+_ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One attribute or buffer of a module."""
+
+    layer: str
+    module: nn.Module
+    name: str
+    buffer: bool
+
+    def get(self) -> object:
+        """What is there."""
+        return self._place().get(self.name, _ABSENT)
+
+    def put(self, value: object) -> None:
+        """Put a value there, past all checks of the module."""
+        if value is _ABSENT:
+            self._place().pop(self.name, None)
+        else:
+            self._place()[self.name] = value
+
+    def _place(self) -> dict[str, object]:
+        place: dict[str, object] = vars(self.module)["_buffers"] if self.buffer else vars(self.module)
+        return place
+
+    def __str__(self) -> str:
+        return f"{self.layer}.{self.name}" if self.layer else self.name
+
+
+def slots(model: nn.Module) -> Iterator[Slot]:
+    """Every attribute and buffer of every module that could hold state; parameters and modules are none."""
+    for layer, module in model.named_modules():
+        for name in vars(module):
+            if name not in _INTERNAL and name != "_buffers":
+                yield Slot(layer, module, name, buffer=False)
+        for name in vars(module)["_buffers"]:
+            yield Slot(layer, module, name, buffer=True)
+
+
+class State:
+    """The slots in which a model remembers, and the values that it starts from."""
+
+    def __init__(self, starts: Mapping[Slot, object]) -> None:
+        self._starts = dict(starts)
+
+    @classmethod
+    def everything(cls, model: nn.Module) -> "State":
+        """All that could be state, as it is."""
+        memo: dict[int, object] = {}
+        return cls({slot: _copy(slot.get(), memo) for slot in slots(model)})
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """Where the model remembers."""
+        return tuple(self._starts)
+
+    def stale(self) -> list[Slot]:
+        """Slots that start from a tensor that is not zero: the model had been used before."""
+        return [slot for slot, value in self._starts.items() if any(map(_used, _tensors(value)))]
+
+    def on(self, device: torch.device) -> "State":
+        """The same, for a model that has moved."""
+        return State({slot: _copy(value, {}, device) for slot, value in self._starts.items()})
+
+    def zeroed(self, chosen: Iterable[Slot]) -> "State":
+        """The same, but that the tensors of some slots start from zero."""
+        chosen = set(chosen)
+        starts = {slot: _copy(value, {}) for slot, value in self._starts.items()}
+        for slot in chosen:
+            for tensor in _tensors(starts[slot]):
+                tensor.detach().zero_()
+        return State(starts)
+
+    def after(self, reset: Callable[[], object]) -> "State":
+        """The same slots, starting from what ``reset`` makes of them; the model itself stays as it is."""
+        with self.fresh():
+            reset()
+            memo: dict[int, object] = {}
+            return State({slot: _copy(slot.get(), memo) for slot in self._starts})
+
+    @contextmanager
+    def fresh(self) -> Iterator[None]:
+        """The model as it starts, for the duration; afterwards the very objects that it held before."""
+        kept = [(slot, slot.get()) for slot in self._starts]
+        memo: dict[int, object] = {}
+        for slot, value in self._starts.items():
+            slot.put(_copy(value, memo))
+        try:
+            yield
+        finally:
+            for slot, value in kept:
+                slot.put(value)
+
+
+def learn(model: nn.Module, start: State, runs: Iterable[Callable[[], object]]) -> State:
+    """Run a model in every given way, each time from ``start``, and see what changed.
+
+    The runs work on copies of all that could change, so that the model's own objects stay as they are.
+    """
+    remembered = start._starts
+    found: dict[Slot, object] = {}
+    for run in runs:
+        with start.fresh():
+            started = {slot: slot.get() for slot in remembered}
+            try:
+                run()
+                now = {slot: slot.get() for slot in slots(model)}
+            finally:
+                for slot in set(slots(model)) - set(remembered):
+                    slot.put(_ABSENT)
+        for slot in dict.fromkeys((*remembered, *now)):
+            if slot not in remembered:
+                found[slot] = _ABSENT
+            elif slot not in now or not _unchanged(started[slot], remembered[slot], now[slot]):
+                found[slot] = remembered[slot]
+    return State(found)
+
+
+@contextmanager
+def mode(
+    modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter], training: Sequence[nn.Module] = ()
+) -> Iterator[None]:
+    """Modules in evaluation mode but those of ``training``, and no parameter asking for a gradient."""
+    flags = [module.training for module in modules]
+    asking = [parameter for parameter in parameters if parameter.requires_grad]
+    try:
+        for module in modules:
+            vars(module)["training"] = False
+        for module in training:
+            vars(module)["training"] = True
+        for parameter in asking:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, flag in zip(modules, flags, strict=True):
+            vars(module)["training"] = flag
+        for parameter in asking:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def shadowed(attributes: Sequence[tuple[nn.Module, Mapping[str, object]]]) -> Iterator[None]:
+    """Attributes put before those of modules, which keep their own untouched: an object's dictionary is asked first."""
+    kept = [(module, name, vars(module).get(name, _ABSENT)) for module, names in attributes for name in names]
+    try:
+        for module, names in attributes:
+            vars(module).update(names)
+        yield
+    finally:
+        for module, name, value in kept:
+            if value is _ABSENT:
+                vars(module).pop(name, None)
+            else:
+                vars(module)[name] = value
+
+
+def _copy(value: object, memo: dict[int, object], device: torch.device | None = None) -> object:
+    """Tensors and containers copied, each once; everything else as it is."""
+    if id(value) in memo:
+        return memo[id(value)]
+    result = value
+    if isinstance(value, Tensor):
+        fresh = value.detach().clone()
+        fresh = fresh if device is None else fresh.to(device)
+        result = fresh.requires_grad_() if value.requires_grad else fresh
+    elif isinstance(value, dict):
+        result = copy.copy(value)
+        memo[id(value)] = result
+        for key, entry in value.items():
+            result[key] = _copy(entry, memo, device)
+    elif type(value) in (list, deque, set):
+        result = copy.copy(value)
+        memo[id(value)] = result
+        if type(value) is not set:
+            for i, entry in enumerate(value):  # type: ignore[arg-type]
+                result[i] = _copy(entry, memo, device)  # type: ignore[index]
+    elif type(value) is tuple:
+        result = tuple(_copy(entry, memo, device) for entry in value)
+    elif isinstance(value, tuple) and hasattr(value, "_make"):
+        result = value._make(_copy(entry, memo, device) for entry in value)
+    memo[id(value)] = result
+    return result
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for entry in value.values():
+            yield from _tensors(entry)
+    elif isinstance(value, list | tuple | deque):
+        for entry in value:
+            yield from _tensors(entry)
+
+
+def _used(tensor: Tensor) -> bool:
+    return tensor.numel() > 1 and bool(tensor.count_nonzero())
+
+
+def _unchanged(started: object, remembered: object, now: object) -> bool:
+    """Whether a value is the object that a run started with, and still equal to what that was."""
+    if now is started or not isinstance(now, Tensor | dict | list | deque | set | tuple):
+        return _equal(remembered, now)
+    return False
+
+
+def _equal(a: object, b: object) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a.detach(), b.detach())
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | deque | tuple) and isinstance(b, list | deque | tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))
+    if a is b:
+        return True
+    try:
+        return bool(a == b)
+    except Exception:  # an object that cannot be compared counts as another one
+        return False

@@ -1,0 +1,186 @@
+"""Making a victim of a model of any framework: look at it, run it on an example, and refuse what cannot be attacked."""
+
+import logging
+from collections.abc import Callable
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.snn.inputs import check_values
+from spikeflip.snn.surrogate import Surrogate
+from spikeflip.victims import checks, gradients
+from spikeflip.victims.inspection import check_model
+from spikeflip.victims.layouts import Layout, LayoutFunction, Output, Readout, ReadoutFunction, check_choice
+from spikeflip.victims.learning import learn_order, learn_state, runs_of
+from spikeflip.victims.spike_functions import Neurons, find, table
+from spikeflip.victims.state import State, learn
+from spikeflip.victims.wrapped import Calling, WrappedModel
+
+LOG = logging.getLogger(__name__)
+
+
+def wrap(
+    model: nn.Module,
+    example: Tensor,
+    *,
+    layout: Layout | LayoutFunction = "TB",
+    output: Output = None,
+    readout: Readout | ReadoutFunction = "mean",
+    neurons: Neurons | None = None,
+    penultimate: str | None = None,
+    surrogate: Surrogate | None = None,
+    reset: Callable[[nn.Module], object] | None = None,
+) -> WrappedModel:
+    """A model of SpikingJelly, snnTorch, Norse, sinabs or plain PyTorch as a victim; no framework is imported.
+
+    The model is run on the example a few times: to learn where it keeps state, in which order its layers run, and
+    whether it can be attacked. It is left as it was found, then and after every call.
+
+    Args:
+        model: a ``torch.nn.Module``; it runs in evaluation mode, whatever its mode is.
+        example: spikes ``(N, T, *input)`` of exactly 0 and 1, better several and such that the model fires; images
+            ``(N, *input)`` in [0, 1] for the layout ``"static"``.
+        layout: what the model takes: ``"TB"``, ``(T, N, *input)``; ``"BT"``; ``"steps"``, called once a step;
+            ``"steps+state"``, and with the state of the step before, None at first; ``"flat-BT"``,
+            ``(N * T, *input)``; ``"static"``, an image; ``"T-last"``, ``(N, *input, T)``; or a function of the model
+            and spikes that returns its output, ``(T, N, K)`` or ``(N, K)``.
+        output: the part of a returned tuple or dictionary that holds the output: its place or key, or a function.
+        readout: from the output's steps to scores: ``"mean"`` of spikes or potentials, ``"last"``, ``"max"`` or
+            ``"sum"``; ``"none"`` for an output that is ``(N, K)`` already, which ``"mean"`` takes too; or a function
+            from ``(T, N, K)`` to ``(N, K)``.
+        neurons: spiking layers of kinds that are not known: ``{class: ("threshold", "spike_function")}``, the
+            attributes that hold the threshold and a function of ``potential - threshold``; ``{}`` to attack a model in
+            which none can be found.
+        penultimate: name of the penultimate spiking layer; the last that runs before the last weights if not given.
+        surrogate: the derivative to use in all spiking layers; the model's own if not given.
+        reset: called with the model if it is wrapped after use and its layers cannot reset themselves.
+
+    Returns:
+        A :class:`spikeflip.Victim`.
+
+    Raises:
+        SpikeflipError: the model cannot be attacked as it is; the message says what to pass instead.
+
+    >>> class Neuron(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.thresh, self.mem = 1.0, 0.0
+    ...
+    ...     def act(self, u):  # a step with the slope of a sigmoid
+    ...         return torch.sigmoid(u) + ((u >= 0).float() - torch.sigmoid(u)).detach()
+    ...
+    ...     def forward(self, current):
+    ...         self.mem = 0.5 * self.mem + current
+    ...         spikes = self.act(self.mem - self.thresh)
+    ...         self.mem = self.mem - spikes * self.thresh
+    ...         return spikes
+    >>> model = nn.Sequential(nn.Linear(20, 8), Neuron(), nn.Linear(8, 3), Neuron())
+    >>> victim = wrap(model, (torch.rand(4, 6, 20) < 0.5).float(), layout="steps")
+    >>> victim.penultimate_layer, victim.penultimate_threshold
+    ('1', 1.0)
+    """
+    check_choice(layout, readout)
+    check_model(model, layout)
+    inputs = _example(example, layout)
+    layers = find(model, table(neurons))
+    if not layers and neurons is None:
+        raise SpikeflipError(
+            "no spiking layer was found in the model: pass neurons={YourNeuron: ('threshold', 'spike_function')} with "
+            "the names of its attributes, or neurons={} to attack it without thresholds and surrogates"
+        )
+    calling = Calling(layout, output, readout)
+    shape = tuple(inputs.shape[2:])
+    victim = WrappedModel(model, calling, layers, input_shape=shape, time_steps=inputs.shape[1])
+    with torch.random.fork_rng(devices=[victim.device] if victim.device.type == "cuda" else []):
+        inputs = _three(inputs).to(victim.device)
+        try:
+            learn_state(victim, inputs, reset)
+            verdicts = checks.all_of(victim, inputs)
+        except SpikeflipError:
+            raise
+        except Exception as error:
+            raise SpikeflipError(_why_it_failed(victim, inputs, error)) from error
+        _refuse(victim, inputs, verdicts[-1])
+        victim._classes = victim.scores(inputs).shape[1]
+        learn_order(victim, inputs, penultimate)
+        if surrogate is not None:
+            victim = victim.with_surrogate(surrogate)
+        gradients.check(victim, inputs)
+    return victim
+
+
+def _example(example: Tensor, layout: Layout | LayoutFunction) -> Tensor:
+    static = layout == "static"
+    kind, axes = ("images", "(N, *input)") if static else ("spikes", "(N, T, *input)")
+    if not isinstance(example, Tensor) or example.ndim < (2 if static else 3) or example.numel() == 0:
+        found = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
+        raise SpikeflipError(f"the example is {found}: give {kind} {axes}, the batch axis first for every layout")
+    check_values(example, "images" if static else "spikes")
+    example = example if example.is_floating_point() else example.float()
+    return example.unsqueeze(1) if static else example
+
+
+def _three(inputs: Tensor) -> Tensor:
+    """Three samples: the first of the example, or reversed ones where it has fewer."""
+    more = torch.cat([inputs, inputs.flip(1) if inputs.shape[1] > 1 else inputs.flip(-1), inputs.flip(1, -1)])
+    return more[:3].detach()
+
+
+def _refuse(victim: WrappedModel, inputs: Tensor, failed: checks.Verdict) -> None:
+    """Raise a SpikeflipError for a verdict that is none of a victim, with the layout that would pass."""
+    if failed:
+        return
+    if failed.check == "same call twice" and (where := gradients.random_layer(victim, inputs)):
+        raise SpikeflipError(f"two calls of the model differ, as {failed.finding} in {where}: {failed.fix}")
+    others = _passing_layouts(victim, inputs)
+    if failed.check == "time matters" and not others:
+        LOG.warning("%s; is that right for this model?", failed.finding)
+        return
+    raise SpikeflipError(f"with layout {_name(victim)}, {failed.finding}: {_suggest(others) or failed.fix}")
+
+
+def _why_it_failed(victim: WrappedModel, inputs: Tensor, error: Exception) -> str:
+    said = str(error).strip().partition("\n")[0]
+    fix = _suggest(_passing_layouts(victim, inputs)) or (
+        "choose another layout= or an example of the shape that the model takes, and reset the model if it was used"
+    )
+    return f"the model fails on the example with layout {_name(victim)} ({type(error).__name__}: {said[:200]}): {fix}"
+
+
+def _name(victim: WrappedModel) -> str:
+    layout = victim.calling.layout
+    return getattr(layout, "__name__", "function") if callable(layout) else repr(layout)
+
+
+def _suggest(passing: list[str]) -> str:
+    return f"the checks pass with layout {' and '.join(map(repr, passing))}" if passing else ""
+
+
+def _passing_layouts(victim: WrappedModel, inputs: Tensor) -> list[str]:
+    """The other layouts with which all checks pass."""
+    tried = victim.calling.layout
+    if callable(tried) or tried == "static":
+        return []
+    return [name for name in get_args(Layout) if name not in (tried, "static") and _passes(victim, name, inputs)]
+
+
+def _passes(victim: WrappedModel, layout: Layout, inputs: Tensor) -> bool:
+    # A state that is returned beside the output is no part of it where the layout takes it.
+    outputs = (victim.calling.output, None) if layout == "steps+state" else (victim.calling.output,)
+    for output in dict.fromkeys(outputs):
+        other = WrappedModel(
+            victim.model,
+            Calling(layout, output, victim.calling.readout),
+            victim.layers,
+            input_shape=victim.input_shape,
+            time_steps=victim.time_steps,
+        )
+        try:
+            other.state = learn(other.model, State.everything(other.model), runs_of(other, inputs))
+        except Exception:  # whatever a model raises that is fed wrongly
+            continue
+        if checks.passes(other, inputs):
+            return True
+    return False

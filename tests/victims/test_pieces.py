@@ -1,0 +1,228 @@
+"""The parts of the adapter, each against values worked out by hand."""
+
+import pytest
+import torch
+from model_styles import PaperModel, PaperNeuron, spikes
+from torch import nn
+
+from spikeflip import Rectangular, SpikingNetwork, scg
+from spikeflip.attacks import bim
+from spikeflip.victims import Victim, checks, wrap
+from spikeflip.victims.layouts import run
+from spikeflip.victims.order import SampleAxis, started
+from spikeflip.victims.spike_functions import Change
+from spikeflip.victims.state import State, learn, shadowed
+
+
+class Recorder(nn.Module):
+    """Returns what it is given, and keeps it."""
+
+    def forward(self, x, state=None):
+        self.given = x
+        return x if state is None and not hasattr(self, "stateful") else (x, state)
+
+
+@pytest.mark.parametrize("layout", ["TB", "BT", "steps", "flat-BT", "T-last"])
+def test_every_layout_gives_the_same_output_from_its_own_axes(layout):
+    x = torch.arange(2 * 3 * 4.0).reshape(2, 3, 4).requires_grad_()  # N, T, F
+    model = Recorder()
+    assert torch.equal(run(model, x, layout, None), x.transpose(0, 1))
+    shapes = {"TB": (3, 2, 4), "BT": (2, 3, 4), "steps": (2, 4), "flat-BT": (6, 4), "T-last": (2, 4, 3)}
+    assert model.given.shape == shapes[layout]
+    assert not model.given.is_leaf
+    model.given.mul_(0)  # in place, which neither fails nor reaches the caller
+    assert x[1, 2, 3] == 23
+
+
+def test_static_models_see_images():
+    model = Recorder()
+    assert run(model, torch.ones(2, 1, 4), "static", None).shape == (2, 4)
+    victim = wrap(PaperModel(), torch.rand(4, 1, 8, 8), layout="static")
+    assert (victim.coding, victim.time_steps, victim.input_shape) == ("direct", 1, (1, 8, 8))
+
+
+def test_a_change_moves_the_step_and_not_the_slope():
+    u = torch.tensor([-0.4, 0.1, 0.3], requires_grad=True)
+
+    def own(x):
+        return (x >= 0).float().detach() + (x - x.detach()) * (1 + x.detach())
+
+    fired = Change(0.2).fire(u, own)
+    assert fired.tolist() == [0.0, 0.0, 1.0]
+    (slope,) = torch.autograd.grad(fired.sum(), u)
+    torch.testing.assert_close(slope, torch.tensor([0.6, 1.1, 1.3]))
+    fired = Change(0.2, Rectangular(0.5)).fire(u, own)
+    assert fired.tolist() == [0.0, 0.0, 1.0]
+    (slope,) = torch.autograd.grad(fired.sum(), u)
+    assert slope.tolist() == [0.0, 2.0, 0.0]
+    assert Change(torch.tensor([0.0, 0.2, 0.5])).fire(u, own).tolist() == [0.0, 0.0, 0.0]
+
+
+def test_state_is_what_a_run_changes():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mem", torch.zeros(0))
+            self.register_buffer("scale", torch.ones(3))
+            self.memories, self.count, self.trace, self.name = {"v": 0.0}, 0, [], "lif"
+
+        def forward(self, x):
+            self.mem = x
+            self.memories["v"] = x
+            self.count += 1
+            self.trace.append(x)
+            self.late = x
+            self.scale.add_(1)  # in place
+
+    model = Model()
+    held = {name: getattr(model, name) for name in ("mem", "scale", "memories", "trace")}
+    state = learn(model, State.everything(model), [lambda: model(torch.ones(2))])
+    assert {str(slot) for slot in state.slots} == {"mem", "memories", "count", "trace", "late", "scale"}
+    with state.fresh():
+        model(torch.ones(2))
+        assert model.scale.tolist() == [2.0] * 3
+        assert model.count == 1
+    assert all(getattr(model, name) is value for name, value in held.items())
+    assert (model.memories, model.count, model.trace, hasattr(model, "late")) == ({"v": 0.0}, 0, [], False)
+    assert model.scale.tolist() == [1.0] * 3
+    with pytest.raises(TypeError), state.fresh():
+        model(torch.ones(2), "one too many")
+    assert model.count == 0
+
+
+def test_shadowed_attributes_come_first_and_go_away():
+    layer = nn.Sequential(nn.ReLU())
+    layer.register_buffer("threshold", torch.tensor(1.0))
+    relu, threshold = layer._modules["0"], layer.threshold
+    with shadowed([(layer, {"0": "other", "threshold": 2.0, "new": 3})]):
+        assert (getattr(layer, "0"), layer.threshold, layer.new) == ("other", 2.0, 3)
+    assert getattr(layer, "0") is relu
+    assert layer.threshold is threshold
+    assert not hasattr(layer, "new")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dim", "together"),
+    [((3, 5), 0, False), ((4, 3, 5), 1, False), ((12, 5), 0, False), ((12, 5), 0, True), ((2, 12), 1, True)],
+)
+def test_samples_are_found_where_they_are(shape, dim, together):
+    """Three samples of 4 frames, the frames of one together or not, or one frame each."""
+    whole = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    frames = shape[dim] // 3
+    split = whole.unflatten(dim, (3, frames) if together else (frames, 3))
+    where = dim if together else dim + 1
+    axis = SampleAxis.of(split.select(where, 0), whole)
+    assert (axis.dim, axis.frames) == (dim, frames)
+    wanted = torch.stack([split.select(where, i).sum() for i in range(3)])
+    torch.testing.assert_close(axis.totals(whole), wanted)
+
+
+def test_no_sample_axis():
+    assert SampleAxis.of(torch.ones(4, 5), torch.ones(4, 5)) is None
+    assert SampleAxis.of(torch.ones(4), torch.ones(3, 4)) is None
+    assert SampleAxis.of(torch.zeros(2, 5), torch.rand(6, 5)) is None
+
+
+def test_the_penultimate_layer_is_told_by_order_of_execution():
+    layers = dict.fromkeys(["out", "hidden", "in"])
+    step = ["fc1", "in", "fc2", "hidden", "fc3"]
+    assert started([*step, "out"] * 3, layers).penultimate == "hidden"
+    assert started(step * 3, layers).penultimate == "hidden"
+    assert started(step * 3, layers).last == "hidden"
+    assert started([*step, "out"], layers).spiking == ("in", "hidden", "out")
+    assert started(["fc", "out"], layers).penultimate is None
+
+
+def test_the_checks_hold_of_a_network_of_ours():
+    network = SpikingNetwork("16FC-5FC", (20,), time_steps=6, seed=1)
+    verdicts = checks.all_of(network, spikes(3, 6, 20))
+    assert all(verdicts)
+    assert [verdict.check for verdict in verdicts] == [
+        "score shape",
+        "same call twice",
+        "batch independence",
+        "batch independence",
+        "time matters",
+    ]
+
+
+def test_the_checks_tell_what_is_wrong():
+    network = SpikingNetwork("16FC-5FC", (20,), time_steps=6, seed=1)
+    x = spikes(3, 6, 20)
+
+    class Broken:
+        device = network.device
+
+        def __init__(self, change):
+            self.change = change
+
+        def scores(self, given):
+            return self.change(network.scores(given))
+
+        def probe(self, given):
+            return network.probe(given)
+
+    def verdict(check, change):
+        return check(Broken(change), x)
+
+    calls = iter(range(100))
+    assert not verdict(checks.same_call_twice, lambda s: s + next(calls))
+    assert "remembers" in str(verdict(checks.same_call_twice, lambda s: s + next(calls)))
+    assert "random" in str(verdict(checks.same_call_twice, lambda s: s + torch.rand(())))
+    assert not verdict(checks.batch_independence, lambda s: s - s.mean(0))
+    assert not verdict(checks.batch_independence, lambda s: s + torch.arange(len(s))[:, None])
+    assert verdict(checks.batch_independence, lambda s: s * (1 + 1e-4 * len(s)))
+    assert not verdict(checks.score_shape, lambda s: s[:, :1])
+    assert not verdict(checks.score_shape, lambda s: s / 0)
+
+
+def test_frames_that_are_samples():
+    class Frames(nn.Module):
+        """Forgets after every frame."""
+
+        def __init__(self):
+            super().__init__()
+            self.fc, self.head, self.thresh = nn.Linear(20, 16), nn.Linear(16, 5), 0.0
+
+        def forward(self, x):
+            return self.head(self.fc(x).sigmoid())
+
+    torch.manual_seed(0)
+    victim = wrap(Frames(), spikes(4, 6, 20), neurons={})
+    assert not checks.time_matters(victim, spikes(3, 6, 20))
+    assert checks.time_matters(wrap(PaperModel(), torch.rand(3, 1, 8, 8), layout="static"), torch.rand(3, 1, 1, 8, 8))
+
+
+def test_a_wrapped_model_follows_changes_of_its_model():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 16), PaperNeuron(0.2), nn.Linear(16, 5), PaperNeuron(0.1))
+    x = spikes(4, 6, 20)
+    victim: Victim = wrap(model, x)
+    before = victim.scores(x)
+    model[1].thresh = 5.0
+    assert victim.penultimate_threshold == 5.0
+    assert not torch.equal(victim.scores(x), before)
+    model.double()
+    assert victim.scores(x).dtype == torch.float64
+    assert victim.probe(x).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4)).values.dtype == x.dtype
+
+
+def test_integer_spikes_inference_mode_and_attacks():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 16), PaperNeuron(0.2), nn.Linear(16, 5), PaperNeuron(0.1))
+    x = spikes(6, 6, 20)
+    victim = wrap(model, x[:1].bool())
+    labels = victim.scores(x).argmax(1)
+    result = scg(victim, x.bool(), labels, threshold=None, steps=10)
+    assert result.adversarials.dtype == torch.bool
+    wanted = victim.probe(x).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(6)).values
+    with torch.inference_mode():
+        found = victim.probe(x.clone()).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(6)).values
+    assert torch.equal(found, wanted)
+    static = wrap(PaperModel(), torch.rand(4, 1, 8, 8), layout="static")
+    images = torch.rand(4, 1, 8, 8)
+    labels = static.scores(images.unsqueeze(1)).argmax(1)
+    result = bim(static, images, labels, steps=10)
+    assert result.success.any()
+    assert result.adversarials.shape == images.shape
+    assert torch.equal(static.scores(result.adversarials.unsqueeze(1)).argmax(1), result.prediction)

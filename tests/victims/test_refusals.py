@@ -1,0 +1,394 @@
+"""Models that cannot be attacked: one sentence each that says what to pass instead."""
+
+from importlib import metadata
+
+import pytest
+import torch
+from model_styles import PaperNeuron, Ramp, StatefulNeuron, norse_parameters, sj, spikes
+from torch import nn
+
+from spikeflip import Rectangular, SpikeflipError
+from spikeflip.victims import NeuronType, wrap
+
+X = spikes(4, 6, 20)
+
+
+def model(*extra, neuron=None):
+    torch.manual_seed(0)
+    first = PaperNeuron(0.2) if neuron is None else neuron
+    return nn.Sequential(*extra, nn.Linear(20, 16), first, nn.Linear(16, 5), PaperNeuron(0.1))
+
+
+def refusal(thing, example=X, **options):
+    with pytest.raises(SpikeflipError) as caught:
+        wrap(thing, example, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 420
+    return message
+
+
+def test_a_function_is_no_model():
+    assert "a function, whose layers and state cannot be seen" in refusal(lambda x: x)
+    assert "type str" in refusal("model.pt")
+
+
+def test_compiled_models():
+    assert "torch.compile: pass the model before that" in refusal(torch.compile(model()))
+    inside = model()
+    inside[0].compile()
+    assert "layer '0' is compiled by torch.compile" in refusal(inside)
+    scripted = nn.Sequential(torch.jit.script(nn.Linear(20, 16)), PaperNeuron(), nn.Linear(16, 5))
+    assert "torch.jit" in refusal(scripted)
+    assert "model.module" in refusal(nn.DataParallel(model()))
+
+
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = model()
+
+    def forward(self, x, scale):
+        return self.body(x * scale)
+
+
+def test_a_model_of_two_inputs_and_how_it_is_wrapped_all_the_same():
+    assert "needs 2 inputs, x, scale: pass as layout= a function" in refusal(TwoInputs())
+
+    def call(net, given):
+        return net(given.transpose(0, 1), torch.tensor(1.0))
+
+    two, one = TwoInputs(), None
+    victim = wrap(two, X, layout=call)
+    one = wrap(two.body, X)
+    assert torch.equal(victim.scores(X), one.scores(X))
+    assert victim.penultimate_layer == "body.1"
+
+
+class Encoder(nn.Module):
+    def forward(self, x):
+        return (torch.rand_like(x) < x).to(x)
+
+
+def test_an_encoder_inside_is_named():
+    example = torch.rand(4, 20, generator=torch.Generator().manual_seed(0))
+
+    class Static(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.body = Encoder(), model()
+
+        def forward(self, images):
+            return self.body(torch.stack([self.encoder(images) for _ in range(6)]))
+
+    state = torch.random.get_rng_state()
+    message = refusal(Static(), example, layout="static")
+    assert "draws random numbers in layer 'encoder' (Encoder): take the encoder or dropout out" in message
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_dropout_that_evaluation_mode_does_not_stop():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = model()
+
+        def forward(self, x):
+            return self.body(nn.functional.dropout(x, 0.5, training=True))
+
+    assert "draws random numbers in the code before layer 'body" in refusal(Noisy())
+
+
+def test_memory_beyond_attributes():
+    memory = []
+
+    class Hidden(nn.Module):
+        def forward(self, x):
+            memory.append(x.detach())
+            return x + 0.5 * len(memory)
+
+    message = refusal(model(Hidden()))
+    assert "remembers something of the call before" in message
+    assert "layer '0' (Hidden)" in message
+    assert "reset=" in message
+
+
+@pytest.mark.parametrize(
+    ("built", "wrong", "right"),
+    [("sequence", "BT", "TB"), ("steps", "TB", "steps"), ("steps", "flat-BT", "steps"), ("sequence", "steps", "TB")],
+)
+def test_a_wrong_layout_is_caught_and_the_right_one_named(built, wrong, right):
+    thing = model() if built == "sequence" else model(neuron=StatefulNeuron(0.2))
+    if built == "steps":
+        thing[3] = StatefulNeuron(0.1)
+    message = refusal(thing, layout=wrong)
+    assert f"with layout '{wrong}'" in message
+    assert f"'{right}'" in message.partition("pass with layout")[2]
+
+
+def test_a_layout_that_fails_names_the_right_one():
+    class Frames(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.neuron, self.head = nn.Conv2d(2, 4, 3), PaperNeuron(0.2), nn.Linear(144, 5)
+
+        def forward(self, x):
+            t, n = x.shape[:2]
+            x = self.neuron(self.conv(x.flatten(0, 1)).unflatten(0, (t, n)))
+            return self.head(x.flatten(2))
+
+    message = refusal(Frames(), spikes(4, 6, 2, 8, 8), layout="flat-BT")
+    assert "the model fails on the example with layout 'flat-BT'" in message
+    assert "the checks pass with layout 'TB'" in message
+
+
+def test_unknown_choices():
+    assert "layout is 'NT': choose one of 'TB'" in refusal(model(), layout="NT")
+    assert "readout is 'vote'" in refusal(model(), readout="vote")
+    assert "penultimate is '7': choose a spiking layer that runs, of '1', '3'" in refusal(model(), penultimate="7")
+
+
+@pytest.mark.parametrize(
+    ("example", "words"),
+    [
+        (torch.zeros(4, 20), "the batch axis first"),
+        (spikes(4, 6, 20) * 2, "binarise them"),
+        ([1, 2], "the example is list"),
+        (torch.zeros(0, 6, 20), "the batch axis first"),
+    ],
+)
+def test_examples_that_are_none(example, words):
+    assert words in refusal(model(), example)
+
+
+def test_no_spiking_layer():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.limit, self.inner = 0.2, PaperNeuron(0.2)
+            self.inner.thresh = 0.0
+            self.inner.__dict__["spike"] = self.inner.__dict__.pop("act")
+            self.inner.act = None
+
+        def spike(self, u):
+            return Ramp.apply(u, 1.0)
+
+        def forward(self, x):
+            mem, out = 0, []
+            for current in x.unbind(0):
+                mem = 0.5 * mem + current
+                out.append(self.spike(mem - self.limit))
+                mem = mem * (1 - out[-1])
+            return torch.stack(out)
+
+    thing = nn.Sequential(nn.Linear(20, 16), Own(), nn.Linear(16, 5), Own())
+    assert "no spiking layer was found" in refusal(thing)
+    bare = wrap(thing, X, neurons={})
+    assert bare.penultimate_threshold is None
+    with pytest.raises(SpikeflipError, match=r"penultimate threshold is 1.0, but no spiking layer .* is known"):
+        bare.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), penultimate_threshold=1.0)
+    with pytest.raises(SpikeflipError, match=r"output window is 2.0, but no spiking layer"):
+        bare.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), output_window=2.0)
+    with pytest.raises(SpikeflipError, match=r"a surrogate .* is asked for, but no spiking layer"):
+        bare.with_surrogate(Rectangular())
+    found = bare.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4))
+    assert found.penultimate_spikes.tolist() == [-1.0] * 4
+    for rows in ({Own: ("limit", "spike")}, [NeuronType("own", "limit", "spike", Own)]):
+        known = wrap(thing, X, neurons=rows)
+        assert (known.penultimate_layer, known.penultimate_threshold) == ("1", 0.2)
+        assert torch.equal(known.scores(X), bare.scores(X))
+
+
+def test_no_layer_before_the_last_weights():
+    one = nn.Sequential(nn.Linear(20, 5), PaperNeuron(0.1))
+    victim = wrap(one, X)
+    assert victim.penultimate_threshold is None
+    with pytest.raises(SpikeflipError, match="name one of '1' as penultimate="):
+        victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), penultimate_threshold=1.0)
+    assert wrap(one, X, penultimate="1").penultimate_threshold == 0.1
+
+
+class Outputs(nn.Module):
+    def __init__(self, answer):
+        super().__init__()
+        self.body, self.answer = model(), answer
+
+    def forward(self, x):
+        return self.answer(self.body(x))
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "words"),
+    [
+        (lambda s: (s, s), {}, "returns 2 parts: choose one with output=, of 0 (a tensor (6, 3, 5)), 1"),
+        (lambda s: {"out": s}, {}, "choose one with output=, of 'out'"),
+        (lambda s: (s, s), {"output": 5}, "output is 5, but the model returns a tuple of 2"),
+        (lambda s: "spikes", {}, "returns a value of type str"),
+        (lambda s: s.unsqueeze(-1), {}, "has shape (6, 3, 5, 1)"),
+        (lambda s: s.mean((0, 2)), {}, "has shape (3,)"),
+        (lambda s: s[..., :1], {}, "shape (3, 1), not (N, K)"),
+        (lambda s: s.mean(0).mT, {}, "shape (5, 3), not (N, K)"),
+        (lambda s: s, {"readout": "none"}, "with an axis of time: choose readout 'mean'"),
+        (lambda s: s.mean(0), {"readout": "last"}, "from which readout 'last' makes no scores"),
+        (lambda s: s.mean(0) / 0, {}, "not finite"),
+    ],
+)
+def test_outputs_that_are_no_scores(answer, options, words):
+    assert words in refusal(Outputs(answer), **options)
+
+
+def test_a_forward_without_gradients():
+    class Frozen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = model()
+
+        @torch.no_grad()
+        def forward(self, x):
+            return self.body(x)
+
+    assert "no gradients with respect to its input, as its forward runs without them at layer 'body'" in refusal(
+        Frozen()
+    )
+    assert "the graph is cut in layer '0' (Detached)" in refusal(model(Detached()))
+    frozen = model().requires_grad_(False)
+    assert wrap(frozen, X).scores(X).any()
+
+
+class Detached(nn.Module):
+    def forward(self, x):
+        return x.detach()
+
+
+def test_a_step_without_surrogate():
+    hard = PaperNeuron(0.2)
+    hard.act = lambda u, _: (u >= 0).float()
+    assert "layer '1' fires by a step without a surrogate derivative: pass surrogate=" in refusal(model(neuron=hard))
+    soft = wrap(model(), X, surrogate=Rectangular(1.0))
+    cured = wrap(model(neuron=hard), X, surrogate=Rectangular(1.0))
+    ones = torch.ones(4, 5)
+    wanted = soft.probe(X).input_gradient(lambda s, _: ones, torch.arange(4)).values
+    assert torch.equal(cured.probe(X).input_gradient(lambda s, _: ones, torch.arange(4)).values, wanted)
+    assert wanted.any()
+
+
+def surrogate(slope):
+    class Own(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, u):
+            ctx.save_for_backward(u)
+            return (u >= 0).to(u)
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * slope(ctx.saved_tensors[0])
+
+    return Own.apply
+
+
+def test_surrogates_that_are_none():
+    nan = StatefulNeuron(0.2)
+    nan.act = surrogate(lambda u: (-u / u.abs()).exp() / (u - u))
+    assert "the surrogate of layer '1' is not finite near its threshold" in refusal(
+        nn.Sequential(nn.Linear(20, 16), nan, nn.Linear(16, 5), StatefulNeuron(0.1)), layout="steps"
+    )
+    nan.act = surrogate(torch.zeros_like)
+    assert "layer '1' fires by a step without a surrogate" in refusal(
+        nn.Sequential(nn.Linear(20, 16), nan, nn.Linear(16, 5), StatefulNeuron(0.1)), layout="steps"
+    )
+    nan.act = surrogate(lambda u: torch.where(u.abs() > 2, torch.nan, torch.ones_like(u)))
+    assert "the input gradient is not finite on the example" in refusal(
+        nn.Sequential(nn.Linear(20, 16), nan, nn.Linear(16, 5), StatefulNeuron(5.0)),
+        spikes(4, 6, 20) * 0,
+        layout=lambda net, x: torch.stack([net(v + 9) for v in x.unbind(1)]),
+    )
+
+
+def test_state_of_an_earlier_run_that_nobody_resets():
+    class Stubborn(StatefulNeuron):
+        reset = None
+
+    thing = nn.Sequential(nn.Linear(20, 16), Stubborn(0.3), nn.Linear(16, 5), Stubborn(0.2))
+    clean = wrap(thing, X, layout="steps").scores(X)
+    thing(X[:3, 0])
+    assert "a state of an earlier run in 1.mem" in refusal(thing, layout="steps")
+
+    def reset(net):
+        net[1].mem = net[3].mem = None
+
+    used = thing[1].mem
+    assert torch.equal(wrap(thing, X, layout="steps", reset=reset).scores(X), clean)
+    assert thing[1].mem is used
+
+
+def test_an_unsupported_version(monkeypatch):
+    class Old(PaperNeuron):
+        pass
+
+    Old.__module__ = "norse.torch.module"
+    monkeypatch.setattr(metadata, "version", lambda name: "0.0.7")
+    assert "norse 0.0.7, which is not supported: install norse 1.0 or newer" in refusal(model(neuron=Old(0.2)))
+    monkeypatch.setattr(metadata, "version", lambda name: "1.1.0")
+    wrap(model(neuron=Old(0.2)), X)
+
+
+@pytest.mark.frameworks
+def test_norse_without_surrogate():
+    norse = pytest.importorskip("norse.torch")
+    torch.manual_seed(0)
+    hard = norse.LIF(norse_parameters(0.2)._replace(method="heaviside"))
+    thing = norse.SequentialState(nn.Linear(20, 16), hard, nn.Linear(16, 5), norse.LIF(norse_parameters(0.1)))
+    assert "layer '1' fires by a step without a surrogate" in refusal(thing, output=0)
+    assert wrap(thing, X, output=0, surrogate=Rectangular(1.0)).penultimate_layer == "1"
+
+
+@pytest.mark.frameworks
+def test_norse_cells_need_their_state():
+    norse = pytest.importorskip("norse.torch")
+    torch.manual_seed(0)
+    cells = norse.SequentialState(
+        nn.Linear(20, 16), norse.LIFCell(norse_parameters(0.2)), nn.Linear(16, 5), norse.LIFCell(norse_parameters(0.1))
+    )
+    message = refusal(cells, layout="steps", output=0)
+    assert "as if every frame were a sample: the checks pass with layout 'steps+state'" in message
+
+
+@pytest.mark.frameworks
+def test_sinabs_for_one_batch_size():
+    layers = pytest.importorskip("sinabs.layers")
+    torch.manual_seed(0)
+    thing = nn.Sequential(
+        nn.Conv2d(2, 4, 3),
+        layers.IAFSqueeze(batch_size=3, spike_threshold=torch.tensor(0.2)),
+        nn.Flatten(),
+        nn.Linear(144, 5),
+        layers.IAFSqueeze(batch_size=3, spike_threshold=torch.tensor(0.1)),
+    )
+    assert "give num_timesteps, not batch_size" in refusal(thing, spikes(4, 6, 2, 8, 8), layout="flat-BT")
+
+
+@pytest.mark.frameworks
+def test_a_surrogate_that_cannot_be_reached_is_refused_when_asked_for():
+    norse = pytest.importorskip("norse.torch")
+    torch.manual_seed(0)
+    lif = norse.LIF(norse_parameters(0.2))
+    plain = lif.activation
+    lif.activation = lambda *arguments: plain(*arguments)  # no global name threshold to replace
+    thing = norse.SequentialState(nn.Linear(20, 16), lif, nn.Linear(16, 5), norse.LIF(norse_parameters(0.1)))
+    victim = wrap(thing, X, output=0)
+    with pytest.raises(SpikeflipError, match="the spike function of a LIF with the activation <lambda> cannot be"):
+        victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), penultimate_threshold=0.5)
+    assert victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4)).values.any()
+
+
+@pytest.mark.frameworks
+def test_spikingjelly_neurons_without_a_threshold():
+    pytest.importorskip("spikingjelly")
+    neuron = sj()[2]
+    if not hasattr(neuron, "PSN"):
+        pytest.skip("this release has no parallel neurons")
+    torch.manual_seed(0)
+    victim = wrap(nn.Sequential(nn.Linear(20, 16), neuron.PSN(6), nn.Linear(16, 5)), X)
+    assert (victim.penultimate_layer, victim.penultimate_threshold) == ("1", None)
+    with pytest.raises(SpikeflipError, match="layer '1' has none that could move"):
+        victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), penultimate_threshold=0.5)
