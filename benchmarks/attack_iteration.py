@@ -8,8 +8,6 @@ nothing is skipped. The dense side is every weight layer's forward pass and inpu
 same process. Both sides are measured in turn, and the ratio is that of the medians. See benchmarks/README.md.
 """
 
-import argparse
-import json
 import sys
 import time
 
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor
 
 from measuring import Dense, in_turn, machine, milliseconds, never_fooled, random_spikes, ratio
+from rows import parser_of, print_rows
 from spikeflip import SCG, SpikingNetwork
 from spikeflip.snn.presets import PRESETS
 
@@ -77,21 +76,15 @@ def measure(name: str, width: float, samples: int, repeats: int) -> dict[str, ob
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--networks", nargs="+", default=["paper-image", "paper-spike"], choices=sorted(PRESETS))
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = [measure(name, options.width, options.samples, options.repeats) for name in options.networks]
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        for row in rows:
-            print(
-                "{network} width {width}: iteration {iteration_ms} ms, dense {dense_ms} ms, ratio {ratio}".format(**row)
-            )
+    sentence = "{network} width {width}: iteration {iteration_ms} ms, dense {dense_ms} ms, ratio {ratio}"
+    print_rows(rows, options.json, lambda row: sentence.format(**row))
 
 
 if __name__ == "__main__":

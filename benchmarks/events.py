@@ -8,18 +8,17 @@ take it, and into counted frames of the sensor's size, beside tonic's ToFrame wh
 run in turn; figures are medians. See benchmarks/README.md.
 """
 
-import argparse
-import json
 import platform
 import statistics
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from rows import parser_of, print_rows
 from spikeflip import Binning, Recording, bin_events, read_recording, write_recording
 from spikeflip.runs.folder import cpu_name
 
@@ -100,18 +99,17 @@ def measure(n: int, repeats: int) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = measure(options.events, options.repeats)
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        for row in rows:
-            memory = "" if row["memory_over_file"] is None else f", memory {row['memory_over_file']} x file"
-            print(f"{row['what']}: {row['million_events_a_second']} million events a second{memory}")
+    print_rows(rows, options.json, sentence)
+
+
+def sentence(row: Mapping[str, object]) -> str:
+    memory = "" if row["memory_over_file"] is None else f", memory {row['memory_over_file']} x file"
+    return f"{row['what']}: {row['million_events_a_second']} million events a second{memory}"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ are measured in turn; an iteration is half the difference between attacks of thr
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from attack_iteration import attack_seconds
 from measuring import Dense, engines, in_turn, machine, milliseconds, never_fooled, ratio
+from rows import parser_of, print_rows
 from spikeflip import SpikingNetwork, load_checkpoint
 from spikeflip.snn.checkpoint import Checkpoint
 from victims import first_inputs, trained
@@ -126,13 +126,12 @@ def victims(options: argparse.Namespace) -> Mapping[float, Checkpoint]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--root", type=Path, required=True, help="folder that holds the data set")
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--victim", nargs="+", type=Path, help="folders that 'spikeflip train' wrote, for event data")
     parser.add_argument("--axes", nargs="+", default=list(AXES), choices=AXES)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = victims(options)
     width, checkpoint = next(iter(found.items()))
@@ -142,14 +141,12 @@ def main() -> None:
     rows = []
     for axis, setting in settings(base, list(found), options.axes):
         rows += measure(axis, setting, *prepared(setting, found[setting.width], recordings), options.repeats)
-    if options.json:
-        print(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        print(
-            f"{row['axis']} = {row[row['axis']]:g}, {row['engine']}:",
-            "{ms_per_sample_iteration} ms a sample-iteration, {ratio_to_dense} x dense".format(**row),
-        )
+    print_rows(rows, options.json, sentence)
+
+
+def sentence(row: Mapping[str, object]) -> str:
+    figures = "{ms_per_sample_iteration} ms a sample-iteration, {ratio_to_dense} x dense".format(**row)
+    return f"{row['axis']} = {row[row['axis']]:g}, {row['engine']}: {figures}"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rows import parser_of, print_rows
+
 # PyTorch is imported where a case runs: a child's peak begins at that of the process that started it.
 
 MEGA = 10**6
@@ -77,28 +79,24 @@ def measure(options: argparse.Namespace, engine: str) -> list[dict[str, object]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--network", default="paper-gesture")
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--time-steps", type=int, default=60)
     parser.add_argument("--micro-batch", type=int, default=8)
     parser.add_argument("--inputs", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--engines", nargs="+", choices=["torch", "event"], default=["torch", "event"])
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--case", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
         print(json.dumps(run_case(options, options.case[0], int(options.case[1]))))
         return
     rows = [row for engine in options.engines for row in measure(options, engine)]
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        for row in rows:
-            print(
-                "{network} width {width}, T = {time_steps}, {engine}, {inputs} inputs of {inputs_mb} MB: "
-                "peak {peak_mb} MB, growth {growth} x the inputs".format(**row)
-            )
+    sentence = (
+        "{network} width {width}, T = {time_steps}, {engine}, {inputs} inputs of {inputs_mb} MB: "
+        "peak {peak_mb} MB, growth {growth} x the inputs"
+    )
+    print_rows(rows, options.json, lambda row: sentence.format(**row))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ trained victims, and inputs are random, as sparse as recordings; with one, train
 data. The dense side is measured in turn, in the same micro-batches. See benchmarks/README.md.
 """
 
-import argparse
 import copy
-import json
 import time
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor
 
 from measuring import Dense, engines, fire_at_rate, in_turn, machine, milliseconds, random_spikes, ratio
+from rows import parser_of, print_rows
 from spikeflip import SpikingNetwork, load_checkpoint
 from spikeflip.snn.presets import PRESETS
 from spikeflip.snn.training import Training, train
@@ -85,14 +84,13 @@ def measure(about: dict[str, object], network: SpikingNetwork, values: Tensor, l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--networks", nargs="+", default=["paper-spike"], choices=sorted(PRESETS))
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--victim", type=Path, help="a folder that 'spikeflip train' wrote, instead of both")
     parser.add_argument("--root", type=Path, help="folder that holds the victim's data set")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = []
     if options.victim:
@@ -104,14 +102,11 @@ def main() -> None:
         for name in options.networks:
             about = {"network": name, "width": options.width, "data": "random"}
             rows += measure(about, *untrained(name, options.width, options.batch_size), options.repeats)
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        for row in rows:
-            print(
-                "{network}, {engine}: a step takes {step_ms_per_sample} ms a sample, {ratio_to_dense} x dense, "
-                "{speedup_vs_torch} x as fast as torch".format(**row)
-            )
+    sentence = (
+        "{network}, {engine}: a step takes {step_ms_per_sample} ms a sample, {ratio_to_dense} x dense, "
+        "{speedup_vs_torch} x as fast as torch"
+    )
+    print_rows(rows, options.json, lambda row: sentence.format(**row))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ a small victim of simulated recordings and exits with 1 where an engine is slowe
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -31,6 +30,7 @@ import torch
 
 from measuring import Dense, engines, in_turn, machine, milliseconds, ratio
 from peers import PEERS
+from rows import parser_of, print_rows
 from spikeflip import SCG, AttackResult, SpikeflipError, Victim, load_checkpoint
 from victims import Subject, small, subject, trained
 
@@ -165,7 +165,7 @@ def subjects(options: argparse.Namespace) -> list[Subject]:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--data", nargs="+", choices=sorted(TUNED), default=["nmnist"])
     parser.add_argument("--width", type=float, default=0.25)
@@ -175,7 +175,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help="default: 5, or 3 with --quick or --minute")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--minute", action="store_true")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if options.root is None and not options.minute:
         parser.error("give --root DIR, the folder that holds the data sets, or --minute")
@@ -201,18 +200,18 @@ def main() -> None:
         for threshold in (None, TUNED.get(one.data, 0.7))
         for row in measure(one, threshold, options.peers, options.repeats)
     ]
-    if options.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        for row in rows:
-            speedups = ", ".join(f"{name} {row[f'speedup_vs_{name}']}" for name in PEERS)
-            print(
-                "{data}, {network} width {width}, threshold {threshold}, {engine}: {success} of {samples} fooled, "
-                "{attack_ms_per_sample_iteration} ms a sample-iteration, {ratio_to_dense} x dense".format(**row),
-                f"(speed-up over {speedups})",
-            )
+    print_rows(rows, options.json, sentence)
     if options.minute and (sentences := too_slow(rows)):
         sys.exit("\n".join(sentences))
+
+
+def sentence(row: Mapping[str, object]) -> str:
+    speedups = ", ".join(f"{name} {row[f'speedup_vs_{name}']}" for name in PEERS)
+    figures = (
+        "{data}, {network} width {width}, threshold {threshold}, {engine}: {success} of {samples} fooled, "
+        "{attack_ms_per_sample_iteration} ms a sample-iteration, {ratio_to_dense} x dense"
+    )
+    return f"{figures.format(**row)} (speed-up over {speedups})"
 
 
 def too_slow(rows: Sequence[Mapping[str, object]]) -> list[str]:

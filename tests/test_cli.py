@@ -251,7 +251,7 @@ def test_lists(what, run):
 
 
 def test_every_option_has_help(run):
-    for command in ("demo", "train", "attack", "report"):
+    for command in ("demo", "train", "attack", "report", "reproduce"):
         status, out, _ = run(command, "--help")
         assert status == 0
         assert "--out" in out
@@ -332,7 +332,9 @@ def test_interrupt_leaves_nothing_half_written(victim, tmp_path):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert err == "spikeflip: interrupted; nothing is half-written, and train, attack and sweep go on when run again\n"
+    assert err == (
+        "spikeflip: interrupted; nothing is half-written, and train, attack, sweep and reproduce go on when run again\n"
+    )
     names = sorted(path.relative_to(tmp_path / "r").as_posix() for path in tmp_path.glob("r/**/*"))
     assert names == ["config.json", "manifest.json", "run.log", "shards"]
 

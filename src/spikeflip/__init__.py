@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from spikeflip.snn.network import ReluNetwork, SpikingNetwork
     from spikeflip.snn.neuron import LIF
     from spikeflip.snn.surrogate import Rectangular
-    from spikeflip.victims import Victim
+    from spikeflip.victims import wrap
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,6 @@ __all__ = [
     "ReluNetwork",
     "SpikeflipError",
     "SpikingNetwork",
-    "Victim",
     "bin_events",
     "every_target",
     "judge",
@@ -45,6 +44,7 @@ __all__ = [
     "read_recording",
     "scg",
     "simulate_saccades",
+    "wrap",
     "write_recording",
 ]
 
@@ -65,10 +65,10 @@ _HOMES = {
     "snn.network": ("ReluNetwork", "SpikingNetwork"),
     "snn.neuron": ("LIF",),
     "snn.surrogate": ("Rectangular",),
-    "victims": ("Victim",),
+    "victims": ("wrap", "load_nir", "save_nir"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_PACKAGES = ("attacks", "data", "judging", "report", "runs", "snn", "victims")
+_PACKAGES = ("attacks", "data", "experiments", "judging", "report", "runs", "snn", "victims")
 
 
 def __getattr__(name: str) -> object:

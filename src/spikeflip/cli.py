@@ -14,12 +14,14 @@ import spikeflip
 from spikeflip.command_line import AsJson, Quiet, one_sentence, read_options, split_options
 from spikeflip.errors import SpikeflipError
 from spikeflip.event_commands import events
+from spikeflip.experiments.presets import PresetName
 from spikeflip.listing import listed
 from spikeflip.runs.config import AttackConfig, Execution, TrainConfig
 from spikeflip.terminal import (
     Bars,
     print_comparison,
     print_differences,
+    print_findings,
     print_json,
     print_names,
     print_points,
@@ -142,6 +144,86 @@ def sweep(
     elif not quiet:
         print_points(rows)
         say(f"page: {out / 'report.html'}")
+
+
+@app.command
+def reproduce(
+    names: Annotated[
+        list[str] | None, Parameter(help="Experiments (--list names them), or all.", consume_multiple=True)
+    ] = None,
+    /,
+    *,
+    preset: Annotated[
+        PresetName,
+        Parameter(help="paper: for a GPU; cpu: quarter width, hours; smoke: the bundled digits, minutes."),
+    ] = "cpu",
+    root: Annotated[Path | None, Parameter(help="Folder with the data sets' files; not needed for smoke.")] = None,
+    out: Annotated[Path, Parameter(help="Folder for victims, runs and results; what is there is found again.")] = Path(
+        "reproduction"
+    ),
+    data: Annotated[
+        list[str] | None,
+        Parameter(help="Data sets, as the page names them; all when not given.", consume_multiple=True, negative=""),
+    ] = None,
+    width: Annotated[float | None, Parameter(help="Factor on hidden layers, instead of the preset's.")] = None,
+    download: Annotated[bool, Parameter(help="Download what is not in --root.", negative="")] = False,
+    device: Annotated[str, Parameter(help="Where victims are attacked: cpu, cuda or cuda:N.")] = "cpu",
+    workers: Annotated[int | None, Parameter(help="Processes that attack at a time; 1 when not given.")] = None,
+    show: Annotated[bool, Parameter(name="--list", help="Name the experiments, and run none.", negative="")] = False,
+    quiet: Quiet = False,
+    json: AsJson = False,
+) -> None:
+    """Run tables and figures of the paper, and write them beside the paper's on a page; goes on when run again."""
+    from spikeflip.experiments import EXPERIMENTS
+
+    if show:
+        titles = {name: experiment.title for name, experiment in EXPERIMENTS.items()}
+        (print_json if json else print_names)(titles)
+        return
+    from spikeflip.experiments import reproduce as run_experiments
+
+    with Bars(quiet or json) as bars:
+        results = run_experiments(
+            names or [],
+            out,
+            preset=preset,
+            root=root,
+            data=data,
+            width=width,
+            download=download,
+            device=device,
+            execution=Execution(workers=workers),
+            progress=bars.stage,
+        )
+    if json:
+        print_json(results)
+    elif not quiet:
+        print_findings(results)
+        say(f"page: {out / 'reproduction.md'}")
+
+
+@app.command
+def transfer(
+    run: Annotated[Path, Parameter(help="Run folder.")],
+    /,
+    *,
+    victim: Annotated[Path, Parameter(help="Folder of the victim that is shown its adversarial inputs.")],
+    every: Annotated[
+        bool, Parameter(name="--all", help="Also those that did not fool their own victim.", negative="")
+    ] = False,
+    draws: Annotated[int, Parameter(help="Fresh encodings of each image.")] = 20,
+    quiet: Quiet = False,
+    json: AsJson = False,
+) -> None:
+    """Say how many adversarial inputs of a finished run fool another victim, of those that it classifies right."""
+    from spikeflip.runs import transfer_run
+
+    with Bars(quiet or json) as bars:
+        found = transfer_run(run, victim, successes=not every, draws=draws, progress=bars.stage)
+    if json:
+        print_json(found)
+    elif not quiet:
+        print_summary(f"{run.name} on {victim.name}", found)
 
 
 @app.command

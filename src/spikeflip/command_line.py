@@ -69,7 +69,8 @@ def one_sentence() -> Iterator[None]:
         _fail("out of memory: lower --micro-batch or the size of what is asked for, or use a larger machine")
     except KeyboardInterrupt:
         sys.stderr.write(
-            "spikeflip: interrupted; nothing is half-written, and train, attack and sweep go on when run again\n"
+            "spikeflip: interrupted; nothing is half-written, and train, attack, sweep and reproduce go on when run "
+            "again\n"
         )
         raise SystemExit(130) from None
 

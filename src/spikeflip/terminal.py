@@ -12,6 +12,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from spikeflip.experiments.findings import MARKS
 from spikeflip.report.tables import COLUMNS, WORDS, cells, common, describe_settings, one_line
 
 _RATES = {
@@ -105,12 +106,14 @@ def print_summary(name: str, summary: Mapping[str, Any]) -> None:
     for heading, side in (("", "left"), ("rate", "right"), ("95 % interval", "right"), ("of", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
     for key, label in _RATES.items():
-        value, (low, high) = summary[key], summary[f"{key}_interval"]
+        value = summary.get(key)
         if value is not None:
+            low, high = summary[f"{key}_interval"]
             table.add_row(label, f"{value:.1%}", f"{low:.1%} – {high:.1%}", str(summary[f"{key}_n"]))
     Console().print(table)
     if summary["mse_mean"] is not None:
-        say(f"successes: mse {summary['mse_mean']:.4f}, {summary['steps_mean']:.1f} steps on average")
+        steps = f", {summary['steps_mean']:.1f} steps" if "steps_mean" in summary else ""
+        say(f"successes: mse {summary['mse_mean']:.4f}{steps} on average")
     if summary.get("events_added_mean") is not None:
         added, removed, of = (summary[f"events{part}_mean"] for part in ("_added", "_removed", ""))
         say(f"events: {added:,.0f} added and {removed:,.0f} removed of {of:,.0f} on average")
@@ -192,6 +195,25 @@ def print_differences(found: Mapping[str, Any]) -> None:
 
 def _percent(rate: float | None) -> str:
     return "–" if rate is None else f"{rate:.1%}"
+
+
+def print_findings(results: Sequence[Mapping[str, Any]]) -> None:
+    """Write whether the findings of experiments hold; with the figures that say so, where lines are long enough."""
+    console = Console(highlight=False)
+    found = [(result["experiment"], finding) for result in results for finding in result["findings"]]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for wraps in (False, False, True):
+        table.add_column(no_wrap=not wraps)
+    for name, finding in found:
+        wide = not console.is_terminal or console.width >= _WIDE
+        text = f"{finding['text']} {finding['words']}" if wide else finding["text"]
+        cells = (f"{MARKS[finding['state']]} {finding['state']}", name, text)
+        if console.is_terminal:
+            table.add_row(*map(_plain, cells))
+        else:
+            say(f"{cells[0]:<14} {cells[1]:<10} {cells[2]}")
+    if console.is_terminal and found:
+        console.print(table)
 
 
 def print_names(entries: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """What the benchmarks report is what was run."""
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,14 @@ def test_sides_take_turns(script):
     sides = {name: (lambda name=name: order.append(name) or len(order)) for name in "ab"}
     assert script("measuring").in_turn(sides, 3) == {"a": [1, 3, 5], "b": [2, 4, 6]}
     assert order == list("ababab")
+
+
+def test_rows_are_printed_as_json_or_in_a_sentence_each(script, capsys):
+    rows = [{"a": 1}, {"a": 2.5}]
+    script("rows").print_rows(rows, True, str)
+    assert json.loads(capsys.readouterr().out) == rows
+    script("rows").print_rows(rows, False, "{a} ms".format_map)
+    assert capsys.readouterr().out == "1 ms\n2.5 ms\n"
 
 
 def test_ratios_are_those_of_medians_with_the_range_within_rounds(script):

@@ -8,13 +8,13 @@ import struct
 
 import numpy as np
 import pytest
+from harm import MANY, holding, linked, replaced, safetensors, tensor
 from mutations import mutate, written
 from safetensors.numpy import load_file, save_file
 
 from spikeflip import LIF, SpikingNetwork
 from spikeflip.snn.checkpoint import save_checkpoint
 
-MANY = pytest.mark.parametrize("many", [pytest.param(True, marks=pytest.mark.hostile, id="all"), False])
 WEIGHTS = "weights.safetensors"
 QUICK = ["--samples", "2", "--steps", "1", "--draws", "1", "--quiet"]
 
@@ -50,24 +50,6 @@ def saying(**changes):
     return lambda victim: described(victim, **changes)
 
 
-def replaced(name, make):
-    return lambda folder: ((folder / name).unlink(), make(folder / name))
-
-
-def holding(content):
-    return lambda path: path.write_bytes(content)
-
-
-def linked(target):
-    return lambda path: path.symlink_to(target)
-
-
-def headed(entries, after=b""):
-    """Safetensors with a header that says so."""
-    header = json.dumps(entries).encode()
-    return struct.pack("<Q", len(header)) + header + after
-
-
 def weighed(victim, **tensors):
     """Other weights, with the checksum that belongs to them."""
     path = victim / "weights.safetensors"
@@ -75,7 +57,7 @@ def weighed(victim, **tensors):
     described(victim, weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-HUGE = {"dtype": "F32", "shape": [10**15], "data_offsets": [0, 4 * 10**15]}
+HUGE = tensor("F32", [10**15], [0, 4 * 10**15])
 VICTIMS = {
     **{
         f"architecture {text[:30]}": saying(architecture=text)
@@ -126,7 +108,7 @@ VICTIMS = {
     "more weights": lambda v: weighed(v, extra=np.zeros(3)),
     "no weights": lambda v: (v / WEIGHTS).unlink(),
     "a pickle": replaced(WEIGHTS, holding(b"\x80\x04cos\nsystem\n(S'touch ../canary'\ntR." * 9_999)),
-    "10^15 weights": replaced(WEIGHTS, holding(headed({"weights.0": HUGE}, bytes(100_000)))),
+    "10^15 weights": replaced(WEIGHTS, holding(safetensors({"weights.0": HUGE}, bytes(100_000)))),
     "a header of 2^62": replaced(WEIGHTS, holding(struct.pack("<Q", 1 << 62) + bytes(100_000))),
     "a device": replaced("victim.json", linked("/dev/zero")),
     "a pipe": replaced("victim.json", os.mkfifo),

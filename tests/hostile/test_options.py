@@ -3,11 +3,10 @@
 import itertools
 import os
 
-import pytest
+from harm import MANY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-MANY = pytest.mark.parametrize("many", [pytest.param(True, marks=pytest.mark.hostile, id="all"), False])
 CANARY = "__import__('os').system('touch {canary}')"
 VALUES = [
     "", " ", "-1", "0", "1e309", "nan", "inf", "-inf", "1" * 30, "9" * 5000, "0x10", "1_000", "1e400", "½", "٣", "💥",

@@ -9,10 +9,10 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 from claims import ALL, PART, WHOLE, claim_rows
+from harm import MANY, holding, linked, replaced, safetensors, tensor
 from mutations import mutate
 from safetensors.numpy import load_file, save_file
 
-MANY = pytest.mark.parametrize("many", [pytest.param(True, marks=pytest.mark.hostile, id="all"), False])
 INPUTS = "adversarials.safetensors"
 FILES = ("config.json", "manifest.json", "summary.json", "rows.parquet", INPUTS)
 
@@ -87,25 +87,6 @@ NESTED = {
 }
 
 
-def safetensors(**tensors):
-    """A file whose header says so."""
-    keys = ("dtype", "shape", "data_offsets")
-    header = json.dumps({name: dict(zip(keys, said, strict=True)) for name, said in tensors.items()}).encode()
-    return struct.pack("<Q", len(header)) + header
-
-
-def replaced(name, make):
-    return lambda run: ((run / name).unlink(), make(run / name))
-
-
-def holding(content):
-    return lambda path: path.write_bytes(content)
-
-
-def linked(target):
-    return lambda path: path.symlink_to(target)
-
-
 def table_with(change):
     """The rows as another table."""
 
@@ -167,13 +148,14 @@ def huge_shard(run, folder):
 
 HUGE = [10**15, 1, 8, 8]
 BY_HAND = {
-    "10^15 inputs": replaced(INPUTS, holding(safetensors(
-        originals=("F32", HUGE, [0, 1]), adversarials=("F32", HUGE, [0, 1]), samples=("I64", [10**15], [0, 1])
-    ))),
-    "inputs without bytes": replaced(INPUTS, holding(safetensors(
-        originals=("F32", [3, 1, 8, 8], [0, 768]), adversarials=("F32", [3, 1, 8, 8], [0, 768]),
-        samples=("I64", [3], [768, 792]),
-    ))),
+    "10^15 inputs": replaced(INPUTS, holding(safetensors({
+        "originals": tensor("F32", HUGE, [0, 1]), "adversarials": tensor("F32", HUGE, [0, 1]),
+        "samples": tensor("I64", [10**15], [0, 1]),
+    }))),
+    "inputs without bytes": replaced(INPUTS, holding(safetensors({
+        "originals": tensor("F32", [3, 1, 8, 8], [0, 768]), "adversarials": tensor("F32", [3, 1, 8, 8], [0, 768]),
+        "samples": tensor("I64", [3], [768, 792]),
+    }))),
     "a header of 2^63 bytes": replaced(INPUTS, holding(struct.pack("<Q", 1 << 63) + b"{}")),
     "a pickle for tensors": replaced(INPUTS, holding(b"\x80\x04cos\nsystem\n(S'touch canary'\ntR.")),
     "no numbers": tensors(adversarials=np.full((3, 1, 8, 8), np.nan, np.float32)),

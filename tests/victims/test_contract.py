@@ -5,8 +5,7 @@ import torch
 from model_styles import CLASSES, STYLES, named
 from torch import nn
 
-from spikeflip import Rectangular
-from spikeflip.victims import wrap
+from spikeflip import Rectangular, wrap
 
 ROWS = torch.arange(4)
 

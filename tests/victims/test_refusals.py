@@ -327,7 +327,7 @@ def test_an_unsupported_version(monkeypatch):
 
     Old.__module__ = "norse.torch.module"
     monkeypatch.setattr(metadata, "version", lambda name: "0.0.7")
-    assert "norse 0.0.7, which is not supported: install norse 1.0 or newer" in refusal(model(neuron=Old(0.2)))
+    assert "norse 0.0.7, which is not supported: install norse 1.1 or newer" in refusal(model(neuron=Old(0.2)))
     monkeypatch.setattr(metadata, "version", lambda name: "1.1.0")
     wrap(model(neuron=Old(0.2)), X)
 

@@ -4,6 +4,7 @@ All are taken per sample over its N elements (cells of a spike tensor, pixels an
 ``d = adversarial - original``. For spikes every changed cell has ``|d| = 1``.
 """
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor
@@ -44,7 +45,7 @@ def linf(difference: Tensor) -> Tensor:
 
 def l2_per_point(difference: Tensor) -> Tensor:
     """``||d||_2 / N``, the paper's formula read literally; its figures are :func:`mse` (see docs/method)."""
-    return l2(difference) / difference[0].numel()
+    return l2(difference) / math.prod(difference.shape[1:])
 
 
 METRICS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -1,6 +1,7 @@
 """Image data sets: scikit-learn's digits, MNIST and CIFAR-10, read with checks from the files users have on disk."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import logging
@@ -156,17 +157,23 @@ def _image_set(
     return ImageSet(name, split, images, torch.from_numpy(labels).long(), classes, source, digest.hexdigest())
 
 
-def _load_digits(split: str) -> ImageSet:
+@functools.cache
+def _digits() -> tuple[_Bytes, _Bytes]:
+    """All pixels ``(N, 8, 8)`` and labels; reading them takes longer than a small attack."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    labels = bunch.target.astype(np.uint8)
+    return bunch.images.astype(np.uint8), bunch.target.astype(np.uint8)
+
+
+def _load_digits(split: str) -> ImageSet:
+    every, labels = _digits()
     rank = np.zeros(len(labels), dtype=np.int64)  # position of an image within its class
     for label in range(10):
         members = labels == label
         rank[members] = np.arange(members.sum())
     chosen = (rank % 5 == 4) == (split == "test")
-    pixels = bunch.images.astype(np.uint8)[chosen, None]
+    pixels = every[chosen, None]
     source = f"scikit-learn's bundled digits, {len(pixels):,} of {len(labels):,} images"
     return _image_set("digits", split, pixels, labels[chosen], tuple("0123456789"), source, white=16)
 

@@ -18,12 +18,12 @@ from spikeflip.report.curves import COLOURS
 from spikeflip.report.pictures import styled
 
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_PANEL = (3.0, 2.5)
-"""Inches."""
+_PANEL, _AROUND = (2.5, 2.1), 0.3
+"""Inches: a panel with its labels, and what is left around all."""
 _MOST_PANELS = 3
 """Beside each other."""
 _MOST_TICKS = 7
-_LETTERS_AN_INCH = 14
+_LETTERS_AN_INCH = 17
 _BAR, _GROUP = 0.2, 0.85
 """Inches: the least width of a bar, and of a group with its name below."""
 
@@ -84,10 +84,11 @@ def _bars(picture: Bars, rows: Rows) -> Figure | None:
         middle = 0.4 - width / 2
         axes.set_xticks([at + middle for at in range(len(groups))], ["\n".join(map(str, key)) for key, _ in groups])
         axes.tick_params(axis="x", length=0, labelsize=8)
+        axes.set_xlim(-0.75 * width, len(groups) - 0.2)
         _limit(axes, picture.measure)
 
-    size = 1 + len(groups) * max(_GROUP, 1.25 * _BAR * len(kinds))
-    return _panels([("", known)] if groups else [], columns, y=heading(picture.measure), width=max(3.6, size))
+    size = 0.6 + len(groups) * max(_GROUP, 1.25 * _BAR * len(kinds))
+    return _panels([("", known)] if groups else [], columns, y=heading(picture.measure), width=max(_PANEL[0], size))
 
 
 @_draw.register
@@ -155,44 +156,58 @@ def _panels(
     x: str = "",
     y: str,
     legend: str | None = None,
-    width: float | None = None,
+    width: float = _PANEL[0],
 ) -> Figure | None:
-    """A panel for each part, and one legend below all; ``width`` in inches where a panel is not of the usual one."""
+    """A panel of a width in inches for each part, and one legend below all."""
     if not parts:
         return None
     columns = min(len(parts), _MOST_PANELS)
-    rows = math.ceil(len(parts) / columns)
-    whole = 0.4 + _PANEL[0] * columns if width is None else width
-    drawn = Figure(figsize=(whole, 0.4 + _PANEL[1] * rows), layout="constrained")
+    lines = math.ceil(len(parts) / columns)
+    drawn = Figure(figsize=(columns * width + _AROUND, lines * _PANEL[1] + _AROUND))
     for number, (title, part) in enumerate(parts):
-        axes = drawn.add_subplot(rows, columns, number + 1)
+        axes = drawn.add_subplot(lines, columns, number + 1)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
         axes.set_title(title, fontsize=9)
         fill(axes, part)
-    drawn.supxlabel(x, fontsize=9)
-    drawn.supylabel(y, fontsize=9)
-    _explain(drawn, legend, whole)
+    below = _explain(drawn, legend)
+    # A layout that measures all texts takes longer than drawing the figure.
+    wide, high = drawn.get_size_inches()
+    drawn.set_size_inches(wide, high + below)
+    high += below
+    drawn.subplots_adjust(
+        left=0.7 / wide,
+        right=1 - 0.1 / wide,
+        bottom=(below + 0.55) / high,
+        top=1 - 0.3 / high,
+        wspace=0.55 / (width - 0.4),
+        hspace=0.6 / (_PANEL[1] - 0.5),
+    )
+    left, right, bottom, top = (getattr(drawn.subplotpars, side) for side in ("left", "right", "bottom", "top"))
+    drawn.supxlabel(x, fontsize=9, x=(left + right) / 2, y=(below + 0.08) / high)
+    drawn.supylabel(y, fontsize=9, x=0.08 / wide, y=(bottom + top) / 2)
     return drawn
 
 
-def _explain(drawn: Figure, title: str | None, width: float) -> None:
-    """The legend, in as many columns as its labels leave room for; none where there is one line."""
+def _explain(drawn: Figure, title: str | None) -> float:
+    """Put a legend at the bottom, where there are several lines; gives the height in inches that it takes."""
     found = (pair for axes in drawn.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True))
     handles = {label: handle for handle, label in found}
     if len(handles) < 2:
-        return
-    longest = max(map(len, handles)) + 5
+        return 0.0
+    room = _LETTERS_AN_INCH * float(drawn.get_size_inches()[0])
+    columns = max(1, min(len(handles), int(room / (max(map(len, handles)) + 6))))
     drawn.legend(
         handles.values(),
         handles,
-        loc="outside lower center",
-        ncols=max(1, min(len(handles), int(width * _LETTERS_AN_INCH / longest))),
+        loc="lower center",
+        ncols=columns,
         frameon=False,
         fontsize=8,
         title=title,
         title_fontsize=8,
     )
+    return 0.17 * (math.ceil(len(handles) / columns) + (title is not None)) + 0.1
 
 
 def _style(number: int) -> dict[str, Any]:

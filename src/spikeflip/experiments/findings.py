@@ -7,6 +7,7 @@ from typing import Literal
 from spikeflip.experiments.rows import Rows, figure
 
 State = Literal["held", "held in part", "did not hold", "not tested"]
+MARKS: dict[State, str] = {"held": "✓", "held in part": "◐", "did not hold": "✗", "not tested": "–"}
 Part = tuple[bool, str]
 """Whether a statement holds for some rows, and their figures."""
 Check = Callable[[Rows], Iterable[Part]]

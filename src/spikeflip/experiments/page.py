@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.experiments.findings import MARKS
 from spikeflip.experiments.registry import EXPERIMENTS
 from spikeflip.experiments.rows import RATES, Row, Rows, cell, figure, heading
 from spikeflip.report.loading import read_json
 from spikeflip.report.tables import escape_markdown
 from spikeflip.runs.folder import write_bytes
 
-MARKS = {"held": "✓", "held in part": "◐", "did not hold": "✗", "not tested": "–"}
-"""Of the states of a finding."""
 FIGURES = "reproduction"
 """Folder of the figures, beside the page."""
 _MOST_ROWS = 24
@@ -113,7 +112,12 @@ def _standalone(svg: str) -> str:
     """An inline figure as a file of its own, with the size and colours that a page would give it."""
     for wanted, colour in _INK.items():
         svg = svg.replace(wanted, colour)
-    return re.sub(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', r'\g<0> width="\1pt" height="\2pt"', svg, count=1)
+    return re.sub(
+        r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"',
+        r'\g<0> width="\1pt" height="\2pt" style="background: white"',
+        svg,
+        count=1,
+    )
 
 
 def _head(results: Mapping[str, Result]) -> str:
@@ -154,7 +158,7 @@ def _overview(results: Mapping[str, Result]) -> str:
 def _section(result: Result, drawn: Sequence[Drawn]) -> str:
     name = result["experiment"]
     parts = [f"({name})=\n## {name}: {escape_markdown(result['title'])}", escape_markdown(result["about"])]
-    parts += [f"{escape_markdown(data)}: {escape_markdown(note)}." for data, note in result["notes"].items()]
+    parts += _notes(result["notes"])
     parts.append(_tables(result))
     parts += [f"![{escape_markdown(caption)}]({path})\n\n*{escape_markdown(caption)}*" for caption, path in drawn]
     if result["trend"]:
@@ -164,6 +168,13 @@ def _section(result: Result, drawn: Sequence[Drawn]) -> str:
     if result["findings"]:
         parts.append("\n".join(_found(finding) for finding in result["findings"]))
     return "\n\n".join(parts)
+
+
+def _notes(notes: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each note, with all data sets that it is on."""
+    for note in dict.fromkeys(notes.values()):
+        of = ", ".join(data for data, said in notes.items() if said == note)
+        yield f"{escape_markdown(of)}: {escape_markdown(note)}."
 
 
 def _found(finding: Mapping[str, Any]) -> str:

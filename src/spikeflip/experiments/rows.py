@@ -9,6 +9,7 @@ COLUMNS: dict[str, str] = {
     "data": "data",
     "loss": "victim's loss",
     "goal": "goal",
+    "gamma": "turnover rate",
     "n": "n",
     "success": "success %",
     "verified": "verified %",
@@ -26,6 +27,7 @@ COLUMNS: dict[str, str] = {
     "accuracy_loss": "accuracy loss %",
     "vanished_first_step_loss": "of these, loss at its minimum",
     "vanished_first_step_output": "output outside its window",
+    "elements": "elements",
     "zero": "zero %",
     "masked": "masked out %",
     "before_mean": "non-zero before",
@@ -39,8 +41,21 @@ RATES = frozenset(
     {"success", "verified", "clean", "accuracy_loss", "vanishing_failures", "other_failures", "zero", "masked"}
 )
 """Measures in [0, 1] that are shown in percent."""
-_DECIMALS = {"mse": 4, "linf": 3, "flips": 2, "passes": 0, "vanished_first_step": 0, "vanished_in_500": 0}
-"""Of measures; one when not given."""
+_DECIMALS = {
+    "mse": 4,
+    "linf": 3,
+    "steps": 1,
+    "flips": 2,
+    "passes": 0,
+    "passes_a_step": 1,
+    "vanished_first_step": 0,
+    "vanished_in_500": 0,
+    "before_mean": 1,
+    "after_mean": 1,
+    "first_spikes": 1,
+    "last_spikes": 1,
+}
+"""Of measures; labels are shown with as many as they have."""
 
 
 class Rows(Sequence[Row]):
@@ -118,5 +133,5 @@ def figure(name: str, value: Any) -> str:
     if name in RATES:
         return percent(value)
     if isinstance(value, float):
-        return f"{value:,.{_DECIMALS.get(name, 1)}f}" if name in COLUMNS else f"{value:g}"
+        return f"{value:,.{_DECIMALS[name]}f}" if name in _DECIMALS else f"{value:g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from spikeflip.runs.recordings import judge_files
     from spikeflip.runs.sweep import run_sweep
     from spikeflip.runs.train import run_training
+    from spikeflip.runs.transfer import transfer_run
     from spikeflip.runs.verify import verify_run
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "run_attack",
     "run_sweep",
     "run_training",
+    "transfer_run",
     "verify_run",
 ]
 
@@ -37,6 +39,7 @@ _HOME = {
     "run_attack": "attack",
     "run_sweep": "sweep",
     "run_training": "train",
+    "transfer_run": "transfer",
     "verify_run": "verify",
 }
 

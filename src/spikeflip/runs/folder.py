@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all, whatever ends the process or the power."""
 
 import errno
+import functools
 import io
 import json
 import os
@@ -159,6 +160,7 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -166,6 +168,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@functools.cache
 def _commit() -> str | None:
     """The commit of the source tree that runs, None when installed from a package."""
     try:

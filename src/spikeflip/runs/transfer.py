@@ -1,12 +1,13 @@
 """The adversarial inputs of a run, shown to another victim."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging.transfer import transfer
@@ -51,6 +52,8 @@ def transfer_run(
     description, saved = read_facts(run, "config"), open_inputs(run)
     rows = read_rows(run, saved.samples)
     network = load_checkpoint(victim).network.to(device)
+    _check_fits(run, saved.shape, network.input_shape)
+    _check_classes(run, rows, network.classes)
     targeted = description.get("goal") == "targeted"
     chosen = np.flatnonzero(rows["success"] > 0) if successes else np.arange(len(saved.samples))
     parts: list[dict[str, torch.Tensor]] = []
@@ -61,7 +64,6 @@ def transfer_run(
             torch.tensor(np.array([pair[side] for pair in both])).float().reshape(len(part), *saved.shape)
             for side in (0, 1)
         )
-        _check_fits(run, before, network.input_shape)
         labels, targets, samples = (torch.tensor(rows[name][part]).long() for name in ("label", "target", "sample"))
         judgement = transfer(
             network,
@@ -91,9 +93,18 @@ def transfer_run(
     }
 
 
-def _check_fits(run: Path, inputs: torch.Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(inputs.shape[inputs.ndim - len(shape) :]) != tuple(shape):
+def _check_classes(run: Path, rows: Mapping[str, NDArray[Any]], classes: int) -> None:
+    largest = max(int(rows[name].max(initial=-1)) for name in ("label", "target"))
+    if largest >= classes:
         raise SpikeflipError(
-            f"{run} holds inputs of shape {tuple(inputs.shape[1:])}, and the victim takes {tuple(shape)}: choose a "
-            "victim of the same data"
+            f"{run} holds inputs of class {largest}, and the victim has classes 0 to {classes - 1}: choose a victim of "
+            "the same data"
+        )
+
+
+def _check_fits(run: Path, saved: tuple[int, ...], taken: tuple[int, ...]) -> None:
+    if tuple(saved[len(saved) - len(taken) :]) != tuple(taken):
+        raise SpikeflipError(
+            f"{run} holds inputs of shape {tuple(saved)}, and the victim takes {tuple(taken)}: choose a victim of the "
+            "same data"
         )

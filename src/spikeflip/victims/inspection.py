@@ -10,7 +10,7 @@ from torch import nn
 from spikeflip.errors import SpikeflipError
 
 # The oldest release of each framework that was tried.
-SUPPORTED: dict[str, str] = {"spikingjelly": "0.0.0.0.14", "snntorch": "0.9", "norse": "1.0", "sinabs": "2.0"}
+SUPPORTED: dict[str, str] = {"spikingjelly": "0.0.0.0.14", "snntorch": "0.9", "norse": "1.1", "sinabs": "2.0"}
 
 
 def check_model(model: object, layout: object) -> nn.Module:

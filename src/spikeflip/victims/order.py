@@ -27,7 +27,8 @@ class SampleAxis:
         shape = (-1, self.frames) if self.together else (self.frames, -1)
         split = tensor.unflatten(self.dim, shape)
         where = self.dim if self.together else self.dim + 1
-        totals: Tensor = split.movedim(where, 0).flatten(1).sum(1)
+        others = [d for d in range(split.ndim) if d != where]
+        totals: Tensor = split.sum(others, dtype=torch.float32) if others else split.float()
         return totals
 
     @classmethod

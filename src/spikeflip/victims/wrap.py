@@ -58,7 +58,7 @@ def wrap(
         reset: called with the model if it is wrapped after use and its layers cannot reset themselves.
 
     Returns:
-        A :class:`spikeflip.Victim`.
+        A :class:`spikeflip.victims.Victim`.
 
     Raises:
         SpikeflipError: the model cannot be attacked as it is; the message says what to pass instead.

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.coding import Coding
-from spikeflip.snn.probe import InputGradient, ScoreGradient, all_zero
 from spikeflip.snn.surrogate import Rectangular, Surrogate
 from spikeflip.victims import layouts
 from spikeflip.victims.order import Order, SampleAxis, on_end, on_start
 from spikeflip.victims.spike_functions import Change, SpikingLayer
 from spikeflip.victims.state import State, mode, shadowed
+from spikeflip.victims.wrapped_probe import Pass, WrappedProbe
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,6 @@ class Calling:
     layout: layouts.Layout | layouts.LayoutFunction
     output: layouts.Output
     readout: layouts.Readout | layouts.ReadoutFunction
-
-
-@dataclass
-class Pass:
-    """One forward pass with its graph, if it was asked for one."""
-
-    source: Tensor
-    scores: Tensor
-    into_last: list[Tensor] = field(default_factory=list)
-    """What the last spiking layer was given, one entry a call of it."""
-    penultimate: list[Tensor] = field(default_factory=list)
-    """The spikes of the penultimate layer, one entry a call of it."""
 
 
 class WrappedModel:
@@ -132,7 +120,7 @@ class WrappedModel:
         with torch.no_grad(), self._borrowed():
             return self._run(self._cast(spikes))
 
-    def probe(self, spikes: Tensor) -> "WrappedProbe":
+    def probe(self, spikes: Tensor) -> WrappedProbe:
         """Run spikes ``(N, T, *input)`` forward once, ready for input gradients."""
         return WrappedProbe(self, spikes)
 
@@ -212,82 +200,3 @@ _NO_LAYER = (
     "no spiking layer of the model is known: pass neurons={YourNeuron: ('threshold', 'spike_function')} "
     "to spikeflip.wrap"
 )
-
-
-class WrappedProbe:
-    """One forward pass of a batch, whose graph is kept for the gradient."""
-
-    @torch.inference_mode(False)
-    def __init__(self, victim: WrappedModel, spikes: Tensor) -> None:
-        self._victim, self._spikes = victim, spikes
-        # An attack asks for the same kind of gradient at every step: where it moves the threshold, a graph of the
-        # model as it is would be made in vain.
-        self._pass = victim.forward(spikes, victim.changes(), graph=victim._plain)
-        self.scores = self._pass.scores.detach()
-
-    @torch.inference_mode(False)
-    def input_gradient(
-        self,
-        score_gradient: ScoreGradient,
-        rows: Tensor,
-        *,
-        penultimate_threshold: float | None = None,
-        output_window: float | None = None,
-    ) -> InputGradient:
-        """The gradient of a function of the scores with respect to the input, by autograd through the model.
-
-        Args:
-            score_gradient: the gradient of that function with respect to the scores.
-            rows: ``(n,)`` int64, the samples wanted.
-            penultimate_threshold: at which the penultimate spiking layer fires in this pass, the surrogate window
-                staying where it was. Costs a second forward pass.
-            output_window: in this pass the last spiking layer has a rectangular surrogate of that width, or the
-                victim's own kind if it was given one. Costs a second forward pass.
-
-        Raises:
-            SpikeflipError: the model has no such layer, or its spike function cannot be reached.
-        """
-        victim = self._victim
-        victim._plain = penultimate_threshold is None and output_window is None
-        if victim._plain and len(rows.unique()) == len(rows):
-            if not self._pass.scores.requires_grad:
-                self._pass = victim.forward(self._spikes, victim.changes(), graph=True)
-            return self._backward(self._pass, score_gradient, rows, rows)
-        changes = victim.changes(penultimate_threshold, output_window)
-        found = victim.forward(self._spikes[rows], changes, graph=True)
-        return self._backward(found, score_gradient, rows, torch.arange(len(rows), device=rows.device))
-
-    def _backward(self, found: Pass, score_gradient: ScoreGradient, rows: Tensor, place: Tensor) -> InputGradient:
-        """Of the samples ``rows``, which are at ``place`` in the pass."""
-        victim = self._victim
-        wanted = score_gradient(found.scores.detach()[place], rows)
-        gradient = torch.zeros_like(found.scores)
-        gradient[place] = wanted.to(gradient)
-        loss_zero = all_zero(wanted)
-        n, dtype = len(found.source), self._spikes.dtype
-        whole, into_last = torch.zeros_like(found.source), [torch.zeros_like(x) for x in found.into_last]
-        if not bool(loss_zero.all()):
-            whole, *into_last = _gradients(found.scores, [found.source, *found.into_last], gradient)
-        values = whole[place].to(dtype if dtype.is_floating_point else torch.float32)
-        output_zero = loss_zero.clone()
-        if victim.into_last is not None and into_last:
-            output_zero |= ~_per_sample(victim.into_last, [x.abs() for x in into_last], n)[place].bool()
-        spikes = torch.full((n,), -1.0, device=values.device)
-        if victim.penultimate_axis is not None and found.penultimate:
-            spikes = _per_sample(victim.penultimate_axis, [x.detach() for x in found.penultimate], n)
-        return InputGradient(values, loss_zero, output_zero, spikes[place])
-
-
-def _per_sample(axis: SampleAxis, tensors: Sequence[Tensor], n: int) -> Tensor:
-    totals = torch.stack([axis.totals(tensor.float()) for tensor in tensors]).sum(0)
-    return totals if len(totals) == n else totals.new_zeros(n)
-
-
-def _gradients(scores: Tensor, sources: Sequence[Tensor], gradient: Tensor) -> list[Tensor]:
-    """Zero where the scores do not depend on a source; the graph stays."""
-    if not scores.requires_grad:
-        return [torch.zeros_like(source) for source in sources]
-    asking = [source for source in sources if source.requires_grad]
-    found = iter(torch.autograd.grad(scores, asking, gradient, retain_graph=True, allow_unused=True))
-    each = [next(found) if source.requires_grad else None for source in sources]
-    return [torch.zeros_like(s) if g is None else g for s, g in zip(sources, each, strict=True)]

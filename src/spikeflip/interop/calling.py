@@ -1,0 +1,203 @@
+"""What the three ways of calling our attacks share: which attack, which victim, which classes, and the call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikeflip.attacks import ATTACKS, FGSM, Attack, Budget
+from spikeflip.attacks.settings import as_budget
+from spikeflip.errors import SpikeflipError
+from spikeflip.interop.module import asking, dtype_of, is_victim
+from spikeflip.snn.coding import encode
+from spikeflip.snn.inputs import check_values, kind_of
+from spikeflip.victims import Victim
+
+_SAME = 1e-6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack made, and the scores that decided."""
+
+    adversarials: Tensor
+    """Shape, dtype and device of the inputs."""
+    scores: Tensor
+    """``(N, K)``, of the one encoding that judged them last."""
+
+
+def settings_of(attack: str | Attack, settings: dict[str, Any]) -> Attack:
+    """An attack by its name in the registry, or its settings, with some of them replaced.
+
+    Raises:
+        SpikeflipError: there is no such attack, or it has no such setting.
+    """
+    if not isinstance(attack, str):
+        if isinstance(attack, type) or not hasattr(attack, "__dataclass_fields__"):
+            raise SpikeflipError(
+                f"the attack is {attack!r}: give its name, such as 'scg', or its settings, such as SCG()"
+            )
+        kind = type(attack)
+    elif attack in ATTACKS:
+        kind = ATTACKS[attack].settings
+    else:
+        raise SpikeflipError(f"there is no attack {attack!r}: choose from {', '.join(ATTACKS)}")
+    known = [field.name for field in fields(kind)]
+    for name in settings:
+        if name not in known:
+            raise SpikeflipError(f"{kind.__name__} has no setting {name!r}: choose from {', '.join(known)}")
+    if "budget" in settings:
+        settings = {**settings, "budget": as_budget(settings["budget"])}
+    return kind(**settings) if isinstance(attack, str) else replace(attack, **settings)
+
+
+def within(attack: Attack, limit: float, metric: str) -> Attack:
+    """The attack with that budget; for FGSM, which makes one step, an L-infinity limit is the step too.
+
+    Raises:
+        SpikeflipError: the attack has no budget, or it is no number above 0.
+    """
+    if not hasattr(attack, "budget"):
+        raise SpikeflipError(f"{type(attack).__name__} has no budget, but one of {limit} is asked for: leave it out")
+    if isinstance(limit, bool) or not isinstance(limit, Real):
+        raise SpikeflipError(
+            f"the budget is of type {type(limit).__name__}: give one number for all samples, such as 0.1"
+        )
+    budget = Budget(float(limit), metric)
+    step = {"step_size": budget.limit} if isinstance(attack, FGSM) and metric == "linf" else {}
+    return replace(attack, budget=budget, **step)
+
+
+def victim_of(model: object, inputs: Tensor, call: Callable[[Any, Tensor], object]) -> Victim:
+    """The victim in a model of another library, or the model itself if it is one.
+
+    Args:
+        model: holds what :func:`spikeflip.interop.as_module` returned, in whatever way.
+        inputs: ``(N, ...)``; the model is called with the first.
+        call: how the model is called.
+
+    Raises:
+        SpikeflipError: there is none, there are several, or the model changes inputs before its victim sees them.
+    """
+    if is_victim(model):
+        return model  # type: ignore[return-value]
+    name = type(model).__name__
+    if not callable(model) and not hasattr(model, "predict"):
+        raise SpikeflipError(f"the model is a {name}, {_HOLDS_NONE}")
+    refused: SpikeflipError | None = None
+    with asking() as found:
+        try:
+            call(model, inputs[:1])
+        except SpikeflipError as error:  # of what preprocessing made of the inputs, or of the inputs themselves
+            refused = error
+    victims = {id(module.victim): module.victim for module, _ in found}
+    if len(victims) > 1:
+        raise SpikeflipError(f"the model, a {name}, holds {len(victims)} victims: attack one at a time")
+    if not all(_equal(seen, inputs[:1]) for _, seen in found):
+        raise SpikeflipError(
+            f"the model, a {name}, changes inputs before its victim sees them: leave preprocessing out, our attacks "
+            "and victims work on values in [0, 1]"
+        )
+    if refused is not None:
+        raise refused
+    if not victims:
+        raise SpikeflipError(f"the model is a {name}, {_HOLDS_NONE}")
+    return next(iter(victims.values()))
+
+
+def _equal(seen: Tensor, given: Tensor) -> bool:
+    return seen.shape == given.shape and torch.allclose(seen.cpu().float(), given.cpu().float(), atol=_SAME)
+
+
+_HOLDS_NONE = (
+    "which holds no victim: build it on spikeflip.interop.as_module(victim), or give the victim itself; "
+    "spikeflip.wrap makes one of a model"
+)
+
+
+def run(
+    attack: Attack,
+    victim: Victim,
+    inputs: Tensor,
+    labels: Tensor | None,
+    targets: Tensor | None,
+    *,
+    seed: int,
+    samples: Tensor | None,
+    micro_batch: int,
+) -> Outcome:
+    """Attack as these libraries expect it: labels may be left out, and inputs may be of any type of numbers.
+
+    Args:
+        attack: its settings.
+        victim: the model.
+        inputs: images ``(N, *input)`` or spikes ``(N, T, *input)``.
+        labels: true classes ``(N,)``; what the victim takes the inputs for if None.
+        targets: wanted classes ``(N,)`` or None. Without labels, inputs that are taken for their target stay.
+        seed: of all random streams.
+        samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 if None.
+        micro_batch: samples in memory at a time.
+    """
+    check_values(inputs, kind_of(inputs, victim.input_shape, victim.coding))
+    samples = torch.arange(len(inputs)) if samples is None else samples
+    cast = inputs.detach().to(dtype_of(victim)) if inputs.is_floating_point() else inputs.detach()
+
+    def scores(values: Tensor, steps: Tensor) -> Tensor:
+        return _scores(victim, values, samples, steps, seed=seed, micro_batch=micro_batch)
+
+    steps = torch.zeros_like(samples)
+    attacked = torch.arange(len(inputs))
+    targets = None if targets is None else targets.detach().cpu()
+    if labels is None:
+        labels = scores(cast, steps).argmax(1)
+        attacked = attacked if targets is None else (labels != targets).nonzero().squeeze(1)
+    labels = labels.detach().cpu()
+    result = attack(
+        victim,
+        cast[attacked],
+        labels[attacked],
+        None if targets is None else targets[attacked],
+        seed=seed,
+        samples=samples[attacked],
+        micro_batch=micro_batch,
+    )
+    adversarials = cast.clone()
+    adversarials[attacked] = result.adversarials
+    steps[attacked] = result.steps
+    decided = scores(adversarials, steps).to(inputs.device)
+    # What was not moved is given back as it came, not as it was rounded.
+    return Outcome(torch.where(adversarials == cast, inputs.detach(), adversarials.to(inputs.dtype)), decided)
+
+
+def _scores(victim: Victim, values: Tensor, samples: Tensor, steps: Tensor, *, seed: int, micro_batch: int) -> Tensor:
+    """Of one encoding each, drawn as the attack draws that of an iteration; ``(N, K)`` on the CPU."""
+    parts = [torch.empty(0, victim.classes)]
+    for rows in torch.arange(len(values)).split(micro_batch) if len(values) else ():
+        seen = encode(
+            values[rows].to(victim.device),
+            victim.input_shape,
+            victim.time_steps,
+            coding=victim.coding,
+            seed=seed,
+            samples=samples[rows],
+            step=steps[rows],
+        )
+        parts.append(victim.scores(seen).cpu())
+    return torch.cat(parts)
+
+
+def check_tensor(name: str, value: object) -> Tensor:
+    """The value, if it is a tensor of PyTorch, or one of foolbox's that holds one."""
+    raw = getattr(value, "raw", value)
+    if not isinstance(raw, Tensor):
+        raise SpikeflipError(f"{name} are a {type(value).__name__}: give a tensor of PyTorch")
+    return raw
+
+
+def as_classes(name: str, value: object) -> Tensor:
+    """Class numbers as int64 on the CPU, whatever type of integers they are."""
+    classes = check_tensor(name, value).detach().cpu()
+    return classes if classes.is_floating_point() or classes.dtype == torch.bool else classes.long()

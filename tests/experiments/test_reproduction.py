@@ -1,0 +1,249 @@
+"""Experiments from end to end: what is written, what is found again, and what an interruption leaves."""
+
+import json
+import shutil
+import threading
+import time
+
+import pytest
+
+from spikeflip import SpikeflipError
+from spikeflip.experiments import EXPERIMENTS, laboratory, reproduce, reproduction
+from spikeflip.experiments.laboratory import Laboratory
+from spikeflip.experiments.presets import PRESETS
+from spikeflip.experiments.rows import COLUMNS
+from spikeflip.runs.lock import locked
+
+STATES = {"held", "held in part", "did not hold", "not tested"}
+
+
+def results_of(out):
+    """The bytes of the result files, but for the machine's part."""
+    found = {path.stem: json.loads(path.read_text()) for path in (out / "results").glob("*.json")}
+    return {name: json.dumps(result | {"manifest": None}) for name, result in found.items()}
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    """Nothing may be trained, attacked or measured."""
+
+    def fail(*_given, **_options):
+        raise AssertionError("this was done before")
+
+    for name in ("run_training", "run_attack", "first_gradients", "transfer_run"):
+        monkeypatch.setattr(laboratory, name, fail)
+
+
+def check_complete(out, results):
+    for result in results:
+        experiment = EXPERIMENTS[result["experiment"]]
+        assert json.loads((out / "results" / f"{experiment.name}.json").read_text()) == json.loads(json.dumps(result))
+        assert len(result["findings"]) == len(experiment.findings)
+        assert {finding["state"] for finding in result["findings"]} <= STATES
+        assert result["rows"]
+        for row in result["rows"]:
+            assert set(experiment.columns) <= set(COLUMNS) | set(row), experiment.name
+            if "success" in experiment.columns:
+                assert "verified" in experiment.columns  # never one without the other
+                assert row["success"] is None or 0 <= row["success_interval"][0] <= row["success"]
+            assert (out / "victims" / row["victim"] / "victim.json").is_file()
+            assert row["victim"] in result["victims"]
+        labels = [
+            tuple(str(value) for value in row.values() if isinstance(value, str | int | float))
+            for row in result["rows"]
+        ]
+        assert len(set(labels)) == len(labels)
+    page = (out / "reproduction.md").read_text()
+    for result in results:
+        assert f"({result['experiment']})=\n## {result['experiment']}: " in page
+        for finding in result["findings"]:
+            assert page.count(f"**{finding['state']}**") >= 2
+    for figure in (out / "reproduction").iterdir():
+        assert f"](reproduction/{figure.name})" in page
+        assert figure.read_text().startswith("<svg")
+
+
+def test_results_page_and_figures_are_written(smoke):
+    out, results = smoke
+    assert [result["experiment"] for result in results] == ["table-3", "table-7", "figure-5", "figure-18"]
+    check_complete(out, results)
+    assert {path.name for path in (out / "reproduction").iterdir()} == {"figure-5-1.svg", "figure-18-1.svg"}
+    assert [len(result["rows"]) for result in results] == [4, 8, 1, 2]
+
+
+def test_a_second_call_finds_everything_again(smoke, idle):
+    out, _ = smoke
+    before = results_of(out)
+    page = (out / "reproduction.md").read_bytes()
+    again = reproduce(["table-7", "figure-18"], out, preset="smoke", data=["MNIST", "N-MNIST"])
+    assert [result["experiment"] for result in again] == ["table-7", "figure-18"]
+    assert results_of(out) == before
+    assert (out / "reproduction.md").read_bytes() == page  # results of other calls stay on it
+
+
+def test_experiments_share_runs(smoke):
+    _, results = smoke
+    runs = {result["experiment"]: {row.get("run") for row in result["rows"]} for result in results}
+    assert runs["table-3"] < runs["table-7"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_all_experiments(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    results = reproduce(["all"], out, preset="smoke")
+    assert [result["experiment"] for result in results] == list(EXPERIMENTS)
+    check_complete(out, results)
+    for name in ("run_training", "run_attack"):
+        monkeypatch.setattr(laboratory, name, None)
+    before = results_of(out)
+    assert reproduce(["all"], out, preset="smoke") == results
+    assert results_of(out) == before
+
+
+# --- interrupted, and shared ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_preset, tmp_path_factory):
+    """The folder of a tiny experiment that nothing disturbed."""
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "smoke", tiny_preset)
+        reproduce(["figure-12"], out, preset="smoke")
+    return out
+
+
+def stop_at(stage, time_around):
+    """As Ctrl-C, the so-manieth time that a stage reports."""
+    seen = []
+
+    def progress(name, _done, _every):
+        seen.append(name)
+        if sum(entry.startswith(stage) for entry in seen) == time_around:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize(("stage", "time_around"), [("train", 7), ("attack", 1), ("judge", 3), ("rows", 1)])
+def test_an_interrupted_experiment_goes_on(stage, time_around, tiny, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(["figure-12"], out, preset="smoke", progress=stop_at(stage, time_around))
+    assert not (out / "results").exists()
+    reproduce(["figure-12"], out, preset="smoke")
+    assert results_of(out) == results_of(undisturbed)
+
+
+def test_what_another_process_is_at_is_waited_for(tiny, undisturbed, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduction, "_PAUSE", 0.05)
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    whole = json.loads((out / "results" / "figure-12.json").read_text())
+    taken = out / "runs" / whole["rows"][0]["run"]
+    shutil.rmtree(taken)
+    held, rows, released = threading.Event(), [], []
+
+    def other_process():
+        with locked(taken):
+            held.set()
+            while len(rows) < len(whole["rows"]) - 1:  # all that is free is done meanwhile
+                time.sleep(0.01)
+            time.sleep(0.2)
+            released.append(time.monotonic())
+
+    thread = threading.Thread(target=other_process)
+    thread.start()
+    held.wait()
+    again = reproduce(
+        ["figure-12"],
+        out,
+        preset="smoke",
+        progress=lambda stage, *_: rows.append(time.monotonic()) if stage == "rows" else None,
+    )
+    thread.join()
+    assert again == [whole]
+    assert rows[-2] < released[0] < rows[-1]
+
+
+def test_a_victim_that_another_process_trained_meanwhile_is_taken(tiny_laboratory, tmp_path, monkeypatch):
+    case = next(iter(EXPERIMENTS["table-3"].cases(tiny_laboratory.preset)))
+    trained = tiny_laboratory.victim(case)
+    here = Laboratory(tiny_laboratory.preset, tmp_path)
+
+    class TrainedMeanwhile:
+        def __init__(self, folder):
+            shutil.copytree(trained, here.out / "victims" / folder.name)
+
+        def __enter__(self):
+            pass
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(laboratory, "locked", TrainedMeanwhile)
+    monkeypatch.setattr(laboratory, "run_training", None)
+    assert here.victim(case).name == trained.name
+
+
+def test_results_are_written_by_one_process_at_a_time(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduction, "_PAUSE", 0.01)
+    held, done = threading.Event(), []
+
+    def other_process():
+        with locked(tmp_path / "results"):
+            held.set()
+            time.sleep(0.3)
+            done.append(not (tmp_path / "results" / "figure-12.json").exists())
+
+    thread = threading.Thread(target=other_process)
+    thread.start()
+    held.wait()
+    with reproduction._alone(tmp_path / "results"):
+        assert done == [True]
+    thread.join()
+
+
+# --- what a user can cause --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "message"),
+    [
+        ([], {}, r"no experiment is named: give all, or some of table-1, table-3, .*figure-18"),
+        (["table-9"], {}, r"there is no experiment 'table-9': choose all, or from table-1, table-3"),
+        (["table-3"], {"preset": "huge"}, r"--preset is 'huge': choose from paper, cpu, smoke"),
+        (
+            ["table-3"],
+            {"preset": "smoke", "data": ["mnist"]},
+            r"--data mnist is none of the smoke preset's: choose from MNIST",
+        ),
+        (["table-3"], {"preset": "smoke", "width": 0.0}, r"--width is 0.0: give a positive factor"),
+        (["table-3"], {"preset": "smoke", "width": float("nan")}, r"--width is nan"),
+        (
+            ["table-3"],
+            {"preset": "cpu"},
+            r"^table-3 in preset cpu needs CIFAR10 \(.*--root.*\); MNIST \(.*; N-MNIST \(",
+        ),
+        (["figure-17"], {"preset": "cpu"}, r"^figure-17 in preset cpu needs Gesture-DVS \(.*--root.*\)$"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_leave_nothing(names, options, message, tmp_path):
+    with pytest.raises(SpikeflipError, match=message) as caught:
+        reproduce(names, tmp_path / "out", **options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_say_what_can_be_done_without(shared_data, tmp_path):
+    (tmp_path / "MNIST").mkdir()
+    with pytest.raises(SpikeflipError, match=r"table-7 in preset cpu needs CIFAR10 \(") as caught:
+        reproduce(["table-7"], tmp_path / "out", preset="cpu", root=tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_width_is_of_all_victims_but_those_that_name_theirs():
+    narrow = PRESETS["cpu"].at_width(0.125)
+    assert narrow.data["MNIST"].training["width"] == narrow.data["N-MNIST"].training["width"] == 0.125
+    assert narrow.data["MNIST, full width"].training["width"] == 1.0
