@@ -65,10 +65,10 @@ _HOMES = {
     "snn.network": ("ReluNetwork", "SpikingNetwork"),
     "snn.neuron": ("LIF",),
     "snn.surrogate": ("Rectangular",),
-    "victims": ("wrap", "load_nir", "save_nir"),
+    "victims": ("wrap", "doctor", "load_nir", "save_nir"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_PACKAGES = ("attacks", "data", "experiments", "judging", "report", "runs", "snn", "victims")
+_PACKAGES = ("attacks", "data", "experiments", "interop", "judging", "report", "runs", "snn", "victims")
 
 
 def __getattr__(name: str) -> object:

@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 import spikeflip
 from spikeflip.command_line import AsJson, Quiet, one_sentence, read_options, split_options
+from spikeflip.doctor_command import doctor
 from spikeflip.errors import SpikeflipError
 from spikeflip.event_commands import events
 from spikeflip.experiments.presets import PresetName
@@ -246,6 +247,7 @@ def judge(
 
 
 app.command(events)
+app.command(doctor)
 
 
 @app.command

@@ -110,8 +110,11 @@ def test_options_reach_the_experiments(tiny, tmp_path, run, monkeypatch):
         ),
         (["table-3", "--width", "-1"], "--width is -1.0: give a positive factor"),
         (["table-3", "--workers", "0", "--preset", "smoke"], "--workers is 0"),
-        (["table-3"], "table-3 in preset cpu needs CIFAR10 ("),
-        (["figure-9", "--data", "N-MNIST", "--root", "{tmp}/none"], "figure-9 in preset cpu needs N-MNIST ("),
+        (["table-3"], "table-3 in preset cpu: files are missing of "),
+        (
+            ["figure-9", "--data", "N-MNIST", "--root", "{tmp}/none"],
+            'figure-9 in preset cpu: files are missing of "N-MNIST" (',
+        ),
         (["figure-12", "--preset", "smoke", "--device", "tpu9"], "--device tpu9 cannot be used"),
     ],
 )

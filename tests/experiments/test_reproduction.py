@@ -224,9 +224,14 @@ def test_results_are_written_by_one_process_at_a_time(tiny, tmp_path, monkeypatc
         (
             ["table-3"],
             {"preset": "cpu"},
-            r"^table-3 in preset cpu needs CIFAR10 \(.*--root.*\); MNIST \(.*; N-MNIST \(",
+            r'^table-3 in preset cpu: files are missing of "CIFAR10", "MNIST", "MNIST, full width", "N-MNIST"; give '
+            r"their folder with --root DIR, --download fetches some, or take --preset smoke$",
         ),
-        (["figure-17"], {"preset": "cpu"}, r"^figure-17 in preset cpu needs Gesture-DVS \(.*--root.*\)$"),
+        (
+            ["all"],
+            {"preset": "cpu", "data": ["N-MNIST"]},
+            r'^23 experiments in preset cpu: files are missing of "N-MNIST"',
+        ),
     ],
 )
 def test_mistakes_are_one_sentence_and_leave_nothing(names, options, message, tmp_path):
@@ -236,11 +241,31 @@ def test_mistakes_are_one_sentence_and_leave_nothing(names, options, message, tm
     assert not (tmp_path / "out").exists()
 
 
-def test_missing_data_say_what_can_be_done_without(shared_data, tmp_path):
-    (tmp_path / "MNIST").mkdir()
-    with pytest.raises(SpikeflipError, match=r"table-7 in preset cpu needs CIFAR10 \(") as caught:
+def test_missing_data_say_what_can_be_done_without(tmp_path, monkeypatch):
+    def only_mnist(name, *_given, **_options):
+        if name != "mnist":
+            raise SpikeflipError(f"no {name} there")
+
+    monkeypatch.setattr(reproduction, "load_images", only_mnist)
+    monkeypatch.setattr(reproduction, "load_event_set", only_mnist)
+    with pytest.raises(SpikeflipError) as caught:
         reproduce(["table-7"], tmp_path / "out", preset="cpu", root=tmp_path)
-    assert str(tmp_path) in str(caught.value)
+    assert str(caught.value) == (
+        'table-7 in preset cpu: files are missing of "CIFAR10", "N-MNIST" (no cifar10 there; no nmnist there), or '
+        'leave them out: --data "MNIST" "MNIST, full width"'
+    )
+
+
+def test_one_reason_is_said_once(tmp_path):
+    with pytest.raises(SpikeflipError) as caught:
+        reproduce(["table-3"], tmp_path / "out", preset="cpu", root=tmp_path, data=["MNIST", "MNIST, full width"])
+    assert str(caught.value).count("t10k-images") == 1
+
+
+def test_an_experiment_that_no_data_set_takes_part_in(tiny, tmp_path):
+    (result,) = reproduce(["figure-5"], tmp_path / "out", preset="smoke")
+    assert (result["rows"], result["findings"][0]["state"]) == ([], "not tested")
+    assert "**not tested**" in (tmp_path / "out" / "reproduction.md").read_text()
 
 
 def test_width_is_of_all_victims_but_those_that_name_theirs():

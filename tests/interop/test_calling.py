@@ -155,6 +155,15 @@ def test_wanted_classes_without_labels(setting, kind):
     )
 
 
+def test_nothing_to_attack(setting):
+    victim, inputs, _ = setting["spikes"]
+    predicted = victim.scores(inputs).argmax(1)
+    found = adv_lib_attack("scg", steps=2)(victim, inputs, predicted, targeted=True)
+    assert torch.equal(found, inputs)
+    nothing = ArtAttack(victim, "scg", steps=2).generate(inputs[:0].numpy(), predicted[:0].numpy())
+    assert nothing.shape == (0, *inputs.shape[1:])
+
+
 def test_several_epsilons(setting):
     victim, inputs, labels = setting["images"]
     attack = FoolboxAttack("bim", seed=3, **options("bim"))
@@ -347,6 +356,14 @@ def wrong_calls():
         "undecided y": (
             lambda v, x, y: art(v, "bim").generate(x.numpy(), np.zeros((N, 10))),
             "y has rows without a single largest entry: give class numbers",
+        ),
+        "short targets": (
+            lambda v, x, y: function(v, x, y[:3], targeted=True),
+            r"targets have shape \(3,\) for 16 inputs: give one target an input",
+        ),
+        "short samples": (
+            lambda v, x, y: function(v, x, y, samples=torch.arange(3)),
+            r"samples have shape \(3,\) for 16 inputs: give one id an input",
         ),
         "class out of range": (
             lambda v, x, y: function(v, x, y + 9),

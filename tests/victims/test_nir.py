@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def chain(*nodes, shape=(6,), out=(3,)):
     named = {"input": nir.Input(np.array(shape))} | {f"n{i}": node for i, node in enumerate(nodes)}
     named["output"] = nir.Output(np.array(out))
     names = list(named)
-    return graph(named, list(zip(names, names[1:], strict=False)))
+    return graph(named, list(pairwise(names)))
 
 
 def write(tmp_path, what):
@@ -114,7 +115,9 @@ def test_the_same_adversarials(tmp_path, options):
     victim = load_nir(tmp_path / "own.nir")
     inputs = spikes(12, 6, 20, seed=4)
     targets = (own.scores(inputs).argmax(1) + 1) % 5
-    one, two = (scg(v, inputs, own.scores(inputs).argmax(1), targets, steps=8, seed=1, **options) for v in (own, victim))
+    one, two = (
+        scg(v, inputs, own.scores(inputs).argmax(1), targets, steps=8, seed=1, **options) for v in (own, victim)
+    )
     assert torch.equal(one.adversarials, two.adversarials)
     assert torch.equal(one.success, two.success)
     assert one.success.any()
@@ -652,7 +655,7 @@ LINEAR = [("input", "in"), ("in", "lif"), ("lif", "out"), ("out", "last"), ("las
         ),
         (lambda n: n | {"in": nir.Linear(numbers(4, 5))}, LINEAR, r"node 'in' .* is given \(6,\) and takes \(..., 5\)"),
         (lambda n: n, [*LINEAR, ("input", "lif")], r"node 'lif' .* is given shapes"),
-        (lambda n: n | {"lif": lif_of(5)}, LINEAR, r"node 'lif' \(LIF\) has .* of shape \(5,\) for values of shape \(4,\)"),
+        (lambda n: n | {"lif": lif_of(5)}, LINEAR, r"node 'lif' .* of shape \(5,\) for values of shape \(4,\)"),
         (lambda n: n | {"in": nir.Affine(numbers(4, 6), numbers(3))}, LINEAR, r"bias of shape \(3,\) for 4 outputs"),
         (lambda n: n | {"in": nir.Linear(full((4, 6), np.nan))}, LINEAR, "node 'in' .* not finite"),
         (lambda n: n | {"output": nir.Output(np.array([9]))}, LINEAR, r"says \(9,\) and is given \(3,\)"),
@@ -767,7 +770,7 @@ NODE = "node/nodes/n0"
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda f: put(f[NODE], "type", data="Recurrent"), "node 'n0' is of type 'Recurrent', which is not supported: use Input, "),
+        (lambda f: put(f[NODE], "type", data="Recurrent"), "'n0' is of type 'Recurrent', which is not supported: use Input, "),
         (lambda f: put(f[NODE], "type", data=3), "'type' of node 'n0' hold 'i' data and no text"),
         (lambda f: put(f[NODE], "type", data="L" * 10**6), "longer than"),
         (lambda f: put(f[NODE], "type", data=b"\xff\xfe"), "cannot be read as HDF5"),
@@ -789,16 +792,16 @@ NODE = "node/nodes/n0"
         (lambda f: put(f[NODE], "weight", data=h5py.Empty("f4")), "has no weight"),
         (lambda f: put(f[NODE], "weight", (10**6, 10**6), "f4"), "claims .* bytes in a file of"),
         (lambda f: put(f[NODE], "weight", (10**6, 10**6), "f4", chunks=(1000, 1000)), "claims more than it can hold"),
-        (lambda f: put(f[NODE], "weight", (2000, 2000), "f4", chunks=(1000, 1000)), "claims more than it can hold|0 pieces"),
+        (lambda f: put(f[NODE], "weight", (2000, 2000), "f4", chunks=(1000, 1000)), "claims more|0 pieces"),
         (lambda f: put(f[NODE], "weight", (3, 6), "f4", chunks=(3, 6)), "in 0 pieces"),
         (lambda f: put(f[NODE], "weight", (3, 6), "f4", chunks=(30000, 30000), maxshape=(None, None)), "it is damaged"),
         (lambda f: put(f[NODE], "weight", data=np.zeros((3, 6)), compression="lzf"), "packed by HDF5 filters"),
         (lambda f: put(f[NODE], "weight", data=np.zeros((0, 6), "f4")), r"weight of shape \(0, 6\)"),
-        (lambda f: put(f["node/nodes/input"], "shape", data=np.array([10**9, 10**9, 6])), "gives more than 33,554,432 values"),
+        (lambda f: put(f["node/nodes/input"], "shape", data=np.array([10**9, 10**9, 6])), "gives more than"),
         (lambda f: put(f["node/nodes/input"], "shape", data=np.array([1e30])), "whole numbers"),
         (lambda f: put(f["node/nodes/input"], "shape", data=np.array([-6])), "whole numbers"),
         (lambda f: put(f["node/nodes/input"], "shape", data=np.ones((2, 2))), "whole numbers"),
-        (lambda f: f["node"].create_group("metadata").create_dataset("spikeflip", data="{"), "metadata 'spikeflip' cannot be used"),
+        (lambda f: f["node"].create_group("metadata").create_dataset("spikeflip", data="{"), "'spikeflip' cannot be used"),
         (lambda f: f["node"].create_group("metadata").create_dataset("spikeflip", data="[" * 60000), "cannot be used"),
         (lambda f: f["node"].create_group("metadata").create_dataset("spikeflip", data="[]"), "cannot be used"),
         (deep, "graph|Input"),
@@ -850,19 +853,32 @@ def test_a_packed_piece_is_unpacked_no_further_than_its_size(tmp_path, edited):
 def test_hostile_bytes(tmp_path):
     save_nir(network("8FC-5FC", (20,)), tmp_path / "own.nir")
     base, random = (tmp_path / "own.nir").read_bytes(), np.random.default_rng(0)
-    bad, refusals = tmp_path / "bad.nir", 0
-    for _ in range(120):
+    bad, refusals, accepted = tmp_path / "bad.nir", 0, 0
+    for _ in range(100):
         bad.write_bytes(mutate(base, random))
         try:
             load_nir(bad)
         except SpikeflipError as error:
-            refusals += 1
-            assert "\n" not in str(error)
-    assert refusals > 60
+            refusals += "\n" not in str(error)
+        else:
+            accepted += 1
+    assert refusals + accepted == 100
+    assert refusals > 50
     bad.write_bytes(b"")
     refused(tmp_path, bad, "cannot be read as HDF5")
     refused(tmp_path, tmp_path, "there is no such file")
     refused(tmp_path, tmp_path / "nowhere.nir", "there is no such file")
+
+
+@pytest.mark.parametrize("size", [0, 2**63, 2**64 - 8])
+def test_damaged_heaps_of_text_end(tmp_path, size):
+    """The HDF5 library goes round for ever where an object of a heap says that it has no size."""
+    file = write(tmp_path, small())
+    data = bytearray(file.read_bytes())
+    heap = data.index(b"GCOL")
+    data[heap + 24 : heap + 32] = size.to_bytes(8, "little")
+    file.write_bytes(data)
+    refused(tmp_path, file, "damaged|lies beyond")
 
 
 def test_memory_is_bounded(tmp_path, edited):
@@ -888,9 +904,13 @@ except spikeflip.SpikeflipError as error:
 
 
 def test_work_is_bounded_before_anything_runs(tmp_path):
-    wide = chain(nir.Conv2d((4000, 4000), np.zeros((1, 1, 999, 999), np.float32), 1, 0, 1, 1, full(1, 0)), shape=(1, 4000, 4000))
+    wide = chain(
+        nir.Conv2d((4000, 4000), np.zeros((1, 1, 999, 999), np.float32), 1, 0, 1, 1, full(1, 0)), shape=(1, 4000, 4000)
+    )
     refused(tmp_path, wide, "needs more than .* multiplications")
-    refused(tmp_path, chain(nir.Delay(full(6, 1e6)), nir.Linear(numbers(3, 6)), lif_of(3)), "waits for 10000000000 steps")
+    refused(
+        tmp_path, chain(nir.Delay(full(6, 1e6)), nir.Linear(numbers(3, 6)), lif_of(3)), "waits for 10000000000 steps"
+    )
     padded = nir.AvgPool2d(np.array([2, 2]), np.array([2, 2]), np.array([10**8, 10**8]))
     refused(tmp_path, chain(padded, shape=(1, 4, 4)), "padded by more than half its kernel")
 

@@ -24,6 +24,7 @@ from spikeflip.runs.lock import InUseError, locked
 from spikeflip.snn.checkpoint import DESCRIPTION
 
 RESULTS, PAGE = "results", "reproduction.md"
+_MOST_NAMED = 3
 _PAUSE = 5.0
 """Seconds until what another process is at is looked at again."""
 
@@ -126,20 +127,33 @@ def _preset(name: str, data: Sequence[str] | None, width: float | None) -> Prese
 
 def _check_data(preset: Preset, used: Sequence[str], names: Sequence[str], root: Path | None, download: bool) -> None:
     """Raise a SpikeflipError that names the data sets that are missing, before anything is trained."""
-    missing = []
+    missing: dict[str, list[str]] = {}  # by what is wrong
     for name in used:
-        source = str(preset.data[name].source["data"])
         try:
-            if source in IMAGE_SETS:
-                load_images(source, "test", root=root, download=download)
-            else:
-                load_event_set(source, "train", root=root, download=download)
+            _find(str(preset.data[name].source["data"]), root, download)
         except SpikeflipError as error:
-            missing.append(f"{name} ({error})")
+            missing.setdefault(str(error), []).append(name)
     if missing:
-        rest = [f'"{name}"' for name in used if not any(text.startswith(f"{name} (") for text in missing)]
-        instead = f", or leave it out: --data {' '.join(rest)}" if rest else ""
-        raise SpikeflipError(f"{', '.join(names)} in preset {preset.name} needs {'; '.join(missing)}{instead}")
+        which = ", ".join(names) if len(names) <= _MOST_NAMED else f"{len(names)} experiments"
+        lacking = [name for of in missing.values() for name in of]
+        rest = [name for name in used if name not in lacking]
+        instead = f", or leave them out: --data {_quoted(rest, ' ')}" if rest else ", or take --preset smoke"
+        needs = f"{which} in preset {preset.name}: files are missing of {_quoted(lacking)}"
+        if root is None:
+            raise SpikeflipError(f"{needs}; give their folder with --root DIR, --download fetches some{instead}")
+        raise SpikeflipError(f"{needs} ({'; '.join(missing)}){instead}")
+
+
+def _find(source: str, root: Path | None, download: bool) -> None:
+    """Raise a SpikeflipError where a data set is not."""
+    if source in IMAGE_SETS:
+        load_images(source, "test", root=root, download=download)
+    else:
+        load_event_set(source, "train", root=root, download=download)
+
+
+def _quoted(names: Sequence[str], between: str = ", ") -> str:
+    return between.join(f'"{name}"' for name in names)
 
 
 def _result(experiment: Experiment, laboratory: Laboratory, width: float | None) -> dict[str, Any]:

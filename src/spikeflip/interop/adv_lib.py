@@ -34,8 +34,9 @@ def adv_lib_attack(
         The model is a victim, :func:`spikeflip.interop.as_module` of one, or a model of these libraries around that.
         Labels are the true classes ``(N,)``; if ``targeted`` without ``targets`` they are the wanted ones, as in
         adv-lib, and an input that is taken for its target stays. More may be ``eps``, a budget (for FGSM, of
-        L-infinity, the step too), also called ``ε`` and ``epsilon``; ``norm``, what it limits in this call, as a number
-        or ``"linf"``; ``samples``, ids that name the samples' streams; and settings of the attack.
+        L-infinity, the step too), also called ``ε`` and ``epsilon``; ``norm`` or ``threat_model``, what it limits in
+        this call, as a number or ``"linf"``; ``samples``, ids that name the samples' streams; and settings of the
+        attack.
 
     Raises:
         SpikeflipError: there is no such attack or setting; when called, an argument cannot be used.
@@ -57,6 +58,7 @@ def adv_lib_attack(
         targeted: bool = False,
         *,
         norm: float | str | None = None,
+        threat_model: str | None = None,
         samples: Tensor | None = None,
         **more: Any,
     ) -> Tensor:
@@ -67,7 +69,7 @@ def adv_lib_attack(
         wanted = None if targets is None else as_classes("targets", targets)
         called = settings_of(chosen, more)
         outcome = run(
-            within(called, limits[0], _metric(norm, metric)) if limits else called,
+            within(called, limits[0], _metric(threat_model if norm is None else norm, metric)) if limits else called,
             victim_of(model, x, lambda foreign, first: foreign(first)),
             x,
             None if targeted and wanted is None else classes,

@@ -13,7 +13,7 @@ from spikeflip.attacks.settings import as_budget
 from spikeflip.errors import SpikeflipError
 from spikeflip.interop.module import asking, dtype_of, is_victim
 from spikeflip.snn.coding import encode
-from spikeflip.snn.inputs import check_values, kind_of
+from spikeflip.snn.inputs import check_classes, check_values, kind_of
 from spikeflip.victims import Victim
 
 _SAME = 1e-6
@@ -142,7 +142,11 @@ def run(
         micro_batch: samples in memory at a time.
     """
     check_values(inputs, kind_of(inputs, victim.input_shape, victim.coding))
-    samples = torch.arange(len(inputs)) if samples is None else samples
+    samples = torch.arange(len(inputs)) if samples is None else samples.cpu()
+    if samples.shape != inputs.shape[:1]:
+        raise SpikeflipError(
+            f"samples have shape {tuple(samples.shape)} for {len(inputs)} inputs: give one id an input"
+        )
     cast = inputs.detach().to(dtype_of(victim)) if inputs.is_floating_point() else inputs.detach()
 
     def scores(values: Tensor, steps: Tensor) -> Tensor:
@@ -150,7 +154,9 @@ def run(
 
     steps = torch.zeros_like(samples)
     attacked = torch.arange(len(inputs))
-    targets = None if targets is None else targets.detach().cpu()
+    if targets is not None:
+        check_classes("target", targets, len(inputs), victim.classes)
+        targets = targets.detach().cpu()
     if labels is None:
         labels = scores(cast, steps).argmax(1)
         attacked = attacked if targets is None else (labels != targets).nonzero().squeeze(1)

@@ -5,8 +5,10 @@ Brain-Inspired Computing (2024).
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any, get_args
@@ -118,7 +120,7 @@ def save_nir(network: SpikingNetwork, file: Path | str, *, dt: float = DT) -> No
     _check_dt(dt)
     nir = _package()
     file = Path(file)
-    partial = nir_file.scratch(file)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         nir.write(partial, _graph(nir, network, dt))
         replace_file(partial, file)
@@ -234,7 +236,7 @@ def _check_output(flat: Flat, shape: Shape, *, exact: bool) -> None:
         raise SpikeflipError(f"{node.said} is given {shape}, but scores are (K,) of at least 2 classes: flatten them")
     if exact and prod(said := input_shape(node)) != prod(shape):
         raise SpikeflipError(
-            f"{node.said} says {said} and is given {shape}: check the file, or pass input_shape= to go by what it is given"
+            f"{node.said} says {said} and is given {shape}: check the file, or pass input_shape= to ignore it"
         )
 
 
@@ -248,7 +250,7 @@ def _delays(flat: Flat, shapes: Mapping[str, Shape], dt: float) -> dict[str, NDA
         exact = parameter(node, "delay", shapes[path]) / dt
         steps = np.rint(exact)
         if bool((np.abs(exact - steps) > 1e-3).any() or (steps < 0).any()):
-            raise SpikeflipError(f"{node.said} is no whole number of steps of dt = {dt:g} s: pass a dt= that divides it")
+            raise SpikeflipError(f"{node.said} is no whole number of steps of dt = {dt:g} s: pass another dt=")
         kept += int(steps.max()) * prod(shapes[path])
         if kept > _MOST_LOOKED_AT:
             raise SpikeflipError(f"{node.said} waits for {steps.max():.0f} steps: pass a longer dt=, or shorten it")
@@ -322,7 +324,7 @@ def _graph(nir: Any, network: SpikingNetwork, dt: float) -> Any:
         nodes[f"lif{i}"] = _neuron(nir, network.neuron, shape, dt)
     nodes["output"] = nir.Output(output_type=np.array(network.shapes[-1]))
     names = list(nodes)
-    return nir.NIRGraph(nodes, list(zip(names, names[1:], strict=False)), metadata={_OWN: _facts(network, dt)})
+    return nir.NIRGraph(nodes, list(pairwise(names)), metadata={_OWN: _facts(network, dt)})
 
 
 def _neuron(nir: Any, neuron: LIF, shape: Shape, dt: float) -> Any:

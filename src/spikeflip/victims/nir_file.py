@@ -1,11 +1,11 @@
 """NIR files, HDF5, read so that a file of a stranger neither runs code nor asks for more memory than it is worth.
 
 Only the fields that are needed are opened: hard links to plain numbers and texts that lie in the file itself. The
-HDF5 library never unpacks anything: packed pieces are taken as they are and unpacked here, to the size that they say.
+HDF5 library neither unpacks anything nor looks up text, as damaged files make it ask for any memory or never come back
+from that: packed pieces are unpacked here, to the size that they say, and text is read in :mod:`.nir_text`.
 """
 
 import math
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.victims.nir_graph import FIELDS, SUPPORTED, Edge, Graph, Node, Value
+from spikeflip.victims.nir_text import TextHeap
 
 # Bytes of all arrays of a file together, and how many times its own size; gzip packs 1032 to 1 at best.
 _MOST_BYTES = 2**31
@@ -39,8 +40,8 @@ def read(file: Path, own: str) -> tuple[Graph, str | None]:
     h5py = _h5py()
     if not file.is_file():
         raise SpikeflipError("there is no such file: give one that nir.write or spikeflip.save_nir wrote")
-    with _one_sentence(), h5py.File(file, "r") as opened:
-        reader = _Reader(h5py, file.stat().st_size)
+    with _one_sentence(), file.open("rb") as raw, h5py.File(file, "r") as opened:
+        reader = _Reader(h5py, TextHeap(raw, opened))
         if "node" not in opened:
             raise SpikeflipError("it is an HDF5 file without a NIR graph ('node' is missing): export it again")
         top = reader.group(opened, "node", "the graph")
@@ -58,7 +59,9 @@ def _h5py() -> ModuleType:
     try:
         import h5py
     except ImportError as error:
-        raise SpikeflipError("reading NIR files needs the packages nir and h5py: pip install 'spikeflip[nir]'") from error
+        raise SpikeflipError(
+            "reading NIR files needs the packages nir and h5py: pip install 'spikeflip[nir]'"
+        ) from error
     return h5py  # type: ignore[no-any-return]
 
 
@@ -74,10 +77,11 @@ def _one_sentence() -> Iterator[None]:
 
 
 class _Reader:
-    def __init__(self, h5py: ModuleType, size: int) -> None:
+    def __init__(self, h5py: ModuleType, heap: TextHeap) -> None:
         self._h5py: Any = h5py
-        self._size = size
-        self._left = min(_MOST_BYTES, _MOST_PACKED * size)
+        self._heap = heap
+        self._size = heap.size
+        self._left = min(_MOST_BYTES, _MOST_PACKED * self._size)
         self._nodes = self._edges_seen = 0
 
     def node(self, group: Any, path: str, depth: int) -> Node | Graph:
@@ -87,9 +91,7 @@ class _Reader:
         if kind == "NIRGraph":
             return self._graph(group, path, said, depth)
         if kind not in FIELDS:
-            raise SpikeflipError(
-                f"{said} is of type {kind[:80]!r}, which is not supported: use {', '.join(SUPPORTED)}"
-            )
+            raise SpikeflipError(f"{said} is of type {kind[:80]!r}, which is not supported: use {', '.join(SUPPORTED)}")
         needed, optional = FIELDS[kind]
         values: dict[str, Value] = {}
         for field in (*needed, *optional):
@@ -120,9 +122,10 @@ class _Reader:
             return []
         self._edges_seen += shape[0]
         if len(shape) != 2 or shape[1] != 2 or self._edges_seen > _MOST_EDGES:
-            raise SpikeflipError(f"{said} has edges of shape {shape}: give at most {_MOST_EDGES:,} pairs of names in all")
-        self._check_text(edges, f"edges of {said}", _LONGEST_NAME)
-        names = [self._string(edges[i, j], f"edges of {said}", _LONGEST_NAME) for i in range(shape[0]) for j in (0, 1)]
+            raise SpikeflipError(
+                f"{said} has edges of shape {shape}: give at most {_MOST_EDGES:,} pairs of names in all"
+            )
+        names = self._texts(edges, f"edges of {said}", _LONGEST_NAME)
         return list(zip(names[::2], names[1::2], strict=True))
 
     def group(self, parent: Any, name: str, said: str) -> Any:
@@ -137,8 +140,7 @@ class _Reader:
         dataset = self._dataset(parent, name, said)
         if dataset.shape != ():
             raise SpikeflipError(f"{said} has {name!r} of shape {dataset.shape}: give one text")
-        self._check_text(dataset, f"{name!r} of {said}", longest)
-        return self._string(dataset[()], f"{name!r} of {said}", longest)
+        return self._texts(dataset, f"{name!r} of {said}", longest)[0]
 
     def _value(self, parent: Any, name: str, said: str) -> Value | None:
         dataset = self._dataset(parent, name, said)
@@ -161,20 +163,25 @@ class _Reader:
         if not isinstance(found, self._h5py.Dataset):
             raise SpikeflipError(f"{said} has {name!r} that is no data: export it again")
         if found.external or found.is_virtual:
-            raise SpikeflipError(f"{said} has {name!r} whose data are in another file: keep all data in the file itself")
+            raise SpikeflipError(
+                f"{said} has {name!r} whose data are in another file: keep all data in the file itself"
+            )
         return found
 
-    def _check_text(self, dataset: Any, said: str, longest: int) -> None:
+    def _texts(self, dataset: Any, said: str, longest: int) -> list[str]:
+        """All texts of a dataset, row by row."""
         kind = self._h5py.check_string_dtype(dataset.dtype)
         if kind is None:
             raise SpikeflipError(f"{said} hold {dataset.dtype.kind!r} data and no text: export it again")
-        if (kind.length or 0) > longest or dataset.chunks is not None:
+        if dataset.chunks is not None or (kind.length or 0) > longest:
             raise SpikeflipError(f"{said} hold text that is packed, or longer than {longest:,}: export it again")
-
-    def _string(self, value: object, said: str, longest: int) -> str:
-        if not isinstance(value, bytes) or len(value) > longest:
-            raise SpikeflipError(f"{said} hold a text longer than {longest:,} bytes: export it again")
-        return value.decode("utf-8")
+        if kind.length is None:
+            texts = self._heap.texts(dataset.id.get_offset(), math.prod(dataset.shape), longest)
+        else:
+            texts = [bytes(text) for text in np.asarray(dataset[()]).reshape(-1)]
+        if texts is None:
+            raise SpikeflipError(f"{said} hold a text longer than {longest:,} bytes, or damaged: export it again")
+        return [text.decode("utf-8") for text in texts]
 
     def _array(self, dataset: Any, said: str) -> NDArray[Any]:
         """An array of numbers, after its size has been compared with what the file can hold."""
@@ -207,7 +214,9 @@ class _Reader:
         stored: list[Any] = []
         dataset.id.chunk_iter(stored.append)
         if count > _MOST_PIECES or len(stored) != count or size > 2**20 + 64 * math.prod(shape) * dtype.itemsize:
-            raise SpikeflipError(f"{said} is in {len(stored)} pieces of {pieces}, not {count} for {shape}: it is damaged")
+            raise SpikeflipError(
+                f"{said} is in {len(stored)} pieces of {pieces}, not {count} for {shape}: it is damaged"
+            )
         values = np.zeros(shape, dtype)
         for piece in stored:
             if piece.byte_offset is None or piece.byte_offset + piece.size > self._size:
@@ -215,9 +224,7 @@ class _Reader:
             skipped, packed = dataset.id.read_direct_chunk(piece.chunk_offset)
             applied = [step for i, step in enumerate(steps) if not skipped >> i & 1]
             chunk = np.frombuffer(_plain(packed, applied, size, dtype.itemsize, said), dtype).reshape(pieces)
-            part = tuple(
-                slice(o, min(o + p, n)) for o, p, n in zip(piece.chunk_offset, pieces, shape, strict=True)
-            )
+            part = tuple(slice(o, min(o + p, n)) for o, p, n in zip(piece.chunk_offset, pieces, shape, strict=True))
             values[part] = chunk[tuple(slice(0, s.stop - s.start) for s in part)]
         return values
 
@@ -233,8 +240,3 @@ def _plain(packed: bytes, steps: list[int], size: int, item: int, said: str) -> 
     if len(packed) != size:
         raise SpikeflipError(f"{said} has a piece of {len(packed):,} bytes, not {size:,}: it is damaged")
     return packed
-
-
-def scratch(file: Path) -> Path:
-    """Another name in the same folder, for a file that is not whole yet."""
-    return file.with_name(f".{file.name}.{os.getpid()}.partial")

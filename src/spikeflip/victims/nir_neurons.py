@@ -246,8 +246,8 @@ def _share(node: Node, field: str, shape: Shape, how: Discretisation) -> NDArray
     share = how.dt / tau
     if bool((share > 1 + 1e-6).any()):
         raise SpikeflipError(
-            f"{node.said} has a {field} of {tau.min():g} s, shorter than a step of dt = {how.dt:g} s: pass the dt= that "
-            "the file was exported with, or method='exponential'"
+            f"{node.said} has a {field} of {tau.min():g} s, shorter than a step of dt = {how.dt:g} s: pass the dt= "
+            "that the file was exported with, or method='exponential'"
         )
     return np.minimum(share, 1.0)
 
@@ -259,7 +259,7 @@ def own_parameters(neuron: LIF, dt: float) -> dict[str, NDArray[np.float32]]:
     else:
         share = 1 - neuron.decay
         values = {"tau": dt / share, "r": 1 / share, "v_leak": 0.0, "v_threshold": neuron.threshold, "v_reset": 0.0}
-    return {field: np.float32(value).reshape(()) for field, value in values.items()}
+    return {field: np.asarray(value, np.float32) for field, value in values.items()}
 
 
 def _is_own(node: Node, shape: Shape, how: Discretisation) -> bool:

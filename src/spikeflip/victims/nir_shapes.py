@@ -52,7 +52,9 @@ def parameter(node: Node, field: str, shape: Shape) -> NDArray[np.float64]:
     except ValueError:
         fits = False
     if not fits:
-        raise SpikeflipError(f"{node.said} has {field} of shape {value.shape} for values of shape {shape}: make them fit")
+        raise SpikeflipError(
+            f"{node.said} has {field} of shape {value.shape} for values of shape {shape}: make them fit"
+        )
     return value
 
 
@@ -156,13 +158,13 @@ def _pool(node: Node, shape: Shape) -> tuple[Shape, int]:
     return (shape[0], *sizes), prod((shape[0], *sizes, *kernel))
 
 
-def _windows(
-    node: Node, shape: Shape, around: list[int], reach: list[int] | Shape, stride: Shape
-) -> tuple[int, ...]:
+def _windows(node: Node, shape: Shape, around: list[int], reach: list[int] | Shape, stride: Shape) -> tuple[int, ...]:
     """How often a window fits; what is left at the border is dropped."""
     sizes = tuple((n + p - r) // s + 1 for n, p, r, s in zip(shape[1:], around, reach, stride, strict=True))
     if min(sizes) < 1:
-        raise SpikeflipError(f"{node.said} has a window of {tuple(reach)}, larger than its input {shape}: give more input")
+        raise SpikeflipError(
+            f"{node.said} has a window of {tuple(reach)}, larger than its input {shape}: give more input"
+        )
     return sizes
 
 

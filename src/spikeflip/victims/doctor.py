@@ -1,0 +1,300 @@
+"""Whether a model can be attacked: every check with its verdict, the likely cause and the fix."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.snn.coding import encode
+from spikeflip.snn.inputs import check_values, kind_of
+from spikeflip.snn.surrogate import Surrogate
+from spikeflip.victims import checks, gradients, symptoms
+from spikeflip.victims.checks import Probed, Verdict
+from spikeflip.victims.imprint import Imprint
+from spikeflip.victims.inspection import check_model
+from spikeflip.victims.layouts import Layout, LayoutFunction, Output, Readout, ReadoutFunction, check_choice
+from spikeflip.victims.learning import learn_order, learn_state
+from spikeflip.victims.spike_functions import Neurons, find, table
+from spikeflip.victims.vanishing import Remark, failed, gradient
+from spikeflip.victims.victim import Victim
+from spikeflip.victims.wrap import _example, _name, _passing_layouts, _suggest, _three, _why_it_failed, wrap
+from spikeflip.victims.wrapped import Calling, WrappedModel
+
+CHECKS = (
+    "model",
+    "output",
+    "same call twice",
+    "batch independence",
+    "order of samples",
+    "time matters",
+    "gradient",
+    "tied outputs",
+    "threshold and surrogate",
+    "penultimate layer",
+    "restored",
+)
+"""The names of all checks, in their order."""
+
+_MOST_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What :func:`doctor` found; as text, a line a check.
+
+    ``verdicts``, in the order of the checks, have ``check``, ``passed``, ``finding`` and ``fix``. A failed one keeps
+    attacks away unless it is a :class:`Remark`.
+    """
+
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def attackable(self) -> bool:
+        """Whether the model can be attacked, with the options that remarks name."""
+        return all(map(_allows, self.verdicts))
+
+    @property
+    def not_run(self) -> tuple[str, ...]:
+        """Checks that make no sense before another one passes."""
+        run = {verdict.check for verdict in self.verdicts}
+        return tuple(check for check in CHECKS if check not in run)
+
+    def state(self, verdict: Verdict) -> str:
+        """Whether a verdict is ``"passed"``, ``"remark"`` or ``"failed"``."""
+        return "passed" if verdict else "remark" if _allows(verdict) else "failed"
+
+    def summary(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        verdicts = [
+            {"check": v.check, "state": self.state(v), "finding": v.finding, "fix": v.fix or None}
+            for v in self.verdicts
+        ]
+        return {"attackable": self.attackable, "verdicts": verdicts, "not_run": list(self.not_run)}
+
+    def __str__(self) -> str:
+        return "\n".join(f"{self.state(v):<6}  {v.check}: {v}" for v in self.verdicts)
+
+
+def doctor(
+    victim: Victim | nn.Module,
+    example: Tensor,
+    *,
+    layout: Layout | LayoutFunction = "TB",
+    output: Output = None,
+    readout: Readout | ReadoutFunction = "mean",
+    neurons: Neurons | None = None,
+    penultimate: str | None = None,
+    surrogate: Surrogate | None = None,
+    reset: Callable[[nn.Module], object] | None = None,
+) -> Diagnosis:
+    """Check whether a model can be attacked, and say for each check the likely cause and the fix.
+
+    Where :func:`spikeflip.wrap` stops at the first thing that is wrong, this goes on as far as it can. The model is
+    given back as it was found.
+
+    Args:
+        victim: a victim, or a model as ``wrap`` takes it.
+        example: spikes ``(N, T, *input)``, or images ``(N, *input)``; better several and such that the model fires. At
+            most 16 are used.
+        layout, output, readout, neurons, penultimate, surrogate, reset: for a model, as for ``wrap``.
+
+    Returns:
+        The verdicts, and whether the model can be attacked.
+
+    Raises:
+        SpikeflipError: the question is at fault and not the model: no such layout, an example that is none.
+
+    >>> network = __import__("spikeflip").SpikingNetwork("8FC-3FC", (20,), time_steps=6)
+    >>> found = doctor(network, (torch.rand(4, 6, 20, generator=torch.Generator().manual_seed(0)) < 0.5).float())
+    >>> found.attackable
+    True
+    """
+    options = {
+        "layout": layout,
+        "output": output,
+        "readout": readout,
+        "neurons": neurons,
+        "penultimate": penultimate,
+        "surrogate": surrogate,
+        "reset": reset,
+    }
+    chart = _Chart()
+    ready = _is_victim(victim)
+    if ready:
+        inputs = _coded(victim, example)
+    else:
+        check_choice(layout, readout)
+        inputs = _example(example, layout)
+        if not chart.run("model", lambda: _acceptable(victim, layout)):
+            return chart.diagnosis()
+    model: Any = victim.model if isinstance(victim, WrappedModel) else victim
+    strict = not ready or isinstance(victim, WrappedModel)
+    before = Imprint.of(model, attributes=strict) if isinstance(model, nn.Module) else None
+    with torch.random.fork_rng(devices=_graphics(model)):
+        subject = victim if ready else _admit(chart, model, example, inputs, options)
+        if subject is not None:
+            _examine(chart, subject, inputs)
+    if before is not None:
+        chart.add(_restored(before.differences(Imprint.of(model, attributes=strict))))
+    return chart.diagnosis()
+
+
+class _Chart:
+    """Verdicts as they come in."""
+
+    def __init__(self) -> None:
+        self.verdicts: dict[str, Verdict] = {}
+        self.refusal = ""
+
+    def add(self, verdict: Verdict) -> bool:
+        """Note a verdict, unless there is one on that check; whether it keeps attacks away."""
+        return _allows(self.verdicts.setdefault(verdict.check, verdict))
+
+    def run(self, check: str, examine: Callable[[], Verdict]) -> bool:
+        """Note the verdict of a check, in which a model may also raise what it likes."""
+        try:
+            verdict = examine()
+        except SpikeflipError as error:
+            verdict = failed(check, str(error))
+        except Exception as error:
+            verdict = Verdict(
+                check, False, f"the model fails here ({_said(error)})", "mend its forward, or its backward"
+            )
+        return self.add(Verdict(check, True, verdict.finding) if verdict else verdict)
+
+    def diagnosis(self) -> Diagnosis:
+        """All verdicts, and that of ``wrap`` where it refuses what passed here."""
+        if self.refusal and all(map(_allows, self.verdicts.values())):
+            self.verdicts["model"] = failed("model", self.refusal)
+        return Diagnosis(tuple(self.verdicts[check] for check in CHECKS if check in self.verdicts))
+
+
+def _allows(verdict: Verdict) -> bool:
+    return verdict.passed or isinstance(verdict, Remark)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+
+
+def _graphics(model: Any) -> list[torch.device]:
+    """The GPU on which a model draws random numbers, if it is on one."""
+    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return [first.device] if first is not None and first.device.type == "cuda" else []
+
+
+def _is_victim(victim: object) -> bool:
+    return callable(getattr(victim, "scores", None)) and callable(getattr(victim, "probe", None))
+
+
+def _coded(victim: Any, example: Tensor) -> Tensor:
+    """What a victim sees of an example."""
+    if not isinstance(example, Tensor) or len(example) == 0:
+        raise SpikeflipError("the example holds no inputs: give spikes (N, T, *input) or images (N, *input)")
+    check_values(example, kind_of(example, victim.input_shape, victim.coding))
+    ids = torch.arange(len(example))
+    return encode(example, victim.input_shape, victim.time_steps, seed=0, samples=ids, coding=victim.coding)
+
+
+def _acceptable(model: object, layout: object) -> Verdict:
+    module = check_model(model, layout)
+    return Verdict("model", True, f"{type(module).__name__} runs with layout {_name_of(layout)}")
+
+
+def _name_of(layout: object) -> str:
+    return getattr(layout, "__name__", "function") if callable(layout) else repr(layout)
+
+
+def _admit(
+    chart: _Chart, model: nn.Module, example: Tensor, inputs: Tensor, options: dict[str, Any]
+) -> WrappedModel | None:
+    """The model as a victim; if ``wrap`` refuses it, all the same as far as it runs, to find out which checks fail."""
+    layers = find(model, table(options["neurons"]))
+    penultimate = options["penultimate"]
+    if penultimate is not None and penultimate not in layers:
+        names = ", ".join(map(repr, layers)) or "none"
+        raise SpikeflipError(f"penultimate is {penultimate!r}: choose one of the spiking layers, {names}")
+    try:
+        return wrap(model, example, **options)
+    except SpikeflipError as error:
+        chart.refusal = str(error)
+    except Exception as error:  # in a backward pass, say
+        chart.refusal = f"the model fails ({_said(error)}): mend its forward, or its backward"
+    if not layers and options["neurons"] is None:
+        chart.add(failed("threshold and surrogate", chart.refusal))
+    calling = Calling(options["layout"], options["output"], options["readout"])
+    subject = WrappedModel(model, calling, layers, input_shape=tuple(inputs.shape[2:]), time_steps=inputs.shape[1])
+    few = _three(inputs).to(subject.device)
+    try:
+        learn_state(subject, few, options["reset"])
+    except SpikeflipError as error:
+        chart.add(failed("same call twice" if subject.state.slots else "output", str(error)))
+        return None
+    except Exception as error:
+        chart.verdicts["model"] = failed("model", _why_it_failed(subject, few, error))
+        return None
+    try:
+        learn_order(subject, few, penultimate)
+    except SpikeflipError as error:
+        chart.add(failed("penultimate layer", str(error)))
+    try:
+        return subject if options["surrogate"] is None else subject.with_surrogate(options["surrogate"])
+    except SpikeflipError as error:
+        chart.add(failed("threshold and surrogate", str(error)))
+    return subject
+
+
+def _examine(chart: _Chart, subject: Any, inputs: Tensor) -> None:
+    """Run the checks in turn; those that would only repeat what failed before are left out."""
+    few = _three(inputs).to(subject.device)
+    every = inputs[:_MOST_SAMPLES].to(subject.device)
+
+    def located(examine: Callable[[Probed, Tensor], Verdict]) -> Callable[[], Verdict]:
+        return lambda: _with_layout(examine(subject, few), subject, few)
+
+    if not chart.run("output", located(symptoms.output)):
+        return
+    if chart.run("same call twice", lambda: _same_call_twice(subject, few)):
+        mixed = not chart.run("batch independence", located(symptoms.batch_independence))
+        mixed = mixed or not chart.run("order of samples", located(symptoms.order_of_samples))
+        if not mixed:
+            chart.run("time matters", located(symptoms.time_matters))
+        chart.run("gradient", lambda: gradient(subject, few, every))
+        chart.run("tied outputs", lambda: symptoms.tied_outputs(subject, every))
+    chart.run("threshold and surrogate", lambda: symptoms.threshold_and_surrogate(subject, few))
+    if not isinstance(subject, WrappedModel) or subject.order.spiking:
+        chart.run("penultimate layer", lambda: symptoms.penultimate_layer(subject))
+
+
+def _same_call_twice(subject: Probed, few: Tensor) -> Verdict:
+    verdict = checks.same_call_twice(subject, few)
+    if not verdict and isinstance(subject, WrappedModel) and (where := gradients.random_layer(subject, few)):
+        return Verdict(verdict.check, False, f"{verdict.finding} in {where}", verdict.fix)
+    return verdict
+
+
+def _with_layout(verdict: Verdict, subject: Probed, few: Tensor) -> Verdict:
+    """A failed verdict with the layouts that would pass, if there are such."""
+    if verdict or not isinstance(subject, WrappedModel):
+        return verdict
+    others = _passing_layouts(subject, few)
+    kind = Verdict if others else type(verdict)
+    return kind(
+        verdict.check, False, f"with layout {_name(subject)}, {verdict.finding}", _suggest(others) or verdict.fix
+    )
+
+
+def _restored(different: list[str]) -> Verdict:
+    if not different:
+        return Verdict("restored", True, "mode, state, thresholds, parameters and hooks are as they were")
+    most = 3
+    more = f" and {len(different) - most} more" if len(different) > most else ""
+    return Verdict(
+        "restored",
+        False,
+        f"a run of the model changes {', '.join(different[:most])}{more}",
+        "do that when the model is built, and not in its forward",
+    )

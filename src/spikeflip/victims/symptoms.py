@@ -1,0 +1,173 @@
+"""What the doctor asks of a model beyond the checks of ``wrap``: each a small function with a verdict."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.snn.coding import winner
+from spikeflip.victims import checks
+from spikeflip.victims.checks import Probed, Verdict, _difference
+from spikeflip.victims.spike_functions import Change
+from spikeflip.victims.vanishing import Remark, attack_gradient, failed, live
+from spikeflip.victims.wrapped import WrappedModel
+
+_NO_THRESHOLD = "attack with threshold=None"
+
+
+def output(victim: Probed, inputs: Tensor) -> Verdict:
+    """Scores are ``(N, K)`` and finite; and in which range they are."""
+    verdict = checks.score_shape(victim, inputs)
+    if not verdict:
+        return Verdict("output", False, verdict.finding, verdict.fix)
+    scores = victim.scores(inputs)
+    low, high = float(scores.min()), float(scores.max())
+    kind = "as rates are" if low >= 0 and high <= 1 else "no rates, but counts, potentials or logits"
+    return Verdict("output", True, f"{verdict.finding} and go from {low:.3g} to {high:.3g}, {kind}")
+
+
+def batch_independence(victim: Probed, inputs: Tensor) -> Verdict:
+    """A sample that stays where it is scores alike whatever its companions are, and gets no gradient of theirs."""
+    whole = victim.scores(inputs)
+    alone = victim.scores(inputs[:1])
+    found = _difference(whole[:1], alone) if len(alone) == 1 else 1.0
+    for i, one in enumerate(inputs):
+        among_copies = victim.scores(one.expand_as(inputs).contiguous())
+        found = max(found, _difference(whole[i], among_copies[i]) if len(among_copies) == len(inputs) else 1.0)
+    if found > checks._GROSS:
+        return Verdict(
+            "batch independence",
+            False,
+            "a sample's scores depend on the other samples of its batch",
+            "check the layout; take out what is computed over the batch, such as BatchNorm by hand or layers built for "
+            "one batch size (sinabs: give num_timesteps, not batch_size)",
+        )
+    return checks.gradient_independence(victim, inputs)
+
+
+def order_of_samples(victim: Probed, inputs: Tensor) -> Verdict:
+    """The same batch in another order gives the same scores in that order."""
+    if _difference(victim.scores(inputs), victim.scores(inputs.flip(0)).flip(0)) > checks._GROSS:
+        return Verdict(
+            "order of samples",
+            False,
+            "a sample's scores depend on its place in the batch",
+            "check the layout, and what the model adds or multiplies along the batch axis",
+        )
+    return Verdict("order of samples", True, "samples in another order give the same scores")
+
+
+def time_matters(victim: Probed, inputs: Tensor) -> Verdict:
+    """Frames in another order give other scores or gradients; a remark where they do not."""
+    verdict = checks.time_matters(victim, inputs)
+    if verdict:
+        return verdict
+    scores = victim.scores(inputs)
+    if torch.equal(scores, scores[:1].expand_as(scores)) and not live(attack_gradient(victim, inputs, "ce")):
+        return Verdict("time matters", True, "the inputs do not tell whether time matters")
+    return Remark(
+        "time matters",
+        False,
+        verdict.finding,
+        "check the layout, and that the state of a step reaches the next; right only for a model without memory",
+    )
+
+
+def tied_outputs(victim: Probed, inputs: Tensor) -> Verdict:
+    """On some sample one class wins: a tie counts as no class, before an attack and after."""
+    scores = victim.scores(inputs)
+    ties = int((winner(scores) == -1).sum())
+    if ties < len(inputs):
+        return Verdict("tied outputs", True, f"{len(inputs) - ties} of {len(inputs)} samples have one class that wins")
+    silent = not bool(scores.any())
+    return Verdict(
+        "tied outputs",
+        False,
+        "all outputs are silent on every sample" if silent else "two or more classes tie on every sample",
+        "give examples on which the model fires (real data, or more spikes), or read potentials with output= and "
+        "readout=",
+    )
+
+
+@dataclass(frozen=True)
+class _Heard(Change):
+    """Fires as a layer does by itself, and notes that it was asked."""
+
+    calls: list[None] = field(default_factory=list)
+
+    def fire(self, potential: Tensor, function: Callable[[Tensor], Tensor], centre: Tensor | float = 0.0) -> Tensor:
+        self.calls.append(None)
+        return super().fire(potential, function, centre)
+
+
+def threshold_and_surrogate(victim: Probed, inputs: Tensor) -> Verdict:
+    """An attack can move the threshold and swap the surrogate of the spiking layers."""
+    check = "threshold and surrogate"
+    if not isinstance(victim, WrappedModel):
+        return _of_a_victim(check, victim, inputs)
+    if not victim.order.spiking:
+        return Remark(
+            check,
+            False,
+            "no spiking layer is known, so that threshold, output window and surrogate cannot be changed",
+            f"pass neurons={{YourNeuron: ('threshold', 'spike_function')}}, or {_NO_THRESHOLD}",
+        )
+    heard = {name: _Heard() for name in victim.order.spiking}
+    try:
+        victim.forward(inputs, heard, graph=False)
+    except SpikeflipError as error:
+        return failed(check, str(error), Remark)
+    for name, change in heard.items():
+        if not change.calls:
+            layer = victim.layers[name]
+            attributes = ", ".join(map(repr, layer.replacement(change)))
+            return Remark(
+                check,
+                False,
+                f"layer {name!r} does not fire by its attribute {attributes}, so that neither threshold nor surrogate "
+                "can be changed",
+                f"let its forward call that, or pass neurons={{{type(layer.module).__name__}: ('threshold', "
+                "'spike_function')} with the names of attributes that it uses",
+            )
+    fixed = [name for name in heard if victim.layers[name].threshold is None]
+    if victim.order.penultimate in fixed:
+        return Remark(
+            check,
+            False,
+            f"layer {victim.order.penultimate!r} has no threshold that could move; the surrogates of "
+            f"{len(heard)} layers are reached",
+            _NO_THRESHOLD,
+        )
+    layers = f"{len(heard)} layer{'s' if len(heard) > 1 else ''}"
+    return Verdict(check, True, f"thresholds and surrogates of {layers} are reached: {', '.join(map(repr, heard))}")
+
+
+def _of_a_victim(check: str, victim: Probed, inputs: Tensor) -> Verdict:
+    own = getattr(victim, "penultimate_threshold", None)
+    options = {"output_window": 2.0} if own is None else {"output_window": 2.0, "penultimate_threshold": 2 * own}
+    try:
+        attack_gradient(victim, inputs, "mse", **options)
+    except SpikeflipError as error:
+        return failed(check, str(error), Remark)
+    return Verdict(check, True, f"the victim takes another {' and '.join(options).replace('_', ' ')}")
+
+
+def penultimate_layer(victim: Probed) -> Verdict:
+    """There is a spiking layer before the last weights."""
+    check, own = "penultimate layer", getattr(victim, "penultimate_threshold", None)
+    if not isinstance(victim, WrappedModel):
+        if own is None:
+            return Remark(check, False, "the victim has no spiking layer before its output", _NO_THRESHOLD)
+        return Verdict(check, True, f"there is one, with threshold {own:g}")
+    name = victim.order.penultimate
+    if name is None:
+        return Remark(
+            check,
+            False,
+            "the model has no spiking layer before its last weights",
+            f"name one of {', '.join(map(repr, victim.order.spiking))} as penultimate=, or {_NO_THRESHOLD}",
+        )
+    number = "without a threshold" if own is None else f"with threshold {own:g}"
+    return Verdict(check, True, f"it is {name!r} ({type(victim.layers[name].module).__name__}), {number}")

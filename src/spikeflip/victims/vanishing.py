@@ -1,0 +1,125 @@
+"""Whether an attack's gradient arrives at the input, and where it ends and what helps if it does not."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.snn.losses import LossName, score_gradient
+from spikeflip.snn.network import SpikingNetwork
+from spikeflip.snn.probe import InputGradient
+from spikeflip.snn.surrogate import Rectangular
+from spikeflip.victims import gradients
+from spikeflip.victims.checks import Probed, Verdict
+from spikeflip.victims.wrapped import WrappedModel
+
+
+@dataclass(frozen=True)
+class Remark(Verdict):
+    """A failed check that does not keep attacks away."""
+
+
+def failed(check: str, sentence: str, kind: type[Verdict] = Verdict) -> Verdict:
+    """A verdict of a sentence ``finding: fix``, whose first colon outside brackets parts the two."""
+    depth = 0
+    for at, letter in enumerate(sentence):
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == ":" and depth == 0 and sentence[at + 1 : at + 2] == " ":
+            return kind(check, False, sentence[:at], sentence[at + 2 :])
+    return kind(check, False, sentence)
+
+
+def gradient(victim: Probed, few: Tensor, every: Tensor) -> Verdict:
+    """The input gradient of an attack's loss is there, finite, and not zero on every sample."""
+    if isinstance(victim, WrappedModel):
+        try:
+            gradients.check(victim, few)
+        except SpikeflipError as error:
+            return failed("gradient", str(error))
+    found = attack_gradient(victim, every, "mse")
+    if not bool(torch.isfinite(found.values).all()):
+        return Verdict(
+            "gradient", False, "the input gradient is not finite", "check the model's weights, or pass surrogate="
+        )
+    n = len(every)
+    if alive := live(found):
+        return Verdict("gradient", True, f"the input gradient is finite, and not zero on {alive} of {n} samples")
+    if bool(found.loss_zero.any()):
+        found = attack_gradient(victim, every, "ce")
+        if live(found):
+            return Remark(
+                "gradient",
+                False,
+                f"the input gradient is zero on all {n} samples, as the loss 'mse' is at its minimum there: the "
+                "outputs are exactly one-hot",
+                "attack with loss='ce'",
+            )
+    return _zero(victim, every, found)
+
+
+def _zero(victim: Probed, inputs: Tensor, found: InputGradient) -> Verdict:
+    """Why a gradient that the loss asks for does not arrive, and what of an attack's options helps."""
+    outside = int(found.output_zero.sum())
+    if outside == len(inputs):
+        why = "the output layer is outside its surrogate window, so that nothing passes it"
+    else:
+        silent = ", which does not fire" if bool((found.penultimate_spikes == 0).all()) else ""
+        why = f"it dies below the output layer: hidden neurons are outside their surrogate windows{silent}"
+    finding = f"the input gradient is zero on all {len(inputs)} samples: {why}"
+    for words, cured, options in _cures(victim):
+        try:
+            helped = live(attack_gradient(cured, inputs, "ce", **options))
+        except SpikeflipError:
+            continue
+        if helped:
+            return Remark("gradient", False, finding, f"{words}: then it is there on {helped} of {len(inputs)} samples")
+    return Verdict(
+        "gradient",
+        False,
+        finding,
+        "give examples on which the model fires (real data, or more spikes), or lower its thresholds; neither a wide "
+        "output_window, another threshold nor a wide surrogate helps here",
+    )
+
+
+def _cures(victim: Probed) -> Iterator[tuple[str, Probed, dict[str, float]]]:
+    """Options of an attack to try, in words, with the victim that has them."""
+    windows = (1.0, 2.0, 4.0, 8.0, 16.0)
+    own: float | None = getattr(victim, "penultimate_threshold", None)
+    for window in windows:
+        yield f"attack with output_window={window:g}", victim, {"output_window": window}
+    for threshold in () if own is None else (0.5 * own, 0.25 * own, 2 * own):
+        yield f"attack with threshold={threshold:g}", victim, {"penultimate_threshold": threshold}
+        both = {"penultimate_threshold": threshold, "output_window": windows[-1]}
+        yield f"attack with threshold={threshold:g} and output_window={windows[-1]:g}", victim, both
+    for window in windows:
+        surrogate = Rectangular(window)
+        try:
+            if isinstance(victim, WrappedModel):
+                wide: Probed = victim.with_surrogate(surrogate)
+            elif isinstance(victim, SpikingNetwork):
+                wide = victim.on("torch", surrogate=surrogate)
+            else:
+                return
+        except SpikeflipError:
+            return
+        yield f"attack with the surrogate Rectangular({window:g})", wide, {}
+
+
+def attack_gradient(victim: Probed, inputs: Tensor, loss: LossName, **options: float) -> InputGradient:
+    """The gradient away from the class that wins, as an untargeted attack asks for it."""
+    classes = victim.scores(inputs).argmax(1)
+    rows = torch.arange(len(inputs), device=victim.device)
+    probe: Any = victim.probe(inputs)
+    found: InputGradient = probe.input_gradient(
+        lambda scores, which: score_gradient(loss, scores, classes[which])[1], rows, **options
+    )
+    return found
+
+
+def live(found: InputGradient) -> int:
+    """On how many samples a gradient is not zero."""
+    return int(found.values.flatten(1).any(1).sum())
