@@ -31,7 +31,8 @@ import torch
 from measuring import Dense, engines, in_turn, machine, milliseconds, ratio
 from peers import PEERS
 from rows import parser_of, print_rows
-from spikeflip import SCG, AttackResult, SpikeflipError, Victim, load_checkpoint
+from spikeflip import SCG, AttackResult, SpikeflipError, load_checkpoint
+from spikeflip.victims import Victim
 from victims import Subject, small, subject, trained
 
 STEPS = 25

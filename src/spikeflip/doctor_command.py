@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SAMPLES = 8
 _MOST_ELEMENTS = 2**28
 _LINE = 120  # of a file or a pipe
+_NARROW = 16  # names of checks, on a terminal with shorter lines
 _MARKS = {"passed": ("✓", "green"), "remark": ("!", "yellow"), "failed": ("✗", "red")}
 
 
@@ -80,7 +81,7 @@ def doctor(
         raise SpikeflipError("the model is missing, or named twice: give PACKAGE.MODULE:FUNCTION or --victim FOLDER")
     with _prints_to_stderr():
         model = load_factory(factory) if factory is not None else load_checkpoint(victim or Path()).network
-        options = {
+        options: dict[str, Any] = {
             "layout": layout,
             "output": _part(output),
             "readout": readout,
@@ -258,16 +259,16 @@ def print_diagnosis(summary: Mapping[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in range(3):
         table.add_column(overflow="fold", no_wrap=column == 0)
-    table.columns[1].max_width = 16
+    table.columns[1].max_width = _NARROW if console.width < _LINE else None
     for verdict in summary["verdicts"]:
         mark, colour = _MARKS[verdict["state"]]
         text = Text(one_line(verdict["finding"]))
         if verdict["fix"]:
             text.append(f"\n→ {one_line(verdict['fix'])}", "bold")
         table.add_row(Text(mark, colour), Text(verdict["check"]), text)
-    for check in summary["not_run"]:
-        table.add_row(Text("–", "dim"), Text(check, "dim"), Text("not run", "dim"))
     console.print(table)
+    if summary["not_run"]:
+        say(f"not run before what failed is mended: {', '.join(summary['not_run'])}")
     states = [verdict["state"] for verdict in summary["verdicts"]]
     remarks = states.count("remark")
     if summary["attackable"]:

@@ -770,7 +770,7 @@ NODE = "node/nodes/n0"
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda f: put(f[NODE], "type", data="Recurrent"), "'n0' is of type 'Recurrent', which is not supported: use Input, "),
+        (lambda f: put(f[NODE], "type", data="Recurrent"), "'n0' is of type 'Recurrent', which .* use Input, Output"),
         (lambda f: put(f[NODE], "type", data=3), "'type' of node 'n0' hold 'i' data and no text"),
         (lambda f: put(f[NODE], "type", data="L" * 10**6), "longer than"),
         (lambda f: put(f[NODE], "type", data=b"\xff\xfe"), "cannot be read as HDF5"),
@@ -801,7 +801,7 @@ NODE = "node/nodes/n0"
         (lambda f: put(f["node/nodes/input"], "shape", data=np.array([1e30])), "whole numbers"),
         (lambda f: put(f["node/nodes/input"], "shape", data=np.array([-6])), "whole numbers"),
         (lambda f: put(f["node/nodes/input"], "shape", data=np.ones((2, 2))), "whole numbers"),
-        (lambda f: f["node"].create_group("metadata").create_dataset("spikeflip", data="{"), "'spikeflip' cannot be used"),
+        (lambda f: f["node"].create_group("metadata").create_dataset("spikeflip", data="{"), "'spikeflip' cannot be"),
         (lambda f: f["node"].create_group("metadata").create_dataset("spikeflip", data="[" * 60000), "cannot be used"),
         (lambda f: f["node"].create_group("metadata").create_dataset("spikeflip", data="[]"), "cannot be used"),
         (deep, "graph|Input"),
@@ -854,7 +854,7 @@ def test_hostile_bytes(tmp_path):
     save_nir(network("8FC-5FC", (20,)), tmp_path / "own.nir")
     base, random = (tmp_path / "own.nir").read_bytes(), np.random.default_rng(0)
     bad, refusals, accepted = tmp_path / "bad.nir", 0, 0
-    for _ in range(100):
+    for _ in range(60):
         bad.write_bytes(mutate(base, random))
         try:
             load_nir(bad)
@@ -862,8 +862,8 @@ def test_hostile_bytes(tmp_path):
             refusals += "\n" not in str(error)
         else:
             accepted += 1
-    assert refusals + accepted == 100
-    assert refusals > 50
+    assert refusals + accepted == 60
+    assert refusals > 30
     bad.write_bytes(b"")
     refused(tmp_path, bad, "cannot be read as HDF5")
     refused(tmp_path, tmp_path, "there is no such file")

@@ -36,7 +36,8 @@ class TextHeap:
 
     def _heap(self, address: int) -> dict[int, bytes]:
         if address not in self._heaps:
-            self._heaps[address] = objects = {}
+            objects: dict[int, bytes] = {}
+            self._heaps[address] = objects
             magic, size = struct.unpack("<8sQ", self._read(address, 16))
             if magic != b"GCOL\x01\x00\x00\x00" or size < 16:
                 return objects

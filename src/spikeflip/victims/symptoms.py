@@ -44,7 +44,8 @@ def batch_independence(victim: Probed, inputs: Tensor) -> Verdict:
             "check the layout; take out what is computed over the batch, such as BatchNorm by hand or layers built for "
             "one batch size (sinabs: give num_timesteps, not batch_size)",
         )
-    return checks.gradient_independence(victim, inputs)
+    verdict = checks.gradient_independence(victim, inputs)
+    return Verdict(verdict.check, True, "samples do not depend on each other") if verdict else verdict
 
 
 def order_of_samples(victim: Probed, inputs: Tensor) -> Verdict:

@@ -65,10 +65,11 @@ def _zero(victim: Probed, inputs: Tensor, found: InputGradient) -> Verdict:
     outside = int(found.output_zero.sum())
     if outside == len(inputs):
         why = "the output layer is outside its surrogate window, so that nothing passes it"
+    elif bool((found.penultimate_spikes == 0).all()):
+        why = "it dies below the output layer, where the penultimate layer does not fire"
     else:
-        silent = ", which does not fire" if bool((found.penultimate_spikes == 0).all()) else ""
-        why = f"it dies below the output layer: hidden neurons are outside their surrogate windows{silent}"
-    finding = f"the input gradient is zero on all {len(inputs)} samples: {why}"
+        why = "it dies below the output layer, where neurons are outside their surrogate windows"
+    finding = f"the input gradient is zero on all {len(inputs)} samples, as {why}"
     for words, cured, options in _cures(victim):
         try:
             helped = live(attack_gradient(cured, inputs, "ce", **options))
