@@ -1,4 +1,4 @@
-"""Plain PyTorch, as in papers' repositories: own neurons that keep their membrane, called once a step, on rate-coded digits."""
+"""Plain PyTorch, as in papers' repositories: own neurons that keep their membrane, on rate-coded digits."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""SpikingJelly: convolution, LIF neurons and a voting layer in multi-step mode, on simulated event recordings of digits."""
+"""SpikingJelly: convolution, LIF and voting in multi-step mode, on simulated event recordings of digits."""
 
 import torch
 import torch.nn.functional as F

@@ -5,10 +5,10 @@ spikeflip encodes images itself, afresh in every step of the attack and 100 time
 """
 
 import torch
-from digits import STEPS, Spike, accuracy, fit, load, show, verified
 from torch import Tensor, nn
 
 import spikeflip
+from spiking_digits import LIF, STEPS, accuracy, fit, load, show, verified
 
 
 class PoissonEncoder(nn.Module):
@@ -17,23 +17,6 @@ class PoissonEncoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Draw spikes with the probability that the intensity is."""
         return (torch.rand(STEPS, *images.shape) < images).float()
-
-
-class LIF(nn.Module):
-    """A leaky neuron over all steps of ``(T, N, ...)``."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.thresh, self.act = 0.5, Spike.apply
-
-    def forward(self, currents: Tensor) -> Tensor:
-        """Start from zero, reset to zero."""
-        potential, spikes = torch.zeros_like(currents[0]), []
-        for current in currents.unbind(0):
-            potential = 0.5 * potential + current
-            spikes.append(self.act(potential - self.thresh))
-            potential = potential * (1 - spikes[-1])
-        return torch.stack(spikes)
 
 
 class Net(nn.Module):

@@ -5,10 +5,10 @@
 """
 
 import torch
-from digits import STEPS, Spike, accuracy, encode, fit, load, show, verified
 from torch import Tensor, nn
 
 import spikeflip
+from spiking_digits import STEPS, Spike, accuracy, encode, fit, load, show, verified
 
 
 class LIF(nn.Module):

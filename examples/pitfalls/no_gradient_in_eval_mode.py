@@ -1,17 +1,18 @@
 """``model.eval()`` and the input has no gradient: SpikingJelly 0.0.0.0.14, and models that copied its neurons.
 
-In evaluation mode these neurons compare without their surrogate. Before a linear head that is no error: the input's
-gradient is just None. ``model.train()`` brings it back, and BatchNorm and dropout with it.
+In evaluation mode these neurons compare without their surrogate. A model that ends with one raises "element 0 of
+tensors does not require grad"; before a linear head there is no error, and the input's gradient is None.
+``model.train()`` brings it back, and BatchNorm and dropout with it.
 """
 
 import copy
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
-from digits import STEPS, Spike, accuracy, encode, fit, load, show, verified
 from torch import Tensor, nn
 
 import spikeflip
+from spiking_digits import STEPS, Spike, accuracy, encode, fit, load, show, verified
 
 
 class LIFNode(nn.Module):

@@ -5,11 +5,10 @@ Shapes cannot tell ``(T, N, ...)`` from ``(N, T, ...)``. spikeflip takes the bat
 """
 
 import torch
-from digits import STEPS, accuracy, encode, fit, load, show, verified
-from encoder_inside_the_model import LIF
 from torch import nn
 
 import spikeflip
+from spiking_digits import LIF, STEPS, accuracy, encode, fit, load, show, verified
 
 
 def main(updates: int = 100, samples: int = 50) -> dict[str, object]:
@@ -27,17 +26,22 @@ def main(updates: int = 100, samples: int = 50) -> dict[str, object]:
         "accuracy, time first": accuracy(net(spikes[few].transpose(0, 1)).mean(0), labels[few]),
     }
 
-    # What spikeflip says to a wrong layout, and to data that is time first.
-    for name, example, layout in (("layout BT", spikes, "BT"), ("time-first data", spikes.transpose(0, 1), "TB")):
-        try:
-            spikeflip.wrap(net, example, layout=layout)
-        except spikeflip.SpikeflipError as error:
-            found[f"refused, {name}"] = str(error)
+    # What spikeflip says to a wrong layout.
+    try:
+        spikeflip.wrap(net, spikes, layout="BT")
+    except spikeflip.SpikeflipError as error:
+        found["refused, layout BT"] = str(error)
 
     # The fix: the batch first in the data, and the layout of the model said.
     victim = spikeflip.wrap(net, spikes[:4], layout="TB")
     found["clean accuracy"] = accuracy(victim.scores(spikes), labels)
     found["verified success rate"] = verified(victim, images, labels)
+
+    # And to data with time first.
+    try:
+        spikeflip.scg(victim, spikes.transpose(0, 1), labels)
+    except spikeflip.SpikeflipError as error:
+        found["refused, time-first data"] = str(error)
     return show(found)
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from spikeflip.snn.network import ReluNetwork, SpikingNetwork
     from spikeflip.snn.neuron import LIF
     from spikeflip.snn.surrogate import Rectangular
+    from spikeflip.victims import load_nir as load_nir
+    from spikeflip.victims import save_nir as save_nir
     from spikeflip.victims import wrap
 
 __version__ = "0.1.0"

@@ -268,7 +268,7 @@ def print_diagnosis(summary: Mapping[str, Any]) -> None:
         table.add_row(Text(mark, colour), Text(verdict["check"]), text)
     console.print(table)
     if summary["not_run"]:
-        say(f"not run before what failed is mended: {', '.join(summary['not_run'])}")
+        say(f"not run until that is mended: {', '.join(summary['not_run'])}")
     states = [verdict["state"] for verdict in summary["verdicts"]]
     remarks = states.count("remark")
     if summary["attackable"]:

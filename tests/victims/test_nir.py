@@ -554,6 +554,56 @@ def test_sinabs(tmp_path):
 
 
 @pytest.mark.frameworks
+def test_sinabs_with_a_leak(tmp_path):
+    """Time constants are in steps, and decays exponential."""
+    layers = pytest.importorskip("sinabs.layers")
+    from sinabs.activation import MembraneReset, SingleSpike
+    from sinabs.nir import to_nir
+
+    torch.manual_seed(0)
+
+    def neurons(n):
+        return layers.LIFSqueeze(
+            tau_mem=torch.linspace(2.0, 9.0, n),
+            spike_threshold=torch.full((n,), 0.06),
+            batch_size=10,
+            norm_input=True,
+            spike_fn=SingleSpike,
+            reset_fn=MembraneReset(),
+        )
+
+    model = nn.Sequential(nn.Linear(20, 16), neurons(16), nn.Linear(16, 5), neurons(5))
+    inputs = spikes(10, 7, 20)
+    with torch.no_grad():
+        out = model(inputs.flatten(0, 1)).unflatten(0, (10, 7)).mean(1)
+    victim = load(tmp_path, to_nir(model, inputs.flatten(0, 1)), dt=1.0, method="exponential")
+    torch.testing.assert_close(victim.scores(inputs), out)
+    assert out.unique().numel() > 3
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("kind", ["LIBoxCell", "IAFCell"])
+def test_other_cells_of_norse(tmp_path, kind):
+    module = pytest.importorskip("norse.torch")
+    from norse.torch.functional.iaf import IAFParameters
+    from norse.torch.utils.export_nir import to_nir
+
+    torch.manual_seed(0)
+    p = {
+        "LIBoxCell": lambda: module.LIBoxParameters(torch.full((5,), 300.0), torch.full((5,), 0.1)),
+        "IAFCell": lambda: IAFParameters(v_th=torch.full((5,), 0.4)),
+    }[kind]()
+    model = module.SequentialState(nn.Linear(20, 5), getattr(module, kind)(p))
+    victim = load(tmp_path, to_nir(model, torch.randn(1, 20)), dt=1e-6, input_shape=(20,))
+    inputs, state, out = spikes(30, 7, 20), None, []
+    for x in inputs.unbind(1):
+        z, state = model(x, state)
+        out.append(z)
+    torch.testing.assert_close(victim.scores(inputs), torch.stack(out).mean(0))
+    assert victim.scores(inputs).unique().numel() > 3
+
+
+@pytest.mark.frameworks
 def test_spikingjelly(tmp_path):
     pytest.importorskip("spikingjelly")
     from spikingjelly.activation_based import functional, layer, neuron

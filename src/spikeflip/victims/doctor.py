@@ -45,8 +45,8 @@ _MOST_SAMPLES = 16
 class Diagnosis:
     """What :func:`doctor` found; as text, a line a check.
 
-    ``verdicts``, in the order of the checks, have ``check``, ``passed``, ``finding`` and ``fix``. A failed one keeps
-    attacks away unless it is a :class:`Remark`.
+    ``verdicts``, in the order of the checks, have ``check``, ``passed``, ``finding`` and ``fix``. One that is not passed
+    keeps attacks away, unless its ``state`` is a remark.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -125,6 +125,7 @@ def doctor(
     ready = _is_victim(victim)
     if ready:
         inputs = _coded(victim, example)
+        chart.add(Verdict("model", True, f"it is a victim, a {type(victim).__name__}"))
     else:
         check_choice(layout, readout)
         inputs = _example(example, layout)
@@ -264,8 +265,10 @@ def _examine(chart: _Chart, subject: Any, inputs: Tensor) -> None:
             chart.run("time matters", located(symptoms.time_matters))
         chart.run("gradient", lambda: gradient(subject, few, every))
         chart.run("tied outputs", lambda: symptoms.tied_outputs(subject, every))
-    chart.run("threshold and surrogate", lambda: symptoms.threshold_and_surrogate(subject, few))
-    if not isinstance(subject, WrappedModel) or subject.order.spiking:
+    known = not isinstance(subject, WrappedModel) or bool(subject.order.spiking)
+    if known or not subject.layers:
+        chart.run("threshold and surrogate", lambda: symptoms.threshold_and_surrogate(subject, few))
+    if known:
         chart.run("penultimate layer", lambda: symptoms.penultimate_layer(subject))
 
 

@@ -1,4 +1,4 @@
-"""What the examples of this folder share: digits as spikes, a spike with a gradient, and training."""
+"""What the examples of this folder share: digits as spikes, a neuron, and training."""
 
 from collections.abc import Callable
 
@@ -25,6 +25,23 @@ class Spike(torch.autograd.Function):
         """The surrogate derivative."""
         (u,) = ctx.saved_tensors
         return grad * (1 - u.abs()).clamp(min=0)
+
+
+class LIF(nn.Module):
+    """A leaky neuron over all steps of ``(T, N, ...)``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thresh, self.act = 0.5, Spike.apply
+
+    def forward(self, currents: Tensor) -> Tensor:
+        """Start from zero, reset to zero."""
+        potential, spikes = torch.zeros_like(currents[0]), []
+        for current in currents.unbind(0):
+            potential = 0.5 * potential + current
+            spikes.append(self.act(potential - self.thresh))
+            potential = potential * (1 - spikes[-1])
+        return torch.stack(spikes)
 
 
 def load(split: str) -> tuple[Tensor, Tensor]:
