@@ -20,10 +20,9 @@ def framework_of(path):
     return path.stem.removeprefix("attack_")
 
 
-def cases():
-    for path in ATTACKS:
-        marks = [pytest.mark.frameworks] if framework_of(path) in NEEDS else []
-        yield pytest.param(path, id=framework_of(path), marks=marks)
+def case(path):
+    name = framework_of(path)
+    return pytest.param(path, id=name, marks=[pytest.mark.frameworks] if name in NEEDS else [])
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def assert_same(before, after):
             assert asked[1] is None or torch.equal(asked[1], asking[1]), key
 
 
-@pytest.mark.parametrize("path", cases())
+@pytest.mark.parametrize("path", [case(path) for path in ATTACKS])
 def test_attacks_in_each_framework(path, example, monkeypatch, capsys):
     if framework_of(path) in NEEDS:
         pytest.importorskip(framework_of(path))

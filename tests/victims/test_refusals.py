@@ -321,6 +321,30 @@ def test_state_of_an_earlier_run_that_nobody_resets():
     assert thing[1].mem is used
 
 
+def test_a_state_left_by_a_training_step_is_reset_in_place():
+    """As sinabs has it: the reset writes into buffers that still hang on the graph of the last step."""
+
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("v", torch.zeros(0))
+
+        def forward(self, x):
+            before = self.v if self.v.shape == x.shape else torch.zeros_like(x)
+            self.v = 0.5 * before + x
+            spikes = (self.v >= 0.3).float()
+            return spikes.detach() + self.v - self.v.detach()
+
+    thing = nn.Sequential(nn.Linear(20, 16), InPlace(), nn.Linear(16, 5))
+    clean = wrap(thing, X[:3], layout="steps", neurons={}).scores(X[:3])
+    thing(X[:3, 0]).sum().backward(retain_graph=True)
+    left = thing[1].v
+    assert left.grad_fn is not None
+    victim = wrap(thing, X[:3], layout="steps", neurons={}, reset=lambda net: net[1].v.zero_())
+    assert torch.equal(victim.scores(X[:3]), clean)
+    assert thing[1].v is left
+
+
 def test_an_unsupported_version(monkeypatch):
     class Old(PaperNeuron):
         pass

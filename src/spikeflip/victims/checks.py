@@ -32,7 +32,7 @@ class Probed(Protocol):
 
 
 _ROUNDING = 1e-5
-_GROSS = 0.1
+GROSS = 0.1
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def batch_independence(victim: Probed, inputs: Tensor) -> Verdict:
     if alone.shape != whole.shape:
         found = 1.0
     else:
-        found = max(_difference(whole, alone), _difference(whole, victim.scores(inputs.flip(0)).flip(0)))
-    if found > _GROSS:
+        found = max(difference(whole, alone), difference(whole, victim.scores(inputs.flip(0)).flip(0)))
+    if found > GROSS:
         return Verdict(
             "batch independence",
             False,
@@ -119,9 +119,9 @@ def time_matters(victim: Probed, inputs: Tensor) -> Verdict:
     half = inputs.clone()
     half[:, steps // 2 :] = 0
     pairs = [(x, x.flip(1)) for x in (inputs, half)]
-    found = max(_difference(victim.scores(x), victim.scores(y)) for x, y in pairs)
+    found = max(difference(victim.scores(x), victim.scores(y)) for x, y in pairs)
     slopes = [(_slope(victim, x), _slope(victim, y).flip(1)) for x, y in pairs]
-    found = max([found, *(_difference(a, b) for a, b in slopes)])
+    found = max([found, *(difference(a, b) for a, b in slopes)])
     if found > _ROUNDING:
         return Verdict("time matters", True, "frames in another order give other scores")
     whole = victim.scores(inputs)
@@ -180,7 +180,7 @@ def _slope(victim: Probed, inputs: Tensor, row: int | None = None) -> Tensor:
     return victim.probe(inputs).input_gradient(weights, torch.arange(len(inputs), device=victim.device)).values
 
 
-def _difference(a: Tensor, b: Tensor) -> float:
+def difference(a: Tensor, b: Tensor) -> float:
     """The size of a difference, as a share of the larger of both."""
     a, b = a.double(), b.double()
     largest = max(float(a.norm()), float(b.norm()))

@@ -20,7 +20,15 @@ from spikeflip.victims.learning import learn_order, learn_state
 from spikeflip.victims.spike_functions import Neurons, find, table
 from spikeflip.victims.vanishing import Remark, failed, gradient
 from spikeflip.victims.victim import Victim
-from spikeflip.victims.wrap import _example, _name, _passing_layouts, _suggest, _three, _why_it_failed, wrap
+from spikeflip.victims.wrap import (
+    example_inputs,
+    layout_name,
+    passing_layouts,
+    suggestion,
+    three_samples,
+    why_it_failed,
+    wrap,
+)
 from spikeflip.victims.wrapped import Calling, WrappedModel
 
 CHECKS = (
@@ -45,7 +53,7 @@ _MOST_SAMPLES = 16
 class Diagnosis:
     """What :func:`doctor` found; as text, a line a check.
 
-    ``verdicts``, in the order of the checks, have ``check``, ``passed``, ``finding`` and ``fix``. One that is not passed
+    ``verdicts``, in the order of the checks, have ``check``, ``passed``, ``finding`` and ``fix``. One that did not pass
     keeps attacks away, unless its ``state`` is a remark.
     """
 
@@ -128,7 +136,7 @@ def doctor(
         chart.add(Verdict("model", True, f"it is a victim, a {type(victim).__name__}"))
     else:
         check_choice(layout, readout)
-        inputs = _example(example, layout)
+        inputs = example_inputs(example, layout)
         if not chart.run("model", lambda: _acceptable(victim, layout)):
             return chart.diagnosis()
     model: Any = victim.model if isinstance(victim, WrappedModel) else victim
@@ -228,14 +236,14 @@ def _admit(
         chart.add(failed("threshold and surrogate", chart.refusal))
     calling = Calling(options["layout"], options["output"], options["readout"])
     subject = WrappedModel(model, calling, layers, input_shape=tuple(inputs.shape[2:]), time_steps=inputs.shape[1])
-    few = _three(inputs).to(subject.device)
+    few = three_samples(inputs).to(subject.device)
     try:
         learn_state(subject, few, options["reset"])
     except SpikeflipError as error:
         chart.add(failed("same call twice" if subject.state.slots else "output", str(error)))
         return None
     except Exception as error:
-        chart.verdicts["model"] = failed("model", _why_it_failed(subject, few, error))
+        chart.verdicts["model"] = failed("model", why_it_failed(subject, few, error))
         return None
     try:
         learn_order(subject, few, penultimate)
@@ -250,7 +258,7 @@ def _admit(
 
 def _examine(chart: _Chart, subject: Any, inputs: Tensor) -> None:
     """Run the checks in turn; those that would only repeat what failed before are left out."""
-    few = _three(inputs).to(subject.device)
+    few = three_samples(inputs).to(subject.device)
     every = inputs[:_MOST_SAMPLES].to(subject.device)
 
     def located(examine: Callable[[Probed, Tensor], Verdict]) -> Callable[[], Verdict]:
@@ -283,10 +291,13 @@ def _with_layout(verdict: Verdict, subject: Probed, few: Tensor) -> Verdict:
     """A failed verdict with the layouts that would pass, if there are such."""
     if verdict or not isinstance(subject, WrappedModel):
         return verdict
-    others = _passing_layouts(subject, few)
+    others = passing_layouts(subject, few)
     kind = Verdict if others else type(verdict)
     return kind(
-        verdict.check, False, f"with layout {_name(subject)}, {verdict.finding}", _suggest(others) or verdict.fix
+        verdict.check,
+        False,
+        f"with layout {layout_name(subject)}, {verdict.finding}",
+        suggestion(others) or verdict.fix,
     )
 
 

@@ -92,7 +92,7 @@ class State:
 
     def after(self, reset: Callable[[], object]) -> "State":
         """The same slots, starting from what ``reset`` makes of them; the model itself stays as it is."""
-        with self.fresh():
+        with self.fresh(), torch.no_grad():  # frameworks reset in place
             reset()
             memo: dict[int, object] = {}
             return State({slot: _copy(slot.get(), memo) for slot in self._starts})
@@ -181,7 +181,8 @@ def _copy(value: object, memo: dict[int, object], device: torch.device | None = 
     if isinstance(value, Tensor):
         fresh = value.detach().clone()
         fresh = fresh if device is None else fresh.to(device)
-        result = fresh.requires_grad_() if value.requires_grad else fresh
+        # What a training step left behind hangs on its graph; a copy of it is a plain value.
+        result = fresh.requires_grad_() if value.requires_grad and value.is_leaf else fresh
     elif isinstance(value, dict):
         result = copy.copy(value)
         memo[id(value)] = result

@@ -9,7 +9,7 @@ from torch import Tensor
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import winner
 from spikeflip.victims import checks
-from spikeflip.victims.checks import Probed, Verdict, _difference
+from spikeflip.victims.checks import Probed, Verdict, difference
 from spikeflip.victims.spike_functions import Change
 from spikeflip.victims.vanishing import Remark, attack_gradient, failed, live
 from spikeflip.victims.wrapped import WrappedModel
@@ -32,11 +32,11 @@ def batch_independence(victim: Probed, inputs: Tensor) -> Verdict:
     """A sample that stays where it is scores alike whatever its companions are, and gets no gradient of theirs."""
     whole = victim.scores(inputs)
     alone = victim.scores(inputs[:1])
-    found = _difference(whole[:1], alone) if len(alone) == 1 else 1.0
+    found = difference(whole[:1], alone) if len(alone) == 1 else 1.0
     for i, one in enumerate(inputs):
         among_copies = victim.scores(one.expand_as(inputs).contiguous())
-        found = max(found, _difference(whole[i], among_copies[i]) if len(among_copies) == len(inputs) else 1.0)
-    if found > checks._GROSS:
+        found = max(found, difference(whole[i], among_copies[i]) if len(among_copies) == len(inputs) else 1.0)
+    if found > checks.GROSS:
         return Verdict(
             "batch independence",
             False,
@@ -50,7 +50,7 @@ def batch_independence(victim: Probed, inputs: Tensor) -> Verdict:
 
 def order_of_samples(victim: Probed, inputs: Tensor) -> Verdict:
     """The same batch in another order gives the same scores in that order."""
-    if _difference(victim.scores(inputs), victim.scores(inputs.flip(0)).flip(0)) > checks._GROSS:
+    if difference(victim.scores(inputs), victim.scores(inputs.flip(0)).flip(0)) > checks.GROSS:
         return Verdict(
             "order of samples",
             False,

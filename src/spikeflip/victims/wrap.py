@@ -83,7 +83,7 @@ def wrap(
     """
     check_choice(layout, readout)
     check_model(model, layout)
-    inputs = _example(example, layout)
+    inputs = example_inputs(example, layout)
     layers = find(model, table(neurons))
     if not layers and neurons is None:
         raise SpikeflipError(
@@ -94,14 +94,14 @@ def wrap(
     shape = tuple(inputs.shape[2:])
     victim = WrappedModel(model, calling, layers, input_shape=shape, time_steps=inputs.shape[1])
     with torch.random.fork_rng(devices=[victim.device] if victim.device.type == "cuda" else []):
-        inputs = _three(inputs).to(victim.device)
+        inputs = three_samples(inputs).to(victim.device)
         try:
             learn_state(victim, inputs, reset)
             verdicts = checks.all_of(victim, inputs)
         except SpikeflipError:
             raise
         except Exception as error:
-            raise SpikeflipError(_why_it_failed(victim, inputs, error)) from error
+            raise SpikeflipError(why_it_failed(victim, inputs, error)) from error
         _refuse(victim, inputs, verdicts[-1])
         victim._classes = victim.scores(inputs).shape[1]
         learn_order(victim, inputs, penultimate)
@@ -111,7 +111,8 @@ def wrap(
     return victim
 
 
-def _example(example: Tensor, layout: Layout | LayoutFunction) -> Tensor:
+def example_inputs(example: Tensor, layout: Layout | LayoutFunction) -> Tensor:
+    """The example as spikes ``(N, T, *input)``, images with one step; a SpikeflipError for anything else."""
     static = layout == "static"
     kind, axes = ("images", "(N, *input)") if static else ("spikes", "(N, T, *input)")
     if not isinstance(example, Tensor) or example.ndim < (2 if static else 3) or example.numel() == 0:
@@ -122,7 +123,7 @@ def _example(example: Tensor, layout: Layout | LayoutFunction) -> Tensor:
     return example.unsqueeze(1) if static else example
 
 
-def _three(inputs: Tensor) -> Tensor:
+def three_samples(inputs: Tensor) -> Tensor:
     """Three samples: the first of the example, or reversed ones where it has fewer."""
     more = torch.cat([inputs, inputs.flip(1) if inputs.shape[1] > 1 else inputs.flip(-1), inputs.flip(1, -1)])
     return more[:3].detach()
@@ -134,31 +135,35 @@ def _refuse(victim: WrappedModel, inputs: Tensor, failed: checks.Verdict) -> Non
         return
     if failed.check == "same call twice" and (where := gradients.random_layer(victim, inputs)):
         raise SpikeflipError(f"two calls of the model differ, as {failed.finding} in {where}: {failed.fix}")
-    others = _passing_layouts(victim, inputs)
+    others = passing_layouts(victim, inputs)
     if failed.check == "time matters" and not others:
         LOG.warning("%s; is that right for this model?", failed.finding)
         return
-    raise SpikeflipError(f"with layout {_name(victim)}, {failed.finding}: {_suggest(others) or failed.fix}")
+    raise SpikeflipError(f"with layout {layout_name(victim)}, {failed.finding}: {suggestion(others) or failed.fix}")
 
 
-def _why_it_failed(victim: WrappedModel, inputs: Tensor, error: Exception) -> str:
+def why_it_failed(victim: WrappedModel, inputs: Tensor, error: Exception) -> str:
+    """One sentence on a model that raises on the example, with the layout that would pass where there is one."""
     said = str(error).strip().partition("\n")[0]
-    fix = _suggest(_passing_layouts(victim, inputs)) or (
-        "choose another layout= or an example of the shape that the model takes, and reset the model if it was used"
+    fix = suggestion(passing_layouts(victim, inputs)) or (
+        "reset the model if it was used, or choose another layout= or an example of the shape that it takes"
     )
-    return f"the model fails on the example with layout {_name(victim)} ({type(error).__name__}: {said[:200]}): {fix}"
+    raised = f"{type(error).__name__}: {said[:200]}"
+    return f"the model fails on the example with layout {layout_name(victim)} ({raised}): {fix}"
 
 
-def _name(victim: WrappedModel) -> str:
+def layout_name(victim: WrappedModel) -> str:
+    """Of a victim's layout, or its function's name."""
     layout = victim.calling.layout
     return getattr(layout, "__name__", "function") if callable(layout) else repr(layout)
 
 
-def _suggest(passing: list[str]) -> str:
+def suggestion(passing: list[str]) -> str:
+    """A fix that names the layouts that pass; empty where none does."""
     return f"the checks pass with layout {' and '.join(map(repr, passing))}" if passing else ""
 
 
-def _passing_layouts(victim: WrappedModel, inputs: Tensor) -> list[str]:
+def passing_layouts(victim: WrappedModel, inputs: Tensor) -> list[str]:
     """The other layouts with which all checks pass."""
     tried = victim.calling.layout
     if callable(tried) or tried == "static":
