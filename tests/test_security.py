@@ -56,9 +56,13 @@ def constant(node):
     return isinstance(node, ast.JoinedStr) and str(getattr(node.values[0], "value", "")).startswith("spikeflip.")
 
 
+ON_PURPOSE = {"doctor_command.py": ["importlib.import_module"]}
+"""The doctor runs the user's own factory, by the name that the user gives; no file's content decides on it."""
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
 def test_nothing_in_the_package_runs_what_it_reads(path):
-    assert problems(path.read_text(encoding="utf-8")) == []
+    assert problems(path.read_text(encoding="utf-8")) == ON_PURPOSE.get(path.name, [])
 
 
 @pytest.mark.parametrize(
