@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from model_styles import CLASSES, STYLES, named
+from equations import CLASSES
+from model_styles import STYLES, named
 from torch import nn
 
 from spikeflip import Rectangular, wrap

@@ -8,7 +8,10 @@ from importlib import metadata
 import numpy as np
 import pytest
 import torch
-from model_styles import STYLES, PaperNeuron, Ramp, StatefulNeuron, named, sj, spikes
+from equations import spikes
+from model_styles import STYLES, named
+from plain_styles import PaperNeuron, Ramp, StatefulNeuron
+from spikingjelly_styles import sj
 from torch import nn
 
 import spikeflip
@@ -110,7 +113,7 @@ def test_models_that_are_none():
 def test_an_input_that_the_model_does_not_take():
     text = only(model(), "model", example=spikes(4, 6, 21))
     assert "the model fails on the example with layout 'TB' (RuntimeError" in text
-    assert "an example of the shape that the model takes" in text
+    assert "an example of the shape that it takes" in text
 
 
 @pytest.mark.parametrize(

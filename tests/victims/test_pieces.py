@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from model_styles import PaperModel, PaperNeuron, spikes
+from equations import spikes
+from plain_styles import PaperModel, PaperNeuron
 from torch import nn
 
 from spikeflip import Rectangular, SpikingNetwork, scg

@@ -4,7 +4,10 @@ from importlib import metadata
 
 import pytest
 import torch
-from model_styles import PaperNeuron, Ramp, StatefulNeuron, norse_parameters, sj, spikes
+from equations import spikes
+from norse_styles import norse_parameters
+from plain_styles import PaperNeuron, Ramp, StatefulNeuron
+from spikingjelly_styles import sj
 from torch import nn
 
 from spikeflip import Rectangular, SpikeflipError

@@ -7,7 +7,9 @@ rounding and no potential at the threshold (SpikingJelly fires there, snnTorch a
 
 import pytest
 import torch
-from model_styles import norse_parameters, sj, spikes
+from equations import spikes
+from norse_styles import norse_parameters
+from spikingjelly_styles import sj
 from torch import nn
 
 from spikeflip import LIF, Rectangular, SpikingNetwork, scg
