@@ -8,6 +8,7 @@ from typing import Any
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.experiments.findings import MARKS
+from spikeflip.experiments.presets import IN_PAPER
 from spikeflip.experiments.registry import EXPERIMENTS
 from spikeflip.experiments.rows import RATES, Row, Rows, cell, figure, heading
 from spikeflip.report.loading import read_json
@@ -124,13 +125,12 @@ def _head(results: Mapping[str, Result]) -> str:
     first = next(iter(results.values()))["manifest"]
     versions = first["versions"]
     sizes = {
-        f"`--preset {escape_markdown(r['preset'])}{_width(r)}` ({escape_markdown(r['preset_summary'])})"
+        f"`--preset {escape_markdown(r['preset'])}` ({escape_markdown(r['preset_summary'])}){_width(r)}"
         for r in results.values()
     }
-    left_out = dict.fromkeys(name for result in results.values() for name in result["left_out"])
-    absent = (
-        f" No recordings or images of {', '.join(map(escape_markdown, left_out))} were at hand." if left_out else ""
-    )
+    left_out = [set(result["left_out"]) for result in results.values()]
+    nowhere = [name for name in IN_PAPER if all(name in names for names in left_out)]
+    absent = f" Not run: {', '.join(map(escape_markdown, nowhere))}." if nowhere else ""
     return f"""# The paper, reproduced
 
 Every table and figure of Liang et al. (2021) that reports an experiment, run again with `spikeflip reproduce`, beside
@@ -281,4 +281,8 @@ def _victims(results: Mapping[str, Result]) -> str:
 
 
 def _width(result: Result) -> str:
-    return "" if result["width"] is None else f" --width {result['width']:g}"
+    """What a width given on the command line makes of the preset's."""
+    width = result["width"]
+    return (
+        "" if width is None else f", but with hidden layers of {width:g} times the paper's width (`--width {width:g}`)"
+    )
