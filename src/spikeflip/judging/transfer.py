@@ -46,7 +46,7 @@ def transfer(
 
     >>> from spikeflip import SpikingNetwork
     >>> one, other = (SpikingNetwork("8FC-3FC", (4,), time_steps=3, seed=seed) for seed in (0, 1))
-    >>> images = torch.rand(2, 4, generator=torch.manual_seed(0))
+    >>> images = torch.rand(2, 4, generator=torch.Generator().manual_seed(0))
     >>> transfer(other, images, images, torch.tensor([0, 1]), draws=2).summary()["n"]
     2
     """
