@@ -200,7 +200,7 @@ def _some_of(gradient: Tensor, _scores: Tensor, rows: Tensor) -> Tensor:
 
 
 def is_victim(model: object) -> bool:
-    """Whether it can do what a :class:`spikeflip.Victim` must."""
+    """Whether it can do what a :class:`spikeflip.victims.Victim` must."""
     return all(hasattr(model, name) for name in ("input_shape", "time_steps", "coding", "classes", "scores", "probe"))
 
 

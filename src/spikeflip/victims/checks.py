@@ -71,7 +71,7 @@ def same_call_twice(victim: Probed, inputs: Tensor) -> Verdict:
     """The same inputs give the same bits: no memory, no randomness."""
     if torch.equal(victim.scores(inputs), victim.scores(inputs)):
         return Verdict("same call twice", True, "the same inputs give the same scores")
-    with torch.random.fork_rng():
+    with torch.random.fork_rng():  # the model's own global numbers, seeded to see whether it draws, and put back
         torch.manual_seed(0)
         one = victim.scores(inputs)
         torch.manual_seed(0)

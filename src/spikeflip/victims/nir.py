@@ -76,7 +76,7 @@ def load_nir(
         example: spikes ``(N, T, *input)`` to look at the graph with; random ones if not given.
 
     Returns:
-        A :class:`spikeflip.Victim` with the same methods as those of :func:`spikeflip.victims.wrap`.
+        A :class:`spikeflip.victims.Victim` with the same methods as those of :func:`spikeflip.victims.wrap`.
 
     Raises:
         SpikeflipError: the file is no NIR graph, it has a node that is not supported, something that it does not say
