@@ -135,6 +135,44 @@ def test_a_twin_is_trained_attacked_and_verified(twin, tmp_path, run):
     assert "relu" in (tmp_path / "r" / "report.html").read_text()
 
 
+def test_a_spiking_victim_begins_with_its_twins_weights(twin, tmp_path, run):
+    options = [
+        *TINY,
+        "--time-steps",
+        8,
+        "--updates",
+        1,
+        "--learning-rate",
+        "1e-9",
+        "--dropout",
+        0,
+        "--widest-dropout",
+        0,
+    ]
+    assert run("train", "--start", twin, *options, "--out", tmp_path / "v")[0] == 0
+    theirs, ours = spikeflip.load_checkpoint(twin), spikeflip.load_checkpoint(tmp_path / "v")
+    assert isinstance(ours.network, spikeflip.SpikingNetwork)
+    assert ours.facts["start_sha256"] == theirs.sha256
+    for mine, given in zip(ours.network.weights, theirs.network.weights, strict=True):
+        torch.testing.assert_close(mine, given, rtol=0, atol=1e-7)
+
+
+def test_a_training_goes_on_only_from_the_same_start(twin, tmp_path):
+    from spikeflip.runs import TrainConfig, run_training
+
+    def stop(now):
+        if now.update == 2:
+            raise KeyboardInterrupt
+
+    options = {"network": "12C3-AP2-32FC-10FC", "time_steps": 4, "updates": 3, "validate_every": 1}
+    with pytest.raises(KeyboardInterrupt):
+        run_training(TrainConfig(start=twin, **options), tmp_path / "v", progress=stop)
+    with pytest.raises(spikeflip.SpikeflipError, match="unfinished training of another network"):
+        run_training(TrainConfig(**options), tmp_path / "v")
+    whole = run_training(TrainConfig(start=twin, **options), tmp_path / "whole")
+    assert run_training(TrainConfig(start=twin, **options), tmp_path / "v").sha256 == whole.sha256
+
+
 def test_an_unfinished_twin_goes_on(tmp_path):
     from spikeflip.runs import TrainConfig, run_training
 
@@ -278,6 +316,9 @@ def test_every_option_has_help(run):
         (["train", "--out", "{tmp}/v", "--twin", "--simulate-events"], "--twin is for images"),
         (["train", "--out", "{tmp}/v", "--twin", "--coding", "latency"], "--twin takes them as they are"),
         (["train", "--out", "{tmp}/v", "--twin", "--initial-rate", "0.1"], "initial_rate is 0.1, but a ReLU network"),
+        (["train", "--out", "{tmp}/v", "--start", "{tmp}"], "there is no victim at"),
+        (["train", "--out", "{tmp}/v", "--start", "{victim}", "--twin"], "--start is for spiking victims"),
+        (["train", "--out", "{tmp}/v", "--start", "{victim}", "--network", "4C3-10FC"], "and this victim 4C3-10FC on"),
         (["train", "--out", "{victim}"], "already holds a victim"),
         (["train", "-c", "{tmp}/none.toml", "--out", "{tmp}/v"], "does not exist"),
         (["train", "-c"], "has no value"),

@@ -37,6 +37,22 @@ def test_other_training_is_another_victim_and_other_runs(tiny_laboratory):
     assert other.run(CASE) != tiny_laboratory.run(CASE)
 
 
+def test_a_victim_that_begins_with_a_twins_weights(tiny_laboratory):
+    start = {"loss": "ce", "updates": 5, "learning_rate": 0.01, "time_steps": None}
+    data = replace(tiny_laboratory.preset.data["MNIST"], start=start)
+    preset = replace(tiny_laboratory.preset, data={"MNIST": data})
+    laboratory = replace(tiny_laboratory, preset=preset)
+    victim, other = laboratory.victim(CASE), laboratory.victim(replace(CASE, loss="ce"))
+    own = laboratory.victim(replace(CASE, loss="ce", victim=preset.twin_of("MNIST")))
+    facts, others, owns = (json.loads((folder / "victim.json").read_text()) for folder in (victim, other, own))
+    assert victim != tiny_laboratory.victim(CASE)
+    assert facts["facts"]["start_sha256"] == others["facts"]["start_sha256"] is not None
+    assert (owns["kind"], owns["facts"]["start_sha256"]) == ("relu", None)
+    assert owns["weights_sha256"] != facts["facts"]["start_sha256"]
+    later = replace(data, start={**start, "updates": 6})
+    assert replace(laboratory, preset=replace(preset, data={"MNIST": later})).victim(CASE) != victim
+
+
 def test_what_was_measured_on_other_weights_is_not_taken(tiny_laboratory, tmp_path):
     run = tiny_laboratory.run(CASE)
     other = Laboratory(changed(tiny_laboratory, updates=41).preset, tmp_path)

@@ -13,7 +13,7 @@ _THRESHOLD = 2.0
 
 def _cases(preset: Preset) -> Iterator[Case]:
     for name in preset.names("figure-15", "images"):
-        twin = {"twin": True, "engine": "auto", **preset.twin}
+        twin = preset.twin_of(name)
         for goal in GOALS:
             snn = Case(name, {"attack": "SNN"}, "ce", goal, attack={"threshold": _THRESHOLD})
             ann = Case(name, {"attack": "ANN"}, "ce", goal, victim=twin, attack={"attack": "bim", "step_size": 0.03})

@@ -79,11 +79,18 @@ class Laboratory:
     def victim(self, case: Case) -> Path:
         """The folder of a case's victim; it is trained if it is not there."""
         data = self.preset.data[case.data]
-        # A preset's options are plain values: what is wrong with them is a mistake in the preset, not the user's.
         options = {**data.source, **data.training, "loss": case.loss, **case.victim}
-        config = TrainConfig(root=self.root, download=self.download, **options)
-        own = _text({"loss": case.loss, **case.victim})
-        folder = self.out / "victims" / _name(f"{case.data},{own}", _options(config, "root", "download"))
+        words = f"{case.data},{_text({'loss': case.loss, **case.victim})}"
+        if not data.start or options.get("twin"):
+            return self._trained(words, options)
+        twin = self._trained(f"{case.data},start", {**options, **data.start, "twin": True})
+        return self._trained(words, options, twin)
+
+    def _trained(self, words: str, options: Mapping[str, Any], start: Path | None = None) -> Path:
+        # A preset's options are plain values: what is wrong with them is a mistake in the preset, not the user's.
+        config = TrainConfig(root=self.root, download=self.download, start=start, **options)
+        named = _options(config, "root", "download", "start")
+        folder = self.out / "victims" / _name(words, named if start is None else [named, start.name])
         if not (folder / DESCRIPTION).exists():
             with locked(self.out / ".training" / folder.name):
                 # Another process may have trained it since it was looked for.

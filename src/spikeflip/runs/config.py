@@ -63,6 +63,10 @@ class TrainConfig(DataConfig):
     coding: Literal["rate", "latency"] = Field(
         "rate", description="How images become spikes: at random by intensity, or once each, brightest first."
     )
+    start: Path | None = Field(
+        None,
+        description="Begin with the weights of this victim of the same layers, or its twin; random if not given.",
+    )
     loss: Literal["mse", "ce"] = Field("mse", description="Training loss on the output rates, or a twin's logits.")
     time_steps: int | None = Field(
         None, ge=1, le=10_000, description="Time bins T; the paper's for the data when not given."

@@ -11,7 +11,7 @@ from spikeflip.runs.config import TrainConfig
 from spikeflip.runs.folder import check_free, manifest, moment
 from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
 from spikeflip.snn.architecture import Shape
-from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint, save_checkpoint
+from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint, load_checkpoint, save_checkpoint
 from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
 from spikeflip.snn.presets import PRESETS
 from spikeflip.snn.training import Progress, Training, accuracy, train
@@ -53,6 +53,7 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
         raise SpikeflipError(f"--validation is {validation} of {n} samples: leave some to train on")
     cut = n - validation
     network = _network(config, data, recordings, time_steps)
+    start = None if config.start is None else _begin_with(network, config.start)
     options = config.model_dump(include=set(Training.__dataclass_fields__))
     if options["initial_rate"] is None:
         options["initial_rate"] = _RECORDINGS_RATE if recordings else 0.0
@@ -62,6 +63,8 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
         engine = network.best_engine() if recordings or config.simulate_events else "torch"
     runner = network.on(engine)
     fingerprint = f"{data.facts['sha256']} {data.facts.get('frames', config.simulate_events)} {cut} {engine}"
+    if start is not None:
+        fingerprint += f" {start}"
     parts = (data.values[:cut], data.labels[:cut]), (data.values[cut:], data.labels[cut:])
     kept: _Kept = {"progress": progress, "state": state, "fingerprint": fingerprint}
     if isinstance(runner, ReluNetwork):
@@ -72,6 +75,7 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     measured = len(held_out.labels) > 0
     facts = {
         "config": config.model_dump(mode="json", exclude={"root", "download"}),
+        "start_sha256": start,
         "loss": config.loss,
         "accuracy": accuracy(runner, held_out.values, held_out.labels, seed=config.seed) if measured else None,
         "accuracy_n": len(held_out.labels),
@@ -86,8 +90,23 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     return Checkpoint(network, facts, digest)
 
 
+def _begin_with(network: Network, start: Path) -> str:
+    """Give a network the weights of the victim in ``start``; returns their checksum."""
+    checkpoint = load_checkpoint(start)
+    theirs, ours = ((of.architecture, of.input_shape) for of in (checkpoint.network, network))
+    if theirs != ours:
+        raise SpikeflipError(
+            f"--start {start} has the layers {theirs[0]} on {theirs[1]}, and this victim {ours[0]} on {ours[1]}: "
+            "give a victim of the same layers"
+        )
+    network.load_state_dict(checkpoint.network.state_dict())
+    return checkpoint.sha256
+
+
 def _check(config: TrainConfig, recordings: bool) -> None:
     """Raise a SpikeflipError for options that need images, or exclude each other."""
+    if config.twin and config.start is not None:
+        raise SpikeflipError("--start is for spiking victims, and --twin trains a ReLU network: leave one out")
     option = "--twin" if config.twin else f"--coding {config.coding}"
     if (config.twin or config.coding != "rate") and (recordings or config.simulate_events):
         given = f"--data {config.data} is of recordings" if recordings else "--simulate-events makes recordings of them"

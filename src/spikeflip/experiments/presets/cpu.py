@@ -50,13 +50,15 @@ CPU = Preset(
         "CIFAR10": DataSet(
             kind="images",
             source={"data": "cifar10"},
-            training={**IMAGES, "updates": 400},
+            training={**IMAGES, "updates": 300, "initial_rate": 0.1, "engine": "event"},
+            start={"loss": "ce", "updates": 1200, "batch_size": 64, "shift": 2, "initial_rate": 0.0, "engine": "auto"},
             untargeted={"per_class": 10},
             targeted={"per_class": 2},
             draws=(10, 3),
             thresholds=(None, 1.0, 2.0),
-            engine="torch",
             only=_CIFAR10,
+            note="spiking victims begin with the weights of a trained ReLU network: from random weights they learned "
+            "nothing in 150 updates",
         ),
         "N-MNIST": DataSet(
             kind="events",
@@ -89,7 +91,16 @@ CPU = Preset(
         "MNIST, full width": DataSet(
             kind="images",
             source={"data": "mnist"},
-            training={**IMAGES, "width": 1.0, "learning_rate": 0.001, "updates": 420},
+            training={
+                **IMAGES,
+                "width": 1.0,
+                "learning_rate": 0.001,
+                "updates": 250,
+                "batch_size": 32,
+                "shift": 1,
+                "validate_every": 10,
+                "engine": "event",
+            },
             untargeted={"per_class": 10},
             targeted={"per_class": 2},
             draws=(5, 2),

@@ -19,6 +19,8 @@ class DataSet:
         kind: rate-coded images or event recordings.
         source: where inputs come from, as options of ``train`` and ``attack``.
         training: recipe of a victim, as options of ``train``.
+        start: how the training of a ReLU twin differs, from whose weights spiking victims begin; from random ones when
+            empty.
         untargeted: which inputs are attacked, as options of ``attack``.
         targeted: the same towards every other class.
         draws: fresh encodings that verify an image, untargeted and targeted.
@@ -34,6 +36,7 @@ class DataSet:
     training: Mapping[str, Any]
     untargeted: Mapping[str, Any]
     targeted: Mapping[str, Any]
+    start: Mapping[str, Any] = field(default_factory=dict)
     draws: tuple[int, int] = (20, 5)
     losses: tuple[Literal["mse", "ce"], ...] = ("mse", "ce")
     only: frozenset[str] = frozenset()
@@ -83,6 +86,11 @@ class Preset:
         """The penultimate thresholds at which a data set's victims are attacked."""
         own = self.data[name].thresholds
         return self.thresholds if own is None else own
+
+    def twin_of(self, name: str) -> dict[str, Any]:
+        """Training options of a data set's ReLU twin; it is not the one that spiking victims begin from."""
+        start = self.data[name].start
+        return {"twin": True, "engine": "auto", **self.twin, **start, **({"seed": 100} if start else {})}
 
     def in_order(self, goal: str) -> dict[str, Any]:
         """Options that attack the first inputs, right or wrong."""
