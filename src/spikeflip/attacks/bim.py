@@ -4,7 +4,7 @@ On a rate-coded spiking victim the gradient of the spikes is averaged over time,
 """
 
 from dataclasses import dataclass
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from torch import Tensor
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import Options, as_budget, check_positive
+from spikeflip.attacks.settings import Iterated, Options, as_budget, check_positive
+from spikeflip.snn.inputs import Kind
 from spikeflip.snn.losses import Loss, resolve
 from spikeflip.victims import Victim
 
@@ -27,7 +28,7 @@ def sign_step(images: Tensor, direction: Tensor, step_size: float) -> Tensor:
 
 
 @dataclass(frozen=True)
-class BIM:
+class BIM(Iterated):
     """The settings of the basic iterative method; call it with a victim and images, or use :func:`bim`.
 
     Args:
@@ -40,7 +41,8 @@ class BIM:
         SpikeflipError: a setting is out of range.
     """
 
-    steps: int = 25
+    only: ClassVar[Kind | None] = "images"
+
     step_size: float = 0.03
     loss: Loss = "mse"
     budget: Budget | None = None
@@ -49,26 +51,8 @@ class BIM:
         resolve(self.loss)
         check_positive(step_size=self.step_size)
 
-    def __call__(
-        self,
-        victim: Victim,
-        inputs: Tensor,
-        labels: Tensor,
-        targets: Tensor | None = None,
-        **options: Unpack[Options],
-    ) -> AttackResult:
-        """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
-        return loop.run(
-            victim,
-            inputs,
-            labels,
-            targets,
-            self._update,
-            steps=self.steps,
-            budget=self.budget,
-            only="images",
-            **options,
-        )
+    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+        return self._update
 
     def _update(self, step: loop.Step) -> loop.Move:
         """Eq. 4."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
@@ -11,8 +11,9 @@ from spikeflip.attacks import loop
 from spikeflip.attacks.bim import sign_step
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import Options, as_budget, check_positive
+from spikeflip.attacks.settings import Iterated, Options, as_budget, check_positive
 from spikeflip.errors import SpikeflipError
+from spikeflip.snn.inputs import Kind
 from spikeflip.snn.losses import score_gradient
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.twin import ReluNetwork
@@ -22,7 +23,7 @@ _BUDGET = Budget(8 / 255, "linf")
 
 
 @dataclass(frozen=True)
-class Conversion:
+class Conversion(Iterated):
     """The settings of the attack by model conversion; call it with a victim and images, or use :func:`conversion`.
 
     Args:
@@ -35,7 +36,8 @@ class Conversion:
         SpikeflipError: a setting is out of range.
     """
 
-    steps: int = 25
+    only: ClassVar[Kind | None] = "images"
+
     step_size: float | None = None
     budget: Budget | None = _BUDGET
 
@@ -49,36 +51,18 @@ class Conversion:
             )
 
     def _step_size(self) -> float:
-        if self.step_size is not None or self.budget is None:
-            return self.step_size or 0.0
+        if self.step_size is not None:
+            return self.step_size
+        assert self.budget is not None
         return self.budget.limit if self.steps == 1 else 2.5 * self.budget.limit / self.steps
 
-    def __call__(
-        self,
-        victim: Victim,
-        inputs: Tensor,
-        labels: Tensor,
-        targets: Tensor | None = None,
-        **options: Unpack[Options],
-    ) -> AttackResult:
-        """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
+    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
         if not isinstance(victim, SpikingNetwork):
             raise SpikeflipError(
                 f"the victim is a {type(victim).__name__}, but conversion needs the weights of a SpikingNetwork: "
                 "attack this one with bim"
             )
-        twin = ReluNetwork.twin_of(victim).to(victim.weights[0].dtype)
-        return loop.run(
-            victim,
-            inputs,
-            labels,
-            targets,
-            partial(self._update, twin),
-            steps=self.steps,
-            budget=self.budget,
-            only="images",
-            **options,
-        )
+        return partial(self._update, ReluNetwork.twin_of(victim).to(victim.weights[0].dtype))
 
     def _update(self, twin: ReluNetwork, step: loop.Step) -> loop.Move:
         gradient = step.towards_goal(twin_gradient(twin, step.inputs, step.classes))

@@ -6,7 +6,7 @@ No gradient is asked for; every candidate costs a forward pass.
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
@@ -14,7 +14,8 @@ from torch import Tensor
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import Options, as_budget, check_count, check_positive
+from spikeflip.attacks.settings import Iterated, Options, as_budget, check_count, check_positive
+from spikeflip.snn.inputs import Kind
 from spikeflip.snn.losses import Loss, resolve
 from spikeflip.streams import uniform
 from spikeflip.victims import Victim
@@ -67,7 +68,7 @@ def _search(step: loop.Step, moves: Tensor, make: _Try, loss: Loss, *, exhaustiv
 
 
 @dataclass(frozen=True)
-class GreedyPixels:
+class GreedyPixels(Iterated):
     """The settings of trial and error on images; call it with a victim and images, or use :func:`greedy_pixels`.
 
     Args:
@@ -82,7 +83,8 @@ class GreedyPixels:
         SpikeflipError: a setting is out of range.
     """
 
-    steps: int = 25
+    only: ClassVar[Kind | None] = "images"
+
     unit: float = 0.25
     block: int = 2
     candidates: int | None = None
@@ -94,26 +96,8 @@ class GreedyPixels:
         check_positive(unit=self.unit)
         check_count(block=self.block, candidates=self.candidates)
 
-    def __call__(
-        self,
-        victim: Victim,
-        inputs: Tensor,
-        labels: Tensor,
-        targets: Tensor | None = None,
-        **options: Unpack[Options],
-    ) -> AttackResult:
-        """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
-        return loop.run(
-            victim,
-            inputs,
-            labels,
-            targets,
-            self._update,
-            steps=self.steps,
-            budget=self.budget,
-            only="images",
-            **options,
-        )
+    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+        return self._update
 
     def _update(self, step: loop.Step) -> loop.Move:
         number = blocks(tuple(step.inputs.shape[1:]), self.block).to(step.inputs.device)
@@ -133,7 +117,7 @@ class GreedyPixels:
 
 
 @dataclass(frozen=True)
-class GreedyFlips:
+class GreedyFlips(Iterated):
     """The settings of trial and error on spikes; call it with a victim and spikes, or use :func:`greedy_flips`.
 
     Args:
@@ -146,7 +130,8 @@ class GreedyFlips:
         SpikeflipError: a setting is out of range.
     """
 
-    steps: int = 25
+    only: ClassVar[Kind | None] = "spikes"
+
     candidates: int | None = None
     loss: Loss = "mse"
     budget: Budget | None = None
@@ -155,26 +140,8 @@ class GreedyFlips:
         resolve(self.loss)
         check_count(candidates=self.candidates)
 
-    def __call__(
-        self,
-        victim: Victim,
-        inputs: Tensor,
-        labels: Tensor,
-        targets: Tensor | None = None,
-        **options: Unpack[Options],
-    ) -> AttackResult:
-        """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
-        return loop.run(
-            victim,
-            inputs,
-            labels,
-            targets,
-            self._update,
-            steps=self.steps,
-            budget=self.budget,
-            only="spikes",
-            **options,
-        )
+    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+        return self._update
 
     def _update(self, step: loop.Step) -> loop.Move:
         space = prod(step.inputs.shape[1:])

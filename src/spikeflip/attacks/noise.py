@@ -10,14 +10,14 @@ from torch import Tensor
 from spikeflip.attacks import loop
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.scg import restricted_spike_flipper
-from spikeflip.attacks.settings import Options
+from spikeflip.attacks.settings import Iterated, Options
 from spikeflip.errors import SpikeflipError
 from spikeflip.streams import uniform
 from spikeflip.victims import Victim
 
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(Iterated):
     """The settings of the random control; call it with a victim and inputs, or use :func:`noise`.
 
     Args:
@@ -29,23 +29,14 @@ class Noise:
         SpikeflipError: a setting is out of range.
     """
 
-    steps: int = 25
     strength: float = 0.03
 
     def __post_init__(self) -> None:
         if not 0 < self.strength <= 1:
             raise SpikeflipError(f"strength is {self.strength}: give an mse above 0 and up to 1, such as 0.03")
 
-    def __call__(
-        self,
-        victim: Victim,
-        inputs: Tensor,
-        labels: Tensor,
-        targets: Tensor | None = None,
-        **options: Unpack[Options],
-    ) -> AttackResult:
-        """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
-        return loop.run(victim, inputs, labels, targets, self._update, steps=self.steps, **options)
+    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+        return self._update
 
     def _update(self, step: loop.Step) -> loop.Move:
         originals = step.originals

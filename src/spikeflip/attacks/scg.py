@@ -5,6 +5,7 @@ converter, or makes one with the restricted spike flipper where the gradient has
 """
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import as_budget, check_count
+from spikeflip.attacks.settings import Iterated, Options, as_budget, check_count
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.losses import Loss, resolve
 from spikeflip.streams import Purpose, uniform
@@ -92,7 +93,7 @@ def restricted_spike_flipper(spikes: Tensor, gamma: float, numbers: Tensor) -> T
 
 
 @dataclass(frozen=True)
-class SCG:
+class SCG(Iterated):
     """The settings of the attack; call it with a victim and inputs, or use :func:`scg`.
 
     Args:
@@ -118,7 +119,6 @@ class SCG:
         SpikeflipError: a setting is out of range.
     """
 
-    steps: int = 25
     gamma: float = 0.05
     threshold: float | None = 1.0
     loss: Loss = "mse"
@@ -141,20 +141,7 @@ class SCG:
             raise SpikeflipError(f"c is {self.c}: give zero or a positive weight, such as 0.05")
         check_count(top_k=self.top_k)
 
-    def __call__(
-        self,
-        victim: Victim,
-        inputs: Tensor,
-        labels: Tensor,
-        targets: Tensor | None = None,
-        *,
-        seed: int = 0,
-        samples: Tensor | None = None,
-        micro_batch: int = 16,
-        progress: loop.Progress | None = None,
-        trace: bool = False,
-    ) -> AttackResult:
-        """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
+    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
         if victim.coding == "direct":
             raise SpikeflipError(
                 "scg turns gradients into spikes, but this victim takes images as they are: choose an attack on "
@@ -162,20 +149,7 @@ class SCG:
             )
         if self.c and inputs.ndim != 1 + len(victim.input_shape):
             raise SpikeflipError(f"c is {self.c}, but the CWL2 term is defined on images only: leave it at 0")
-        return loop.run(
-            victim,
-            inputs,
-            labels,
-            targets,
-            self._update,
-            steps=self.steps,
-            budget=self.budget,
-            seed=seed,
-            samples=samples,
-            micro_batch=micro_batch,
-            progress=progress,
-            trace=trace,
-        )
+        return self._update
 
     def _update(self, step: loop.Step) -> loop.Move:
         """One pass through the body of Algorithm 1."""
@@ -247,11 +221,7 @@ def scg(
     c: float = 0.0,
     top_k: int | None = None,
     rescue_window: float | None = None,
-    seed: int = 0,
-    samples: Tensor | None = None,
-    micro_batch: int = 16,
-    progress: loop.Progress | None = None,
-    trace: bool = False,
+    **options: Unpack[Options],
 ) -> AttackResult:
     """Attack spikes or images with the spike-compatible gradient (Algorithm 1).
 
@@ -262,11 +232,9 @@ def scg(
         targets: wanted classes ``(N,)`` int64; untargeted when not given. See :func:`every_target`.
         steps, gamma, threshold, loss, sampling, flipper, output_window, c, top_k, rescue_window: see :class:`SCG`.
         budget: a :class:`Budget`, or a number that bounds ``mse``.
-        seed: of all random streams.
-        samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 when not given.
-        micro_batch: samples in memory at a time.
-        progress: called with (finished, all) whenever samples finish.
-        trace: also record every iteration.
+        options: ``seed`` (0) of all random streams; ``samples``, ids ``(N,)`` int64 that name the samples' streams, 0
+            to N - 1 when not given; ``micro_batch`` (16), samples in memory at a time; ``progress``, called with
+            (finished, all) whenever samples finish; ``trace``, whether to record every iteration too.
 
     Returns:
         An :class:`AttackResult`. Success is the paper's: the wanted class fires alone the most, on the untouched
@@ -298,14 +266,4 @@ def scg(
         top_k=top_k,
         rescue_window=rescue_window,
     )
-    return attack(
-        victim,
-        inputs,
-        labels,
-        targets,
-        seed=seed,
-        samples=samples,
-        micro_batch=micro_batch,
-        progress=progress,
-        trace=trace,
-    )
+    return attack(victim, inputs, labels, targets, **options)

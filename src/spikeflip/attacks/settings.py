@@ -1,14 +1,16 @@
 """What the settings of all attacks have in common."""
 
-from dataclasses import Field
+from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
 from torch import Tensor
 
+from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.loop import Progress
 from spikeflip.attacks.result import AttackResult
 from spikeflip.errors import SpikeflipError
+from spikeflip.snn.inputs import Kind
 from spikeflip.victims import Victim
 
 
@@ -39,6 +41,39 @@ class Attack(Protocol):
     ) -> AttackResult:
         """Attack inputs of true classes ``labels``, towards ``targets`` where given."""
         ...
+
+
+@dataclass(frozen=True)
+class Iterated:
+    """The settings of an attack that is an update rule of the loop.
+
+    Args:
+        steps: most iterations (the paper's Iter).
+    """
+
+    only: ClassVar[Kind | None] = None
+    """The kind of inputs that the rule is defined on, where it is one."""
+
+    steps: int = 25
+
+    def __call__(
+        self,
+        victim: Victim,
+        inputs: Tensor,
+        labels: Tensor,
+        targets: Tensor | None = None,
+        **options: Unpack[Options],
+    ) -> AttackResult:
+        """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
+        rule = self._rule(victim, inputs)
+        budget: Budget | None = getattr(self, "budget", None)
+        return loop.run(
+            victim, inputs, labels, targets, rule, steps=self.steps, budget=budget, only=self.only, **options
+        )
+
+    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+        """The update rule; a SpikeflipError where it is not defined on the victim or the inputs."""
+        raise NotImplementedError
 
 
 def check_positive(**values: float) -> None:

@@ -95,6 +95,8 @@ def _bars(picture: Bars, rows: Rows) -> Figure | None:
 def _traces(picture: Traces, rows: Rows) -> Figure | None:
     known = rows.known("penultimate_spikes")
     kinds = known.values(picture.label)
+    if all(isinstance(kind, float) for kind in kinds):
+        kinds = sorted(kinds)
 
     def lines(axes: Axes, part: Rows) -> None:
         for number, kind in enumerate(kinds):
