@@ -77,6 +77,12 @@ def test_options_that_are_defaults_do_not_rename(tiny_laboratory):
     assert changed(tiny_laboratory, shift=0, seed=0).victim(CASE) == tiny_laboratory.victim(CASE)
 
 
+def test_a_row_says_how_good_its_victim_is(tiny_laboratory):
+    row = tiny_laboratory.row(CASE)
+    facts = json.loads((tiny_laboratory.victim(CASE) / "victim.json").read_text())["facts"]
+    assert (row["accuracy"], row["in_paper"]) == (facts["accuracy"], "MNIST")
+
+
 def test_where_things_are_does_not_rename(tiny_laboratory, tmp_path):
     there = replace(tiny_laboratory, root=tmp_path, download=True)
     assert there.victim(CASE) == tiny_laboratory.victim(CASE)
@@ -122,7 +128,7 @@ def write_run(folder, **summary):
         "forwards": [1, 4, 3, 26, 6],
         "backwards": [0, 1, 2, 24, 5],
         "steps": [0, 3, 2, 25, 5],
-        "label": [0, 1, 2, 3, 4],
+        "over_budget": [False, False, False, False, True],
     }
     pyarrow.parquet.write_table(pyarrow.table(rows), folder / "rows.parquet")
     rate = {"attack_success_rate": 0.5, "verified_success_rate": 0.25, "clean_accuracy": 0.8}
@@ -163,11 +169,11 @@ def test_figures_of_a_run_written_by_hand(tmp_path):
         "vanishing_failures": 0.25,
         "other_failures": 0.25,
         "passes": (5 + 5 + 50 + 11) / 4,
-        "passes_a_step": (4 + 4 + 49 + 10) / 35,
+        "passes_a_step": (4 + 4 + 49 + 10) / 36,
         "mse": 0.01,
         "linf": 0.5,
         "steps": 2.5,
-        "flips": 0.75,
+        "vanished_steps": 0.75,
     }
 
 

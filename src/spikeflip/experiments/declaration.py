@@ -13,6 +13,10 @@ GOALS: tuple[Goal, ...] = ("untargeted", "targeted")
 Measure = Literal["attack", "trace", "gradients", "transfer"]
 OWN_THRESHOLD = 0.3
 """At which the victims' neurons fire (Table VI)."""
+TUNED = {"images": 1.0, "events": 0.7}
+"""Raised penultimate thresholds, by the kind of data."""
+WIDE = {"images": 3.0, "events": 2.0}
+"""Surrogate widths of the output layer that are wide: three and four times the victims' own."""
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,13 @@ _RECOMMENDED = 0.05
 def _peak(rows: Rows) -> Iterator[Part]:
     for data in rows.values("data"):
         group = rows.where(data=data, goal="targeted").known("success")
+        rates = group.values("gamma") or [_RECOMMENDED]
         best, at = group.best("success"), group.where(gamma=_RECOMMENDED).one("success")
-        if best is not None and at is not None and len(group) > 1:
-            # Within the interval of the best the recommended rate is as good.
-            near = at >= best["success_interval"][0]
+        if best is not None and at is not None and min(rates) < _RECOMMENDED < max(rates):
             words = f"{data}: best at {best['gamma']:g} ({percent(best['success'])}), {percent(at)} at {_RECOMMENDED}"
-            yield near, words
+            is_best = best["gamma"] == _RECOMMENDED
+            chance = not is_best and at >= best["success_interval"][0]
+            yield is_best, words + (", within its interval" if chance else "")
 
 
 def _saturates(rows: Rows) -> Iterator[Part]:

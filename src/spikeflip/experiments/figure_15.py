@@ -35,7 +35,7 @@ EXPERIMENT = Experiment(
     "BIM (Eq. 4, steps of 0.03); then each is shown the other's successful adversarial images (Fig. 15). Success on an "
     "SNN is that of one encoding, verified of many.",
     cases=_cases,
-    columns=("data", "goal", "attack", "n", "clean", "success", "verified", "mse", "linf", "steps"),
+    columns=("data", "goal", "attack", "n", "accuracy", "success", "verified", "mse", "linf", "steps"),
     findings=(
         Finding(
             "SNNs need more perturbation than their ANN twins.",

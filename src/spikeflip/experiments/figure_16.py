@@ -32,10 +32,9 @@ def _small_is_free(rows: Rows) -> Iterator[Part]:
 
 def _large_costs(rows: Rows) -> Iterator[Part]:
     for (data, goal), group in rows.known("success").groups("data", "goal"):
-        largest = max(group.values("c"))
-        before, after = group.where(c=0.0).one("success"), group.where(c=largest).one("success")
-        if before is not None and after is not None and largest >= _LARGE:
-            yield after < before, f"{data}, {goal}: {percent(before)} to {percent(after)} at c = {largest:g}"
+        before, after = (group.where(c=c).one("success") for c in (0.0, _LARGE))
+        if before is not None and after is not None:
+            yield after < before, f"{data}, {goal}: {percent(before)} to {percent(after)}"
 
 
 EXPERIMENT = Experiment(
@@ -47,12 +46,12 @@ EXPERIMENT = Experiment(
     columns=("data", "goal", "c", "n", "success", "verified", "mse", "steps"),
     findings=(
         Finding("A small c (0.05 here) lowers the perturbation at no cost in success.", _small_is_free),
-        Finding("A large c lowers success.", _large_costs),
+        Finding("A large c (0.25 here) lowers success.", _large_costs),
     ),
     pictures=(
         Curves("Success over c, %.", "c", "success", lines=("goal",), panels="data"),
         Curves("Mean mse of successes over c.", "c", "mse", lines=("goal",), panels="data"),
     ),
-    trend="c = 0.1 (0.05 here) lowers the perturbation at no cost; c = 0.5 costs up to 32.45 points of targeted "
-    "success on MNIST.",
+    trend="c = 0.1 (0.05 here) lowers the perturbation at no cost; c = 0.5 (0.25 here) costs up to 32.45 points of "
+    "targeted success on MNIST.",
 )

@@ -64,11 +64,19 @@ def smaller(measure: str, by: tuple[str, ...], label: str, first: object, second
 
     def check(rows: Rows) -> Iterator[Part]:
         for key, group in rows.where(**where).groups(*by):
-            low, high = (group.where(**{label: value}).one(measure) for value in (first, second))
+            pair = [group.where(**{label: value}) for value in (first, second)]
+            low, high = (rows.one(measure) for rows in pair)
             if low is not None and high is not None:
-                yield low < high, f"{named(key)}: {figure(measure, low)} against {figure(measure, high)}"
+                words = f"{named(key)}: {first} {figure(measure, low)}, {second} {figure(measure, high)}"
+                yield low < high, words + (", intervals overlap" if _overlap(pair, f"{measure}_interval") else "")
 
     return check
+
+
+def _overlap(pair: Iterable[Rows], interval: str) -> bool:
+    """Whether the confidence intervals of two rows have values in common; false where there are none."""
+    bounds = [row[interval] for rows in pair for row in rows.known(interval)]
+    return len(bounds) == 2 and max(low for low, _ in bounds) <= min(high for _, high in bounds)
 
 
 def named(key: Iterable[object]) -> str:

@@ -28,8 +28,8 @@ Progress = Callable[[str, int, int], None]
 """Called with the stage and, after a ``|``, what it is about; and what is done of what."""
 
 _LONGEST_NAME = 100
-_ROW_COLUMNS = ("already_wrong", "success", "vanished", "forwards", "backwards", "steps", "label")
-_MEANS = {"mse": "mse_mean", "linf": "linf_mean", "steps": "steps_mean", "flips": "vanished_mean"}
+_ROW_COLUMNS = ("already_wrong", "success", "vanished", "forwards", "backwards", "steps", "over_budget")
+_MEANS = {"mse": "mse_mean", "linf": "linf_mean", "steps": "steps_mean", "vanished_steps": "vanished_mean"}
 
 
 @dataclass
@@ -67,14 +67,18 @@ class Laboratory:
                 measured |= traced(run)
             if case.examples:
                 measured["examples"] = typical_examples(run)
+        data = self.preset.data[case.data]
         named = {
             "data": case.data,
-            "kind": self.preset.data[case.data].kind,
+            "kind": data.kind,
+            "in_paper": data.in_paper or case.data,
             "loss": case.loss.upper(),
             "goal": case.goal,
             **case.labels,
         }
-        return named | measured | {"victim": self.victim(case).name}
+        victim = self.victim(case)
+        accuracy = read_json(victim / DESCRIPTION)["facts"]["accuracy"]
+        return named | measured | {"victim": victim.name, "accuracy": accuracy}
 
     def victim(self, case: Case) -> Path:
         """The folder of a case's victim; it is trained if it is not there."""
@@ -88,8 +92,8 @@ class Laboratory:
 
     def _trained(self, words: str, options: Mapping[str, Any], start: Path | None = None) -> Path:
         # A preset's options are plain values: what is wrong with them is a mistake in the preset, not the user's.
-        config = TrainConfig(root=self.root, download=self.download, start=start, **options)
-        named = _options(config, "root", "download", "start")
+        config = TrainConfig(root=self.root, download=self.download, device=self.device, start=start, **options)
+        named = _options(config, "root", "download", "device", "start")
         folder = self.out / "victims" / _name(words, named if start is None else [named, start.name])
         if not (folder / DESCRIPTION).exists():
             with locked(self.out / ".training" / folder.name):
@@ -160,8 +164,10 @@ class Laboratory:
         path = self.out / "measured" / f"{name}.json"
         if not path.exists():
             with locked(self.out / ".measuring" / name):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_json(path, measure())
+                # Another process may have measured it since it was looked for.
+                if not path.exists():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_json(path, measure())
         return read_json(path)
 
     def _say(self, stage: str, done: int, every: int) -> None:
@@ -188,7 +194,8 @@ def figures(run: Path) -> dict[str, Any]:
     attacked = ~rows["already_wrong"].astype(bool)
     n, won, vanished = int(attacked.sum()), rows["success"][attacked].astype(bool), rows["vanished"][attacked] > 0
     passes = (rows["forwards"] + rows["backwards"])[attacked]
-    steps = int(rows["steps"][attacked].sum())
+    # A step that a budget undid was made all the same.
+    steps = int((rows["steps"] + rows["over_budget"])[attacked].sum())
     accuracy, robust = summary["clean_accuracy"], summary["robust_accuracy"]
     return {
         **_rates(summary),

@@ -79,9 +79,8 @@ def render(results: Mapping[str, Result], drawn: Mapping[str, Sequence[Drawn]]) 
         results: by the experiments' names.
         drawn: the figures of each.
     """
-    parts = [_head(results), _overview(results)]
+    parts = [_head(results), _overview(results), _victims(results)]
     parts += [_section(result, drawn.get(name, ())) for name, result in results.items()]
-    parts.append(_victims(results))
     return "\n\n".join(parts) + "\n"
 
 
@@ -122,28 +121,36 @@ def _standalone(svg: str) -> str:
 
 
 def _head(results: Mapping[str, Result]) -> str:
-    first = next(iter(results.values()))["manifest"]
-    versions = first["versions"]
+    versions = {_versions(result["manifest"]) for result in results.values()}
     sizes = {
         f"`--preset {escape_markdown(r['preset'])}` ({escape_markdown(r['preset_summary'])}){_width(r)}"
         for r in results.values()
     }
     left_out = [set(result["left_out"]) for result in results.values()]
     nowhere = [name for name in IN_PAPER if all(name in names for names in left_out)]
-    absent = f" Not run: {', '.join(map(escape_markdown, nowhere))}." if nowhere else ""
+    absent = f" Without {', '.join(map(escape_markdown, nowhere))}." if nowhere else ""
+    if missing := [name for name in EXPERIMENTS if name not in results]:
+        absent += f" Not run: {', '.join(missing)}."
+    notes = "".join(f"\n\n{note}" for note in _notes({k: v for r in results.values() for k, v in r["notes"].items()}))
     return f"""# The paper, reproduced
 
-Every table and figure of Liang et al. (2021) that reports an experiment, run again with `spikeflip reproduce`, beside
+The tables and figures of Liang et al. (2021) that report an experiment, run again with `spikeflip reproduce`, beside
 what the paper prints or, where it only draws, its trend in words; then experiments of our own on the questions that it
 leaves open. This page is generated from files of results; no number in it is typed by hand.
 
-Run with {"; ".join(sorted(sizes))}, Python {versions["python"]}, PyTorch {versions["torch"]}, spikeflip \
-{versions["spikeflip"]}, on {escape_markdown(first["cpu"])}.{absent}
+Run with {"; ".join(sorted(sizes))}, {"; ".join(sorted(versions))}.{absent}
 
 *Success* is the paper's: over originally correct inputs, one encoding decides. *Verified* is the mean share of fresh
 encodings of the final image that fool the untouched victim; on spikes both are the same. In brackets 95 % Wilson
-intervals. mse is the mean of squared differences over all elements, of successes; for spikes the share of flipped
-cells."""
+intervals; the targets of one input count as independent there, so those of targeted rows are too narrow. mse is the
+mean of squared differences over all elements, of successes, as are steps; for spikes it is the share of flipped cells.
+Passes and vanished steps are of all attacked inputs.{notes}"""
+
+
+def _versions(manifest: Mapping[str, Any]) -> str:
+    of = manifest["versions"]
+    cpu = escape_markdown(manifest["cpu"])
+    return f"Python {of['python']}, PyTorch {of['torch']}, spikeflip {of['spikeflip']}, on {cpu}"
 
 
 def _overview(results: Mapping[str, Result]) -> str:
@@ -158,7 +165,6 @@ def _overview(results: Mapping[str, Result]) -> str:
 def _section(result: Result, drawn: Sequence[Drawn]) -> str:
     name = result["experiment"]
     parts = [f"({name})=\n## {name}: {escape_markdown(result['title'])}", escape_markdown(result["about"])]
-    parts += _notes(result["notes"])
     parts.append(_tables(result))
     parts += [f"![{escape_markdown(caption)}]({path})\n\n*{escape_markdown(caption)}*" for caption, path in drawn]
     if result["trend"]:
@@ -226,9 +232,14 @@ def _printed(printed: Sequence[Mapping[str, Any]], row: Row, measure: str) -> st
 
 def _paper_value(printed: Sequence[Mapping[str, Any]], row: Row, measure: str) -> float | None:
     for entry in printed:
-        if entry["measure"] == measure and all(row.get(name) == value for name, value in entry["where"].items()):
+        if entry["measure"] == measure and all(_in_paper(row, name) == of for name, of in entry["where"].items()):
             return float(entry["value"])
     return None
+
+
+def _in_paper(row: Row, label: str) -> Any:
+    """A row's label as the paper has it."""
+    return row.get("in_paper", row["data"]) if label == "data" else row.get(label)
 
 
 def _agreement(result: Result) -> str | None:
@@ -246,8 +257,8 @@ def _agreement(result: Result) -> str | None:
     _, measure, row, theirs = max(pairs, key=lambda pair: pair[0])
     near = sum(distance for distance, *_ in pairs) / len(pairs)
     apart = f"{100 * near:.1f} points" if measure in RATES else f"{near:.1f}"
-    names = [name for name in result["columns"] if name != measure and isinstance(row.get(name), str)]
-    where = ", ".join(figure(name, row[name]) for name in names)
+    labels = {name for entry in printed for name in entry["where"]}
+    where = ", ".join(figure(name, row[name]) for name in result["columns"] if name in labels)
     return (
         f"Of the {len(pairs)} figures that both give, ours differ from the paper's by {apart} on average, most for "
         f"{escape_markdown(where)}: {figure(measure, row[measure])}, the paper's {figure(measure, theirs)}."

@@ -55,7 +55,7 @@ def reproduce(
         data: some of the preset's data sets; all when not given.
         width: factor on the victims' hidden layers instead of the preset's.
         download: fetch missing data sets into ``root``.
-        device: where victims are attacked.
+        device: where victims are trained and attacked.
         execution: where shards are attacked.
         progress: called with the stage, and what is done of what.
 

@@ -14,15 +14,16 @@ COLUMNS: dict[str, str] = {
     "success": "success %",
     "verified": "verified %",
     "vanished_first_step": "vanished at step 1",
-    "vanished_in_500": "of 500",
+    "vanished_in_500": "in 500 inputs",
     "vanishing_failures": "failed, vanished %",
     "other_failures": "failed otherwise %",
     "mse": "mse",
     "linf": "L∞",
     "steps": "steps",
-    "flips": "flipper steps",
+    "vanished_steps": "vanished steps",
     "passes_a_step": "passes a step",
     "passes": "passes",
+    "accuracy": "victim's test accuracy %",
     "clean": "clean accuracy %",
     "accuracy_loss": "accuracy loss %",
     "vanished_first_step_loss": "of these, loss at its minimum",
@@ -38,14 +39,24 @@ COLUMNS: dict[str, str] = {
 """Headings of labels and measures; any other label goes by its own name."""
 
 RATES = frozenset(
-    {"success", "verified", "clean", "accuracy_loss", "vanishing_failures", "other_failures", "zero", "masked"}
+    {
+        "success",
+        "verified",
+        "accuracy",
+        "clean",
+        "accuracy_loss",
+        "vanishing_failures",
+        "other_failures",
+        "zero",
+        "masked",
+    }
 )
 """Measures in [0, 1] that are shown in percent."""
 _DECIMALS = {
     "mse": 4,
     "linf": 3,
     "steps": 1,
-    "flips": 2,
+    "vanished_steps": 2,
     "passes": 0,
     "passes_a_step": 1,
     "vanished_first_step": 0,

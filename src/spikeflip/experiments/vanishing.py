@@ -2,14 +2,11 @@
 
 from collections.abc import Iterator
 
-from spikeflip.experiments.declaration import GOALS, Case, Experiment
+from spikeflip.experiments.declaration import GOALS, TUNED, WIDE, Case, Experiment
 from spikeflip.experiments.findings import Check, Finding, Part, named
 from spikeflip.experiments.presets import Preset
 from spikeflip.experiments.rows import Rows, percent
 
-_WIDE = {"images": 3.0, "events": 2.0}
-"""Surrogate width of the output layer: three and four times the victims' own."""
-_TUNED = {"images": 1.0, "events": 0.7}
 _OWN, _RAISED = "the paper's, own threshold", "the paper's, raised threshold"
 _WINDOW, _BOTH = "wide output window", "both"
 _CURE = {"MSE": _BOTH, "CE": _WINDOW}
@@ -18,10 +15,10 @@ _CURE = {"MSE": _BOTH, "CE": _WINDOW}
 
 def _cures(loss: str, kind: str) -> dict[str, dict[str, object]]:
     own: dict[str, object] = {"tuning": False}
-    wide: dict[str, object] = {"output_window": _WIDE[kind]}
+    wide: dict[str, object] = {"output_window": WIDE[kind]}
     cures: dict[str, dict[str, object]] = {
         _OWN: own,
-        _RAISED: {"threshold": _TUNED[kind]},
+        _RAISED: {"threshold": TUNED[kind]},
         _WINDOW: own | wide,
     }
     if loss == "mse":
@@ -65,7 +62,7 @@ def _no_worse(rows: Rows) -> Iterator[Part]:
 
 
 def _no_flips(rows: Rows) -> Iterator[Part]:
-    for victim, before, after, _ in _compared(rows, "flips", _OWN):
+    for victim, before, after, _ in _compared(rows, "vanished_steps", _OWN):
         yield after < 0.1, f"{victim}: {before:.2f} to {after:.2f} an input"
 
 
@@ -84,7 +81,7 @@ EXPERIMENT = Experiment(
         "seed",
         "n",
         "vanished_first_step",
-        "flips",
+        "vanished_steps",
         "success",
         "verified",
         "steps",

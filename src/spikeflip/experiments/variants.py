@@ -7,23 +7,22 @@ by the label ``variant``, and the first is the reference.
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from spikeflip.experiments.declaration import GOALS, Case, Experiment
+from spikeflip.experiments.declaration import GOALS, TUNED, WIDE, Case, Experiment
 from spikeflip.experiments.pictures import Bars
 from spikeflip.experiments.presets import Preset
 
-_TUNED = {"images": 1.0, "events": 0.7}
 _COLUMNS = (
     "data",
     "goal",
     "variant",
     "n",
-    "clean",
+    "accuracy",
     "success",
     "verified",
     "mse",
     "steps",
     "vanished_first_step",
-    "flips",
+    "vanished_steps",
     "passes",
 )
 _MAIN = ("MNIST", "N-MNIST")
@@ -37,7 +36,7 @@ def _experiment(name: str, title: str, about: str, variants: Variants, *, tuned:
         for data in preset.names(name):
             if data not in _MAIN:
                 continue
-            threshold = {"threshold": _TUNED[preset.data[data].kind]} if tuned else {"tuning": False}
+            threshold = {"threshold": TUNED[preset.data[data].kind]} if tuned else {"tuning": False}
             for variant, (victim, attack) in variants(preset, data).items():
                 for goal in GOALS:
                     options = {**threshold, **attack}
@@ -87,7 +86,7 @@ def _converters(preset: Preset, data: str) -> dict[str, tuple[dict[str, Any], di
 
 
 def _flippers(preset: Preset, data: str) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    wide = 3.0 if preset.data[data].kind == "images" else 2.0
+    wide = WIDE[preset.data[data].kind]
     return {
         "flipper": ({}, {}),
         "none": ({}, {"flipper": False}),

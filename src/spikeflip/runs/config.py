@@ -106,6 +106,7 @@ class TrainConfig(DataConfig):
     engine: Literal["auto", "torch", "event"] = Field(
         "auto", description="What runs the network: event skips zeros, on CPUs; auto takes it for recordings."
     )
+    device: str = Field("cpu", description="Where the victim is trained: cpu, cuda or cuda:N.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of weights, batches, encodings and dropout.")
 
 

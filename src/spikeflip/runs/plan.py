@@ -12,6 +12,7 @@ from spikeflip.attacks import ATTACKS, Budget, every_target, next_target
 from spikeflip.data import select_per_class
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import AttackConfig
+from spikeflip.runs.devices import placed
 from spikeflip.runs.inputs import Inputs, is_recordings, load_given, load_inputs, stored_binning
 from spikeflip.runs.recordings import check_all_writable
 from spikeflip.runs.shard import Shard, Work
@@ -154,7 +155,7 @@ def open_task(config: AttackConfig) -> Task:
     """
     _check_options(config)
     checkpoint = load_checkpoint(config.victim)
-    victim = _place(checkpoint.network, config.device)
+    victim = placed(checkpoint.network, config.device)
     for position, weight in enumerate(victim.weights, 1):
         if not bool(torch.isfinite(weight).all()):
             raise SpikeflipError(f"weights {position} of the victim {config.victim} are not finite: train it again")
@@ -213,16 +214,6 @@ def _surrogate(config: AttackConfig, victim: Network) -> Surrogate | None:
     own = victim.neuron.surrogate
     found: Surrogate = own if name is None else SURROGATES[name](own.width)
     return found if width is None else found.with_width(width)
-
-
-def _place(network: Network, device: str) -> Network:
-    try:
-        return network.to(device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise SpikeflipError(
-            f"--device {device} cannot be used ({reason}): choose cpu, or a device that is there"
-        ) from error
 
 
 def _labelled(victim: Network, data: Inputs) -> Inputs:

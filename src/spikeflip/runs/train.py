@@ -4,10 +4,9 @@ import time
 from pathlib import Path
 from typing import TypedDict
 
-import torch
-
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import TrainConfig
+from spikeflip.runs.devices import placed
 from spikeflip.runs.folder import check_free, manifest, moment
 from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
 from spikeflip.snn.architecture import Shape
@@ -54,6 +53,7 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     cut = n - validation
     network = _network(config, data, recordings, time_steps)
     start = None if config.start is None else _begin_with(network, config.start)
+    placed(network, config.device)
     options = config.model_dump(include=set(Training.__dataclass_fields__))
     if options["initial_rate"] is None:
         options["initial_rate"] = _RECORDINGS_RATE if recordings else 0.0
@@ -74,7 +74,7 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     seconds = time.monotonic() - started
     measured = len(held_out.labels) > 0
     facts = {
-        "config": config.model_dump(mode="json", exclude={"root", "download"}),
+        "config": config.model_dump(mode="json", exclude={"root", "download", "device"}),
         "start_sha256": start,
         "loss": config.loss,
         "accuracy": accuracy(runner, held_out.values, held_out.labels, seed=config.seed) if measured else None,
@@ -83,7 +83,7 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
         "data": data.facts,
         "classes": list(data.classes),
         **binning_facts(data),
-        "manifest": manifest(torch.device("cpu")) | {"finished": moment(), "seconds": round(seconds, 1)},
+        "manifest": manifest(network.device) | {"finished": moment(), "seconds": round(seconds, 1)},
     }
     digest = save_checkpoint(network, out, facts)
     state.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging.transfer import transfer
 from spikeflip.report.loading import open_inputs, read_facts, read_rows
+from spikeflip.runs.devices import placed
 from spikeflip.snn.checkpoint import load_checkpoint
 
 Progress = Callable[[str, int, int], None]
@@ -46,12 +47,13 @@ def transfer_run(
         ``successes_only`` and ``of``, the rows of the run.
 
     Raises:
-        SpikeflipError: the run is damaged or not finished, or its inputs do not fit the victim.
+        SpikeflipError: the run is damaged or not finished, or its inputs do not fit the victim, or there is no
+            such device.
     """
     read_facts(run, "summary")
     description, saved = read_facts(run, "config"), open_inputs(run)
     rows = read_rows(run, saved.samples)
-    network = load_checkpoint(victim).network.to(device)
+    network = placed(load_checkpoint(victim).network, device)
     _check_fits(run, saved.shape, network.input_shape)
     _check_classes(run, rows, network.classes)
     targeted = description.get("goal") == "targeted"

@@ -29,6 +29,8 @@ class DataSet:
         thresholds: instead of the preset's.
         engine: what runs its victims in attacks.
         note: what a reader of its rows must know.
+        own_width: whether its width is part of what it is, and no other may be asked for.
+        in_paper: the paper's name of the data, where the key is another.
     """
 
     kind: Kind
@@ -43,6 +45,8 @@ class DataSet:
     thresholds: tuple[float | None, ...] | None = None
     engine: Literal["auto", "torch", "event"] = "auto"
     note: str = ""
+    own_width: bool = False
+    in_paper: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,6 @@ class Preset:
     """How many inputs Table I attacks."""
     shallow: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Networks of fewer layers, by data and name."""
-    twin: Mapping[str, Any] = field(default_factory=dict)
-    """How a ReLU twin's training differs from the recipe."""
 
     def names(self, experiment: str, *kinds: Kind) -> list[str]:
         """The data sets of these kinds, or all, that take part in an experiment."""
@@ -90,7 +92,7 @@ class Preset:
     def twin_of(self, name: str) -> dict[str, Any]:
         """Training options of a data set's ReLU twin; it is not the one that spiking victims begin from."""
         start = self.data[name].start
-        return {"twin": True, "engine": "auto", **self.twin, **start, **({"seed": 100} if start else {})}
+        return {"twin": True, "engine": "auto", **start, **({"seed": 100} if start else {})}
 
     def in_order(self, goal: str) -> dict[str, Any]:
         """Options that attack the first inputs, right or wrong."""
@@ -105,9 +107,9 @@ class Preset:
         return {"the recipe's": None, **self.shallow.get(name, {})}
 
     def at_width(self, width: float) -> "Preset":
-        """The same with hidden layers of another width, but for data sets that say theirs in their name."""
+        """The same with hidden layers of another width, but for data sets whose width is their own."""
         changed = {
-            name: data if "width" in name else replace(data, training={**data.training, "width": width})
+            name: data if data.own_width else replace(data, training={**data.training, "width": width})
             for name, data in self.data.items()
         }
         return replace(self, data=changed)
