@@ -53,6 +53,8 @@ def attack(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, float]:
     victim = spikeflip.wrap(net, example, layout="TB", output=0)
     result = spikeflip.scg(victim, images, labels)  # images are encoded afresh in every step
     found = spikeflip.judge(victim, images, result.adversarials, labels, None, result).summary()
+    if found["mse_mean"] is None:
+        raise SystemExit("no attack succeeded, so that there is nothing to compare: train longer")
     control = noise(victim, images, labels, strength=found["mse_mean"])
     random = spikeflip.judge(victim, images, control.adversarials, labels, None, control).summary()
     rates = ("clean_accuracy", "attack_success_rate", "verified_success_rate", "mse_mean")

@@ -49,6 +49,8 @@ def attack(net: nn.Module, spikes: Tensor, labels: Tensor) -> dict[str, float]:
     victim = spikeflip.wrap(net, spikes[:4], layout="TB")
     result = spikeflip.scg(victim, spikes, labels)
     found = spikeflip.judge(victim, spikes, result.adversarials, labels, None, result).summary()
+    if found["mse_mean"] is None:
+        raise SystemExit("no attack succeeded, so that there is nothing to compare: train longer")
     control = noise(victim, spikes, labels, strength=found["mse_mean"])
     random = spikeflip.judge(victim, spikes, control.adversarials, labels, None, control).summary()
     rates = ("clean_accuracy", "attack_success_rate", "verified_success_rate", "mse_mean")

@@ -89,8 +89,6 @@ def doctor(
             "neurons": _neurons(neurons, model),
         }
         options = {name: value for name, value in options.items() if value is not None}
-        if options and hasattr(model, "probe"):
-            raise SpikeflipError(f"--{next(iter(options))} is for other models than victims of spikeflip: leave it out")
         inputs = _inputs(model, layout, input_shape, example, rate, seed)
         diagnosis = examine(model, inputs, **options)
     summary = diagnosis.summary()
@@ -108,6 +106,8 @@ def load_factory(place: str) -> Any:
     Raises:
         SpikeflipError: there is no such thing, or it raises.
     """
+    from spikeflip.victims.checks import raised
+
     module_name, _, path = place.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
         raise SpikeflipError(f"{place!r} names no factory: write PACKAGE.MODULE:FUNCTION, such as models.digits:build")
@@ -127,11 +127,13 @@ def load_factory(place: str) -> Any:
         return made()
     except (Exception, SystemExit) as error:
         raise SpikeflipError(
-            f"{place} raised {_said(error)}: mend it; it is called without arguments and returns the model"
+            f"{place} raised an error ({raised(error)}): mend it; it is called without arguments and returns the model"
         ) from error
 
 
 def _imported(name: str) -> object:
+    from spikeflip.victims.checks import raised
+
     folder = os.getcwd()
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -146,12 +148,7 @@ def _imported(name: str) -> object:
             ) from error
         raise SpikeflipError(f"importing {name} needs the module {error.name!r}: install it") from error
     except (Exception, SystemExit) as error:
-        raise SpikeflipError(f"importing {name} raised {_said(error)}: mend it") from error
-
-
-def _said(error: BaseException) -> str:
-    said = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__} ({said[:200]})" if said else type(error).__name__
+        raise SpikeflipError(f"importing {name} raised an error ({raised(error)}): mend it") from error
 
 
 @contextmanager
@@ -195,6 +192,7 @@ def _inputs(
 
     from spikeflip.snn.coding import bernoulli
     from spikeflip.streams import uniform
+    from spikeflip.victims.victim import is_victim
 
     if not 0 < rate < 1:
         raise SpikeflipError(f"--rate is {rate}: give a number between 0 and 1, such as 0.2")
@@ -204,7 +202,7 @@ def _inputs(
         if input_shape is not None:
             raise SpikeflipError("--example says the shape of the inputs: leave --input-shape out")
         return _read(example)
-    coding = getattr(model, "coding", None)
+    coding = model.coding if is_victim(model) else None
     shape = _shape(input_shape, model)
     ids = torch.arange(SAMPLES)
     if layout == "static" or coding == "direct":
@@ -215,11 +213,13 @@ def _inputs(
 
 
 def _shape(text: str | None, model: Any) -> tuple[int, ...]:
+    from spikeflip.victims.victim import is_victim
+
     if text is None:
-        known = getattr(model, "input_shape", None)
-        if known is None:
+        if not is_victim(model):
             raise SpikeflipError("--input-shape is missing: give the shape of one sample, T,C,H,W, such as 10,2,34,34")
-        return tuple(known) if model.coding == "direct" else (model.time_steps, *known)
+        known = tuple(model.input_shape)
+        return known if model.coding == "direct" else (model.time_steps, *known)
     try:
         shape = tuple(int(part) for part in text.split(","))
     except ValueError:

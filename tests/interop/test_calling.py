@@ -357,6 +357,14 @@ def wrong_calls():
             lambda v, x, y: art(v, "bim").generate(x.numpy(), np.zeros((N, 10))),
             "y has rows without a single largest entry: give class numbers",
         ),
+        "short labels": (
+            lambda v, x, y: function(v, x, y[:1]),
+            r"labels have shape \(1,\) for 16 inputs: give one label an input",
+        ),
+        "long labels": (
+            lambda v, x, y: function(v, x, y.repeat(2)),
+            r"labels have shape \(32,\) for 16 inputs: give one label an input",
+        ),
         "short targets": (
             lambda v, x, y: function(v, x, y[:3], targeted=True),
             r"targets have shape \(3,\) for 16 inputs: give one target an input",

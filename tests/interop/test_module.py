@@ -241,6 +241,9 @@ def test_wrong_arguments(some_spikes):
     for name in ("draws", "micro_batch"):
         with pytest.raises(SpikeflipError, match=f"{name} is 0: give at least 1"):
             as_module(network(), **{name: 0})
+    for name in ("threshold", "output_window"):
+        with pytest.raises(SpikeflipError, match=f"{name} is -1.0: give a positive number"):
+            as_module(network(), **{name: -1.0})
     with pytest.raises(SpikeflipError, match="but the network takes images"):
         as_module(VICTIMS["ReLU twin"]())(some_spikes(8, 6, 12))
 

@@ -90,6 +90,8 @@ def test_a_hand_written_model_passes_everything_and_is_given_back(training):
 def test_one_sample_and_many():
     assert doctor(model(), X[:1]).attackable
     assert "16 of 16 samples" in str(doctor(model(), spikes(40, 6, 20)))
+    network = SpikingNetwork("16FC-5FC", (20,), time_steps=6, seed=1)
+    assert "16 of 16 samples" in str(doctor(network, torch.full((1, 20), 0.5).expand(10**12, 20)))  # in no memory
 
 
 def test_it_is_reached_from_the_package():
@@ -291,10 +293,23 @@ def test_an_output_layer_outside_its_window_is_cured_by_a_wider_one():
     assert "attack with output_window=" in text
     width = float(text.partition("output_window=")[2].partition(":")[0])
     victim, labels = wrap(thing, X), torch.zeros(4, dtype=torch.int64)
-    assert not spikeflip.scg(victim, X, labels, threshold=None, loss="ce", steps=1).vanished.eq(0).any()
-    assert (
-        spikeflip.scg(victim, X, labels, threshold=None, loss="ce", steps=1, output_window=width).vanished.eq(0).any()
-    )
+    assert not spikeflip.scg(victim, X, labels, threshold=None, steps=1).vanished.eq(0).any()
+    assert spikeflip.scg(victim, X, labels, threshold=None, steps=1, output_window=width).vanished.eq(0).any()
+    assert "loss=" not in text
+
+
+def test_another_loss_is_advised_where_only_both_help():
+    """One class fires always, the others never, and all are outside their windows."""
+    thing = model(last=with_surrogate(window(0.5)))
+    thing[2].weight.data *= 0.1
+    thing[2].bias.data = torch.tensor([-5.0, -5.0, 5.0, -5.0, -5.0])
+    text = only(thing, "gradient", "remark")
+    assert "as the output layer is outside its surrogate window" in text
+    advice = re.search(r"attack with output_window=(\d+) and loss='ce': then it is there on 4 of 4", text)
+    victim, labels = wrap(thing, X), torch.full((4,), 2)
+    for loss, helps in (("mse", False), ("ce", True)):
+        options = {"threshold": None, "steps": 1, "output_window": float(advice[1]), "loss": loss}
+        assert spikeflip.scg(victim, X, labels, **options).vanished.eq(0).any() == helps
 
 
 def test_a_dead_layer_below_the_output():
@@ -455,6 +470,10 @@ def test_questions_at_fault():
         with pytest.raises(SpikeflipError, match=words):
             doctor(model(), X, **options)
     network = SpikingNetwork("16FC-5FC", (20,), time_steps=6)
+    for thing in (network, wrap(model(), X)):
+        for options in ({"layout": "BT"}, {"output": 0}, {"neurons": {}}, {"surrogate": Rectangular()}):
+            with pytest.raises(SpikeflipError, match=f"^{next(iter(options))} is for a model, but this is a victim al"):
+                doctor(thing, X, **options)
     for thing in (model(), network):
         for example in (X * 2, torch.zeros(0, 6, 20), [1]):
             with pytest.raises(SpikeflipError):
@@ -527,6 +546,13 @@ def function():
     return lambda x: x
 
 
+def seeming():
+    class Net(nn.Sequential):
+        input_shape, coding, time_steps, probe = (20,), "direct", 6, None
+
+    return Net(*build())
+
+
 def raises():
     raise ValueError("no weights\\nhere")
 
@@ -573,6 +599,7 @@ MINE = ["--input-shape", "6,20", "--neurons", "MyLIF=limit,fire", "--rate", "0.5
         ("pair", [*MINE, "--output", "spikes", "--penultimate", "body.1"]),
         ("image", ["--input-shape", "20", "--layout", "static", "--neurons", "MyLIF=limit,fire"]),
         ("ours", ["--rate", "0.5"]),
+        ("seeming", [*MINE, "--layout", "TB"]),
         ("build", ["--input-shape", "6,20", "--neurons", "none", "--rate", "0.5"]),
     ],
 )
@@ -646,15 +673,16 @@ def test_a_trained_victim_and_inputs_of_a_file(factories, run):
         (["a b:c"], "names no factory"),
         (["doctored_none:build"], "there is no module 'doctored_none', neither installed nor in this folder"),
         (["doctored.none:build"], "there is no module 'doctored.none'"),
-        (["doctored_faulty:build"], "importing doctored_faulty raised ZeroDivisionError (division by zero): mend it"),
-        (["doctored_script:build"], "importing doctored_script raised SystemExit (3): mend it"),
+        (["doctored_faulty:build"], "doctored_faulty raised an error (ZeroDivisionError: division by zero): mend it"),
+        (["doctored_script:build"], "importing doctored_script raised an error (SystemExit: 3): mend it"),
         (["doctored_needy:build"], "importing doctored_needy needs the module 'no_such_package': install it"),
         (["doctored:none"], "there is no 'none' in doctored"),
         (["doctored:number"], "doctored:number is a value of type int: name a function without arguments"),
-        (["doctored:raises"], "doctored:raises raised ValueError (no weights): mend it"),
-        (["doctored:leaves"], "doctored:leaves raised SystemExit (bye)"),
-        (["doctored:needs"], "doctored:needs raised TypeError (needs() missing 1 required positional argument"),
+        (["doctored:raises"], "doctored:raises raised an error (ValueError: no weights): mend it"),
+        (["doctored:leaves"], "doctored:leaves raised an error (SystemExit: bye)"),
+        (["doctored:needs"], "doctored:needs raised an error (TypeError: needs() missing 1 required positional"),
         (["doctored:build"], "--input-shape is missing"),
+        (["doctored:seeming"], "--input-shape is missing"),
         (["doctored:build", "--input-shape", "6,x"], "--input-shape is '6,x': give whole numbers with commas"),
         (["doctored:build", "--input-shape", "6,0"], "--input-shape is '6,0'"),
         (["doctored:build", "--input-shape", "6"], "time steps and at least one more size"),
@@ -666,7 +694,7 @@ def test_a_trained_victim_and_inputs_of_a_file(factories, run):
         (["doctored:build", "--input-shape", "6,20", "--neurons", "MyLIF"], "CLASS=THRESHOLD,SPIKE_FUNCTION"),
         (["doctored:build", "--input-shape", "6,20", "--neurons", "LIF=a,b"], "--neurons names 'LIF'"),
         (["doctored:build", *MINE, "--penultimate", "9"], "penultimate is '9'"),
-        (["doctored:ours", "--layout", "BT"], "--layout is for other models than victims of spikeflip"),
+        (["doctored:ours", "--layout", "BT"], "layout is for a model, but this is a victim already, a SpikingNetwork"),
     ],
 )
 def test_mistakes_in_what_was_asked_are_one_sentence(arguments, words, factories, run):

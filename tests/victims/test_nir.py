@@ -79,6 +79,9 @@ def test_what_a_file_says_can_be_said_otherwise(tmp_path):
     save_nir(own, tmp_path / "own.nir", dt=1e-3)
     victim = load_nir(tmp_path / "own.nir", time_steps=9, surrogate=Sigmoid(0.2))
     assert (victim.time_steps, victim.coding) == (9, "latency")
+    # The example's nine steps are only looked at.
+    assert load_nir(tmp_path / "own.nir", example=spikes(4, 9, 20)).time_steps == 6
+    assert load_nir(tmp_path / "own.nir", example=spikes(4, 9, 20), time_steps=7).time_steps == 7
     slower = load_nir(tmp_path / "own.nir", dt=5e-4)  # half a step: another decay
     assert not torch.equal(slower.scores(spikes(9, 6, 20)), own.scores(spikes(9, 6, 20)))
 

@@ -35,6 +35,13 @@ def test_every_layout_gives_the_same_output_from_its_own_axes(layout):
     assert x[1, 2, 3] == 23
 
 
+def test_a_layout_function_gets_a_fresh_tensor_too():
+    x = torch.ones(2, 3, 4)
+    assert run(Recorder(), x, lambda model, given: model(given.mul_(0)).transpose(0, 1), None).shape == (3, 2, 4)
+    assert x.all()
+    run(Recorder(), x.requires_grad_(), lambda model, given: model(given.mul_(0)), None)  # which a leaf refuses
+
+
 def test_static_models_see_images():
     model = Recorder()
     assert run(model, torch.ones(2, 1, 4), "static", None).shape == (2, 4)
@@ -91,6 +98,25 @@ def test_state_is_what_a_run_changes():
     assert model.count == 0
 
 
+def test_what_a_reset_creates_is_state_and_stays_nowhere():
+    model = nn.Linear(2, 2)
+
+    def reset():
+        model.mem = torch.ones(2)
+
+    start = State.everything(model).after(model, reset)
+    assert not hasattr(model, "mem")
+    assert "mem" in map(str, start.slots)
+    state = learn(model, start, [lambda: model.mem.add_(1)])
+    assert [str(slot) for slot in state.slots] == ["mem"]
+    with state.fresh():
+        assert model.mem.tolist() == [1, 1]
+    assert not hasattr(model, "mem")
+    with pytest.raises(ZeroDivisionError):
+        State.everything(model).after(model, lambda: (reset(), 1 / 0))
+    assert not hasattr(model, "mem")
+
+
 def test_shadowed_attributes_come_first_and_go_away():
     layer = nn.Sequential(nn.ReLU())
     layer.register_buffer("threshold", torch.tensor(1.0))
@@ -113,9 +139,38 @@ def test_samples_are_found_where_they_are(shape, dim, together):
     split = whole.unflatten(dim, (3, frames) if together else (frames, 3))
     where = dim if together else dim + 1
     axis = SampleAxis.of(split.select(where, 0), whole)
-    assert (axis.dim, axis.frames) == (dim, frames)
+    assert axis.dim == dim
     wanted = torch.stack([split.select(where, i).sum() for i in range(3)])
-    torch.testing.assert_close(axis.totals(whole), wanted)
+    torch.testing.assert_close(axis.totals(whole, 3), wanted)
+
+
+def test_samples_are_found_with_other_numbers_of_them_and_of_frames():
+    whole = torch.arange(12.0)
+    assert SampleAxis(0, together=True).totals(whole, 2).tolist() == [15, 51]
+    assert SampleAxis(0, together=False).totals(whole, 2).tolist() == [30, 36]
+    assert SampleAxis(0, together=True).totals(whole, 5).tolist() == [0] * 5
+    assert SampleAxis(0, together=True).totals(whole[:0], 0).tolist() == []
+
+
+def test_spikes_are_counted_for_another_number_of_steps_than_the_example_has():
+    class Frames(nn.Module):
+        """Its neurons see all frames of all samples at once, and forget."""
+
+        def __init__(self):
+            super().__init__()
+            self.one, self.neuron, self.two = nn.Linear(20, 16), PaperNeuron(0.2, tau=0.0), nn.Linear(16, 5)
+
+        def forward(self, x):
+            return self.two(self.neuron(self.one(x).unsqueeze(0)).squeeze(0))
+
+    torch.manual_seed(0)
+    model = Frames()
+    victim = wrap(model, spikes(4, 6, 20), layout="flat-BT")
+    x = spikes(3, 9, 20)
+    found = victim.probe(x).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(3))
+    wanted = (model.one(x) >= 0.2).sum((1, 2))
+    assert wanted.all()
+    assert found.penultimate_spikes.tolist() == wanted.tolist()
 
 
 def test_no_sample_axis():
@@ -132,6 +187,8 @@ def test_the_penultimate_layer_is_told_by_order_of_execution():
     assert started(step * 3, layers).last == "hidden"
     assert started([*step, "out"], layers).spiking == ("in", "hidden", "out")
     assert started(["fc", "out"], layers).penultimate is None
+    assert started(["fc", "out"] * 3, layers).penultimate is None
+    assert started(["fc", "in", "out"] * 3, layers).penultimate is None
 
 
 def test_the_checks_hold_of_a_network_of_ours():

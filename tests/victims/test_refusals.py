@@ -11,7 +11,8 @@ from spikingjelly_styles import sj
 from torch import nn
 
 from spikeflip import Rectangular, SpikeflipError
-from spikeflip.victims import NeuronType, wrap
+from spikeflip.victims import NeuronType, doctor, wrap
+from spikeflip.victims.wrap import three_samples
 
 X = spikes(4, 6, 20)
 
@@ -37,10 +38,14 @@ def test_a_function_is_no_model():
 
 
 def test_compiled_models():
-    assert "torch.compile: pass the model before that" in refusal(torch.compile(model()))
+    message = refusal(torch.compile(model()))
+    assert message == "the model is compiled by torch.compile: pass the model before that, model._orig_mod"
+    inside = model()
+    inside[0] = torch.compile(inside[0])
+    assert refusal(inside) == "layer '0' is compiled by torch.compile: put its _orig_mod in its place"
     inside = model()
     inside[0].compile()
-    assert "layer '0' is compiled by torch.compile" in refusal(inside)
+    assert refusal(inside) == "layer '0' is compiled by torch.compile: build it without calling its method compile()"
     scripted = nn.Sequential(torch.jit.script(nn.Linear(20, 16)), PaperNeuron(), nn.Linear(16, 5))
     assert "torch.jit" in refusal(scripted)
     assert "model.module" in refusal(nn.DataParallel(model()))
@@ -145,6 +150,35 @@ def test_a_layout_that_fails_names_the_right_one():
     assert "the checks pass with layout 'TB'" in message
 
 
+def test_a_layout_that_needs_no_output_says_so():
+    class Cell(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.thresh, self.act = 0.2, lambda u: Ramp.apply(u, 1.0)
+
+        def forward(self, x, mem):
+            mem = x if mem is None else 0.5 * mem + x
+            fired = self.act(mem - self.thresh)
+            return fired, mem * (1 - fired)
+
+    class Cells(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc1, self.one, self.fc2, self.two = nn.Linear(20, 16), Cell(), nn.Linear(16, 5), Cell()
+
+        def forward(self, x, state=None):
+            first, second = (None, None) if state is None else state
+            x, first = self.one(self.fc1(x), first)
+            x, second = self.two(self.fc2(x), second)
+            return x, (first, second)
+
+    torch.manual_seed(0)
+    cells = Cells()
+    message = refusal(cells, layout="steps", output=0)
+    assert message.endswith("the checks pass with layout 'steps+state' without output=")
+    assert wrap(cells, X, layout="steps+state").penultimate_layer == "one"
+
+
 def test_unknown_choices():
     assert "layout is 'NT': choose one of 'TB'" in refusal(model(), layout="NT")
     assert "readout is 'vote'" in refusal(model(), readout="vote")
@@ -162,6 +196,11 @@ def test_unknown_choices():
 )
 def test_examples_that_are_none(example, words):
     assert words in refusal(model(), example)
+
+
+def test_of_a_large_example_three_samples_are_copied():
+    """One sample many times over, in no memory."""
+    assert three_samples(X[:1].expand(10**12, 6, 20)).shape == (3, 6, 20)
 
 
 def test_no_spiking_layer():
@@ -202,6 +241,27 @@ def test_no_spiking_layer():
         assert torch.equal(known.scores(X), bare.scores(X))
 
 
+@pytest.mark.parametrize(
+    ("neurons", "words"),
+    [
+        ({PaperNeuron: ("tresh", "act")}, "layer '1' (PaperNeuron) has no threshold 'tresh': name in neurons= the"),
+        ({PaperNeuron: ("forward", "act")}, "layer '1' (PaperNeuron) has no threshold 'forward'"),
+        ({PaperNeuron: ("thresh", "fire")}, "layer '1' (PaperNeuron) has no spike function 'fire': name in neurons="),
+        ({PaperNeuron: ("act", "thresh")}, "layer '1' (PaperNeuron) has no threshold 'act'"),
+        ({PaperNeuron: (None, "thresh")}, "layer '1' (PaperNeuron) has no spike function 'thresh'"),
+        ({PaperNeuron: "thresh"}, "to 'thresh', which is no row: give {YourNeuron: ('threshold', 'spike_function')}"),
+        ({PaperNeuron: ("thresh",)}, "to ('thresh',), which is no row"),
+        ({"PaperNeuron": ("thresh", "act")}, "maps 'PaperNeuron' to ('thresh', 'act'), which is no row"),
+        ([PaperNeuron], "neurons= holds a value of type type, which is no row"),
+        (PaperNeuron, "neurons= holds a value of type type, which is no row"),
+    ],
+)
+def test_rows_of_neurons_that_are_none(neurons, words):
+    assert words in refusal(model(), neurons=neurons)
+    with pytest.raises(SpikeflipError, match="neurons="):
+        doctor(model(), X, neurons=neurons)
+
+
 def test_no_layer_before_the_last_weights():
     one = nn.Sequential(nn.Linear(20, 5), PaperNeuron(0.1))
     victim = wrap(one, X)
@@ -209,6 +269,8 @@ def test_no_layer_before_the_last_weights():
     with pytest.raises(SpikeflipError, match="name one of '1' as penultimate="):
         victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), penultimate_threshold=1.0)
     assert wrap(one, X, penultimate="1").penultimate_threshold == 0.1
+    steps = nn.Sequential(nn.Linear(20, 5), StatefulNeuron(0.1))
+    assert wrap(steps, X, layout="steps").penultimate_layer is None  # though the output starts before the weights do
 
 
 class Outputs(nn.Module):
@@ -322,6 +384,39 @@ def test_state_of_an_earlier_run_that_nobody_resets():
     used = thing[1].mem
     assert torch.equal(wrap(thing, X, layout="steps", reset=reset).scores(X), clean)
     assert thing[1].mem is used
+
+
+class Late(StatefulNeuron):
+    """Has no membrane before its first reset."""
+
+    def __init__(self, thresh):
+        super().__init__(thresh)
+        del self.mem
+
+
+@pytest.mark.parametrize("reset", [None, lambda net: [net[i].reset() for i in (1, 3)]])
+def test_a_state_that_a_reset_creates(reset):
+    thing, known = model(neuron=Late(0.3)), model(neuron=StatefulNeuron(0.3))
+    thing[3], known[3] = Late(0.2), StatefulNeuron(0.2)
+    victim = wrap(thing, X, layout="steps", reset=reset)
+    wanted = wrap(known, X, layout="steps").scores(X)
+    assert torch.equal(victim.scores(X), wanted)
+    assert torch.equal(victim.scores(X), wanted)
+    assert not hasattr(thing[1], "mem")
+
+
+def test_a_reset_that_raises_is_blamed_itself():
+    def reset(net):
+        net[1].mem = torch.ones(3)
+        raise ValueError("no such layer\nhere")
+
+    thing = model(neuron=Late(0.3))
+    message = refusal(thing, layout="steps", reset=reset)
+    assert message == "reset= raised an error (ValueError: no such layer): give a function of the model"
+    assert not hasattr(thing[1], "mem")
+    found = doctor(thing, X, layout="steps", reset=reset)
+    assert not found.attackable
+    assert message in str(found)
 
 
 def test_a_state_left_by_a_training_step_is_reset_in_place():

@@ -11,10 +11,11 @@ from torch import Tensor
 from spikeflip.attacks import ATTACKS, FGSM, Attack, Budget
 from spikeflip.attacks.settings import as_budget
 from spikeflip.errors import SpikeflipError
-from spikeflip.interop.module import asking, dtype_of, is_victim
+from spikeflip.interop.module import asking, dtype_of
 from spikeflip.snn.coding import encode
 from spikeflip.snn.inputs import check_classes, check_values, kind_of
 from spikeflip.victims import Victim
+from spikeflip.victims.victim import is_victim
 
 _SAME = 1e-6
 
@@ -83,7 +84,7 @@ def victim_of(model: object, inputs: Tensor, call: Callable[[Any, Tensor], objec
         SpikeflipError: there is none, there are several, or the model changes inputs before its victim sees them.
     """
     if is_victim(model):
-        return model  # type: ignore[return-value]
+        return model
     name = type(model).__name__
     if not callable(model) and not hasattr(model, "predict"):
         raise SpikeflipError(f"the model is a {name}, {_HOLDS_NONE}")
@@ -154,6 +155,8 @@ def run(
 
     steps = torch.zeros_like(samples)
     attacked = torch.arange(len(inputs))
+    if labels is not None:
+        check_classes("label", labels, len(inputs), victim.classes)
     if targets is not None:
         check_classes("target", targets, len(inputs), victim.classes)
         targets = targets.detach().cpu()

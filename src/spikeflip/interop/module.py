@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from spikeflip.attacks.settings import check_count
+from spikeflip.attacks.settings import check_count, check_positive
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode
 from spikeflip.snn.inputs import Kind, check_values, kind_of
 from spikeflip.victims import Victim
+from spikeflip.victims.victim import is_victim
 
 _ROUNDING = 1e-6
 """By how much images of other libraries may leave [0, 1]: projections in float32 are not exact."""
@@ -60,7 +61,8 @@ def as_module(
         A :class:`VictimModule`.
 
     Raises:
-        SpikeflipError: ``victim`` is none, or ``draws`` or ``micro_batch`` is below 1.
+        SpikeflipError: ``victim`` is none, ``draws`` or ``micro_batch`` is below 1, or ``threshold`` or
+            ``output_window`` is not positive.
 
     >>> from spikeflip import SpikingNetwork
     >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1)
@@ -74,7 +76,18 @@ def as_module(
             f"as_module takes a victim, but this is a {type(victim).__name__}: make one of a model with spikeflip.wrap"
         )
     check_count(draws=draws, micro_batch=micro_batch)
-    return VictimModule(victim, seed, draws, fresh, threshold, output_window, binarise, micro_batch)
+    changed = {"threshold": threshold, "output_window": output_window}
+    check_positive(**{name: value for name, value in changed.items() if value is not None})
+    return VictimModule(
+        victim,
+        seed=seed,
+        draws=draws,
+        fresh=fresh,
+        threshold=threshold,
+        output_window=output_window,
+        binarise=binarise,
+        micro_batch=micro_batch,
+    )
 
 
 class VictimModule(nn.Module):
@@ -85,6 +98,7 @@ class VictimModule(nn.Module):
     def __init__(
         self,
         victim: Victim,
+        *,
         seed: int,
         draws: int,
         fresh: bool,
@@ -197,11 +211,6 @@ class _Scores(torch.autograd.Function):
 
 def _some_of(gradient: Tensor, _scores: Tensor, rows: Tensor) -> Tensor:
     return gradient[rows]
-
-
-def is_victim(model: object) -> bool:
-    """Whether it can do what a :class:`spikeflip.victims.Victim` must."""
-    return all(hasattr(model, name) for name in ("input_shape", "time_steps", "coding", "classes", "scores", "probe"))
 
 
 def dtype_of(victim: Victim) -> torch.dtype:

@@ -51,6 +51,12 @@ class Verdict:
         return f"{self.finding}: {self.fix}" if self.fix else self.finding
 
 
+def raised(error: BaseException) -> str:
+    """What a model's own code raised, in a sentence: the type, and the first line of what it says."""
+    said = str(error).strip().partition("\n")[0][:200]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
 def score_shape(victim: Probed, inputs: Tensor) -> Verdict:
     """Scores are ``(N, K)`` with at least two classes, and finite."""
     found = victim.scores(inputs)

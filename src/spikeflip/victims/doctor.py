@@ -1,6 +1,6 @@
 """Whether a model can be attacked: every check with its verdict, the likely cause and the fix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,23 +12,23 @@ from spikeflip.snn.coding import encode
 from spikeflip.snn.inputs import check_values, kind_of
 from spikeflip.snn.surrogate import Surrogate
 from spikeflip.victims import checks, gradients, symptoms
-from spikeflip.victims.checks import Probed, Verdict
+from spikeflip.victims.checks import Probed, Verdict, raised
 from spikeflip.victims.imprint import Imprint
 from spikeflip.victims.inspection import check_model
-from spikeflip.victims.layouts import Layout, LayoutFunction, Output, Readout, ReadoutFunction, check_choice
+from spikeflip.victims.layouts import (
+    Layout,
+    LayoutFunction,
+    Output,
+    Readout,
+    ReadoutFunction,
+    check_choice,
+    layout_name,
+)
 from spikeflip.victims.learning import learn_order, learn_state
 from spikeflip.victims.spike_functions import Neurons, find, table
 from spikeflip.victims.vanishing import Remark, failed, gradient
-from spikeflip.victims.victim import Victim
-from spikeflip.victims.wrap import (
-    example_inputs,
-    layout_name,
-    passing_layouts,
-    suggestion,
-    three_samples,
-    why_it_failed,
-    wrap,
-)
+from spikeflip.victims.victim import Victim, is_victim
+from spikeflip.victims.wrap import example_inputs, passing_layouts, suggestion, three_samples, why_it_failed, wrap
 from spikeflip.victims.wrapped import Calling, WrappedModel
 
 CHECKS = (
@@ -113,7 +113,8 @@ def doctor(
         The verdicts, and whether the model can be attacked.
 
     Raises:
-        SpikeflipError: the question is at fault and not the model: no such layout, an example that is none.
+        SpikeflipError: the question is at fault and not the model: no such layout, an example that is none, or options
+            for what is a victim already.
 
     >>> network = __import__("spikeflip").SpikingNetwork("8FC-3FC", (20,), time_steps=6)
     >>> found = doctor(network, (torch.rand(4, 6, 20, generator=torch.Generator().manual_seed(0)) < 0.5).float())
@@ -130,8 +131,9 @@ def doctor(
         "reset": reset,
     }
     chart = _Chart()
-    ready = _is_victim(victim)
+    ready = is_victim(victim)
     if ready:
+        _refuse_options(victim, options)
         inputs = _coded(victim, example)
         chart.add(Verdict("model", True, f"it is a victim, a {type(victim).__name__}"))
     else:
@@ -170,7 +172,7 @@ class _Chart:
             verdict = failed(check, str(error))
         except Exception as error:
             verdict = Verdict(
-                check, False, f"the model fails here ({_said(error)})", "mend its forward, or its backward"
+                check, False, f"the model fails here ({raised(error)})", "mend its forward, or its backward"
             )
         return self.add(Verdict(check, True, verdict.finding) if verdict else verdict)
 
@@ -185,36 +187,35 @@ def _allows(verdict: Verdict) -> bool:
     return verdict.passed or isinstance(verdict, Remark)
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
-
-
 def _graphics(model: Any) -> list[torch.device]:
     """The GPU on which a model draws random numbers, if it is on one."""
     first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return [first.device] if first is not None and first.device.type == "cuda" else []
 
 
-def _is_victim(victim: object) -> bool:
-    return callable(getattr(victim, "scores", None)) and callable(getattr(victim, "probe", None))
+def _refuse_options(victim: object, options: Mapping[str, object]) -> None:
+    """Raise a SpikeflipError for an option that only a model has."""
+    usual = {"layout": "TB", "readout": "mean"}
+    for name, value in options.items():
+        if value != usual.get(name):
+            raise SpikeflipError(
+                f"{name} is for a model, but this is a victim already, a {type(victim).__name__}: leave it out"
+            )
 
 
 def _coded(victim: Any, example: Tensor) -> Tensor:
-    """What a victim sees of an example."""
+    """What a victim sees of an example, of as much of it as is used."""
     if not isinstance(example, Tensor) or len(example) == 0:
         raise SpikeflipError("the example holds no inputs: give spikes (N, T, *input) or images (N, *input)")
+    example = example[:_MOST_SAMPLES]
     check_values(example, kind_of(example, victim.input_shape, victim.coding))
     ids = torch.arange(len(example))
     return encode(example, victim.input_shape, victim.time_steps, seed=0, samples=ids, coding=victim.coding)
 
 
-def _acceptable(model: object, layout: object) -> Verdict:
+def _acceptable(model: object, layout: Layout | LayoutFunction) -> Verdict:
     module = check_model(model, layout)
-    return Verdict("model", True, f"{type(module).__name__} runs with layout {_name_of(layout)}")
-
-
-def _name_of(layout: object) -> str:
-    return getattr(layout, "__name__", "function") if callable(layout) else repr(layout)
+    return Verdict("model", True, f"{type(module).__name__} runs with layout {layout_name(layout)}")
 
 
 def _admit(
@@ -231,7 +232,7 @@ def _admit(
     except SpikeflipError as error:
         chart.refusal = str(error)
     except Exception as error:  # in a backward pass, say
-        chart.refusal = f"the model fails ({_said(error)}): mend its forward, or its backward"
+        chart.refusal = f"the model fails ({raised(error)}): mend its forward, or its backward"
     if not layers and options["neurons"] is None:
         chart.add(failed("threshold and surrogate", chart.refusal))
     calling = Calling(options["layout"], options["output"], options["readout"])
@@ -296,7 +297,7 @@ def _with_layout(verdict: Verdict, subject: Probed, few: Tensor) -> Verdict:
     return kind(
         verdict.check,
         False,
-        f"with layout {layout_name(subject)}, {verdict.finding}",
+        f"with layout {layout_name(subject.calling.layout)}, {verdict.finding}",
         suggestion(others) or verdict.fix,
     )
 

@@ -25,8 +25,11 @@ def check_model(model: object, layout: object) -> nn.Module:
         at = f"layer {name!r}" if name else "the model"
         if isinstance(module, torch.jit.ScriptModule):
             raise SpikeflipError(f"{at} is compiled by torch.jit: pass the model before that")
-        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
-            raise SpikeflipError(f"{at} is compiled by torch.compile: pass the model before that, model._orig_mod")
+        if hasattr(module, "_orig_mod"):
+            fix = "put its _orig_mod in its place" if name else "pass the model before that, model._orig_mod"
+            raise SpikeflipError(f"{at} is compiled by torch.compile: {fix}")
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            raise SpikeflipError(f"{at} is compiled by torch.compile: build it without calling its method compile()")
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             raise SpikeflipError(f"{at} spreads over devices: pass the model inside it, model.module")
     _check_inputs(model, layout)

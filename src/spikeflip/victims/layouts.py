@@ -1,9 +1,9 @@
 """How a foreign model is called, and what of its answer are the scores.
 
 A layout says which axes a model's input has; it is never guessed, since a wrong one often runs and gives nonsense. The
-model always gets a fresh tensor that is no leaf, so that code that works in place neither fails nor reaches the
-caller's input. Time is taken apart by ``unbind``: the backward pass of ``x[t]`` in a loop writes the whole sequence at
-each step.
+model, or the function that calls it, always gets a fresh tensor, in a gradient pass one that is no leaf, so that code
+that works in place neither fails nor reaches the caller's input. Time is taken apart by ``unbind``: the backward pass
+of ``x[t]`` in a loop writes the whole sequence at each step.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -108,7 +108,7 @@ def run(model: nn.Module, spikes: Tensor, layout: Layout | LayoutFunction, outpu
         return _select(answer, output)
 
     if callable(layout):
-        return select(layout(model, spikes))
+        return select(layout(model, _fresh(spikes)))
     return _CALLS[layout](model, spikes, select)
 
 
@@ -137,6 +137,11 @@ def read(out: Tensor, readout: Readout | ReadoutFunction) -> Tensor:
                 f"the model's output has shape {tuple(out.shape)}, with an axis of time: choose readout 'mean', "
                 "'last', 'max' or 'sum'"
             )
+
+
+def layout_name(layout: Layout | LayoutFunction) -> str:
+    """A layout in messages: its name in quotes, or that of its function."""
+    return getattr(layout, "__name__", "function") if callable(layout) else repr(layout)
 
 
 def check_choice(layout: object, readout: object) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.victims.checks import raised
 from spikeflip.victims.order import Order, SampleAxis, on_end, on_start, started, weight_layers
 from spikeflip.victims.state import State, learn
 from spikeflip.victims.wrapped import WrappedModel
@@ -28,7 +29,10 @@ def learn_state(victim: WrappedModel, inputs: Tensor, reset: Callable[[nn.Module
     model, runs = victim.model, runs_of(victim, inputs)
     start = State.everything(model)
     if reset is not None:
-        start = start.after(lambda: reset(model))
+        try:
+            start = start.after(model, lambda: reset(model))
+        except Exception as error:
+            raise SpikeflipError(f"reset= raised an error ({raised(error)}): give a function of the model") from error
     try:
         victim.state = learn(model, start, runs)
     except Exception:
@@ -61,7 +65,7 @@ def _learn_after_reset(victim: WrappedModel, start: State, runs: list[Callable[[
 
     before, victim.state = victim.state, State({})
     try:
-        victim.state = learn(victim.model, start.after(reset_layers), runs)
+        victim.state = learn(victim.model, start.after(victim.model, reset_layers), runs)
     except Exception as error:
         LOG.debug("resetting the layers did not help: %s", error)
         victim.state = before

@@ -65,8 +65,10 @@ def load_nir(
     Args:
         file: an HDF5 file, written by ``nir.write``.
         dt: seconds a step; the file's, or 1e-4 if it does not say.
-        input_shape: of one time step, without samples and time, where the file's Input node has them too.
-        time_steps: T, the window over which images are coded. Spike inputs may have any T.
+        input_shape: of one time step, without samples and time, where the file's Input node has them too; the
+            example's if not given, else the file's.
+        time_steps: T, the window over which images are coded; the file's if not given, else the example's. Spike
+            inputs may have any T.
         surrogate: the derivative of all firing functions, in units of the membrane potential.
         method: how a time constant becomes a decay: ``"euler"``, ``1 - dt / tau``; ``"exponential"``,
             ``exp(-dt / tau)``.
@@ -194,10 +196,10 @@ def _load(
 
 def _steps(asked: _Asked, own: _Own | None) -> int:
     steps = asked.time_steps
-    if steps is None and asked.example is not None and asked.example.ndim > 1:
-        steps = asked.example.shape[1]
     if steps is None and own is not None:
         steps = own.time_steps
+    if steps is None and asked.example is not None and asked.example.ndim > 1:
+        steps = asked.example.shape[1]
     if steps is None:
         raise SpikeflipError("the file does not say time_steps: pass time_steps=, over which images are coded")
     if not isinstance(steps, int) or not 1 <= steps <= _MOST_STEPS:

@@ -98,12 +98,16 @@ def flatten(graph: Graph) -> Flat:
     """Write out nested graphs and check that all edges have ends, with one input and one output.
 
     Raises:
-        SpikeflipError: there is not exactly one Input and one Output, an edge leads nowhere, or a node is unreachable.
+        SpikeflipError: there is not exactly one Input and one Output, an edge leads nowhere or into the Input, or a
+            node is unreachable.
     """
     nodes: dict[str, Node] = {}
     edges: dict[Edge, None] = {}
     source, target = _write_out(graph, nodes, edges)
     flat = Flat(nodes, tuple(edges), source, target)
+    for a, b in flat.edges:
+        if b == source:
+            raise SpikeflipError(f"{nodes[a].said} has an edge into {nodes[source].said}: remove it")
     forward, backward = _neighbours(flat.edges)
     reached, needed = _reach([source], forward).keys(), _reach([target], backward).keys()
     if target not in reached:

@@ -18,7 +18,7 @@ from spikeflip.victims.nir_graph import NEURONS, Flat, Group, Node
 from spikeflip.victims.nir_neurons import Discretisation, build
 from spikeflip.victims.nir_shapes import flat_axes, numbers, parameter, whole
 
-State = object
+Carry = object
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class NirModule(nn.Module):
         outer = {path: [found[s] for s in group.now[path] if s not in inside] for path in group.nodes}
         given = {path: _sum(tensors).unbind(0) for path, tensors in outer.items() if tensors}
         like = next(iter(given.values()))
-        states: dict[str, State] = {}
+        states: dict[str, Carry] = {}
         last: dict[str, Tensor] = {
             source: like[0].new_zeros(1, len(like[0]), *self.plan.shapes[source])
             for sources in group.last.values()
@@ -98,8 +98,8 @@ class NirModule(nn.Module):
             last = {source: now[source] for source in last}
         found.update({path: torch.cat(values) for path, values in steps.items()})
 
-    def _call(self, path: str, x: Tensor, state: State) -> tuple[Tensor, State]:
-        out: tuple[Tensor, State] = self.get_submodule(self.plan.modules[path])(x, state)
+    def _call(self, path: str, x: Tensor, state: Carry) -> tuple[Tensor, Carry]:
+        out: tuple[Tensor, Carry] = self.get_submodule(self.plan.modules[path])(x, state)
         return out
 
 
@@ -122,7 +122,7 @@ def _sum(tensors: list[Tensor]) -> Tensor:
 class _Pass(nn.Module):
     """Gives what it gets."""
 
-    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: Carry = None) -> tuple[Tensor, Carry]:
         return x, state
 
 
@@ -142,7 +142,7 @@ class _Weights(nn.Module):
 
 
 class _Dense(_Weights):
-    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: Carry = None) -> tuple[Tensor, Carry]:
         return F.linear(x, self.weight, self.bias), state
 
 
@@ -156,7 +156,7 @@ class _Convolution(_Weights):
         self.dilation = whole(node, "dilation", self.axes, 1)
         (self.groups,) = whole(node, "groups", 1, 1)
 
-    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: Carry = None) -> tuple[Tensor, Carry]:
         frames = x.flatten(0, 1)
         convolve = F.conv2d if self.axes == 2 else F.conv1d
         frames = convolve(
@@ -180,7 +180,7 @@ class _Pool(nn.Module):
         self.padding = whole(node, "padding", 2, 0)
         self.divisor = 1 if node.kind == "SumPool2d" else None
 
-    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: Carry = None) -> tuple[Tensor, Carry]:
         frames = channels_last(x.flatten(0, 1))
         pooled = F.avg_pool2d(
             frames, self.kernel, self.stride, self.padding, count_include_pad=True, divisor_override=self.divisor
@@ -194,7 +194,7 @@ class _Flatten(nn.Module):
         start, end = flat_axes(node, shape)
         self.start, self.end = start + 2, end + 2
 
-    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: Carry = None) -> tuple[Tensor, Carry]:
         return x.flatten(self.start, self.end), state
 
 
@@ -205,7 +205,7 @@ class _Scale(nn.Module):
         super().__init__()
         self.register_buffer("scale", torch.from_numpy(scale.astype(np.float32)))
 
-    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: Carry = None) -> tuple[Tensor, Carry]:
         return x * self.scale, state
 
 

@@ -29,7 +29,7 @@ from spikeflip.victims.spike_functions import Change, NeuronType
 
 Method = Literal["euler", "exponential"]
 Reset = Literal["hard", "soft"]
-State = tuple[Tensor | None, Tensor | None]
+Carry = tuple[Tensor | None, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Spiking(nn.Module):
 class Threshold(Spiking):
     """A threshold without a memory."""
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State | None]:
+    def forward(self, x: Tensor, state: Carry | None = None) -> tuple[Tensor, Carry | None]:
         """Spikes of ``(T, N, ...)``."""
         return self.spike(x), state
 
@@ -126,7 +126,7 @@ class _Integrating(nn.Module):
         self.membrane = membrane
         self.synapse = synapse
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: Carry | None = None) -> tuple[Tensor, Carry]:
         """Potentials ``(T, N, ...)``, and the state after the last step."""
         current, carry = (None, None) if state is None else state
         potentials = []
@@ -159,7 +159,7 @@ class _Firing(Spiking):
         self.soft = reset_to is None
         _hold(self, "reset_to", 0.0 if reset_to is None else reset_to)
 
-    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: Carry | None = None) -> tuple[Tensor, Carry]:
         """Spikes ``(T, N, ...)``, and the state after the last step; the gradient runs through the reset as well."""
         current, carry = (None, None) if state is None else state
         spikes = []

@@ -12,7 +12,7 @@ from spikeflip.snn.architecture import Shape
 from spikeflip.victims.nir_graph import Flat, Node
 
 # Of one sample at one step: values that all nodes give, multiplications that they need.
-MOST_VALUES = 2**25
+_MOST_VALUES = 2**25
 _MOST_WORK = 2**36
 _MOST_AXES = 8
 
@@ -70,10 +70,8 @@ def infer(flat: Flat, given: Shape) -> dict[str, Shape]:
     Raises:
         SpikeflipError: a node cannot take what it is given, or the graph is too large to be run.
     """
-    sources: dict[str, list[str]] = {path: [] for path in flat.nodes}
     targets: dict[str, list[str]] = {path: [] for path in flat.nodes}
     for a, b in flat.edges:
-        sources[b].append(a)
         targets[a].append(b)
     shapes: dict[str, Shape] = {}
     into: dict[str, Shape] = {flat.input: given}
@@ -81,9 +79,9 @@ def infer(flat: Flat, given: Shape) -> dict[str, Shape]:
     for path in waiting:
         shapes[path], more = _OUTPUT.get(flat.nodes[path].kind, _same)(flat.nodes[path], into[path])
         work += more
-        if sum(map(prod, shapes.values())) > MOST_VALUES or work > _MOST_WORK:
+        if sum(map(prod, shapes.values())) > _MOST_VALUES or work > _MOST_WORK:
             raise SpikeflipError(
-                f"the graph gives more than {MOST_VALUES:,} values or needs more than {_MOST_WORK:,} multiplications "
+                f"the graph gives more than {_MOST_VALUES:,} values or needs more than {_MOST_WORK:,} multiplications "
                 f"for one sample at one step, from {flat.nodes[path].said} on: give a smaller one"
             )
         for following in targets[path]:
@@ -169,23 +167,24 @@ def _windows(node: Node, shape: Shape, around: list[int], reach: list[int] | Sha
 
 
 def _flat(node: Node, shape: Shape) -> tuple[Shape, int]:
-    ends = []
-    for field in ("start_dim", "end_dim"):
-        (place,) = whole(node, field, 1, -_MOST_AXES)
-        ends.append(place + len(shape) if place < 0 else place)
-    start, end = ends
+    start, end = flat_axes(node, shape)
+    return (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :]), 0
+
+
+def flat_axes(node: Node, shape: Shape) -> tuple[int, int]:
+    """The first and the last axis that a Flatten node joins, counted from the first feature axis.
+
+    Raises:
+        SpikeflipError: the node's input has no such axes.
+    """
+    places = (whole(node, field, 1, -_MOST_AXES)[0] for field in ("start_dim", "end_dim"))
+    start, end = (place + len(shape) if place < 0 else place for place in places)
     if not 0 <= start <= end < len(shape):
         raise SpikeflipError(
             f"{node.said} flattens axes {start} to {end} of an input {shape}, samples and time not counted: give axes "
             "that it has"
         )
-    return (*shape[:start], prod(shape[start : end + 1]), *shape[end + 1 :]), 0
-
-
-def flat_axes(node: Node, shape: Shape) -> tuple[int, int]:
-    """The first and the last axis that a Flatten node joins, counted from the first feature axis."""
-    start, end = (whole(node, field, 1, -_MOST_AXES)[0] for field in ("start_dim", "end_dim"))
-    return start % len(shape), end % len(shape)
+    return start, end
 
 
 def _misfit(node: Node, shape: Shape, wanted: str) -> SpikeflipError:

@@ -16,16 +16,16 @@ from spikeflip.victims.spike_functions import SpikingLayer
 
 @dataclass(frozen=True)
 class SampleAxis:
-    """Where samples are in a tensor: ``frames`` entries each along ``dim``, together or one batch after the other."""
+    """Where samples are in a tensor: along ``dim``, the entries of one together or one batch after the other."""
 
     dim: int
-    frames: int
     together: bool
 
-    def totals(self, tensor: Tensor) -> Tensor:
-        """The sum over everything of one sample, ``(N,)``."""
-        shape = (-1, self.frames) if self.together else (self.frames, -1)
-        split = tensor.unflatten(self.dim, shape)
+    def totals(self, tensor: Tensor, n: int) -> Tensor:
+        """The sum over everything of one sample, ``(n,)``; zeros for a tensor that does not hold n samples."""
+        if n == 0 or tensor.shape[self.dim] % n:
+            return torch.zeros(n, device=tensor.device)
+        split = tensor.unflatten(self.dim, (n, -1) if self.together else (-1, n))
         where = self.dim if self.together else self.dim + 1
         others = [d for d in range(split.ndim) if d != where]
         totals: Tensor = split.sum(others, dtype=torch.float32) if others else split.float()
@@ -40,12 +40,11 @@ class SampleAxis:
         if len(longer) != 1 or three.shape[longer[0]] != 3 * one.shape[longer[0]]:
             return None
         dim, frames = longer[0], one.shape[longer[0]]
-        axes = [cls(dim, frames, together) for together in (False, True)]
-        for axis in axes:
-            shape = (3, frames) if axis.together else (frames, 3)
-            first = three.unflatten(dim, shape).select(dim if axis.together else dim + 1, 0)
+        for together in (False, True):
+            shape = (3, frames) if together else (frames, 3)
+            first = three.unflatten(dim, shape).select(dim if together else dim + 1, 0)
             if torch.allclose(first.float(), one.float(), atol=1e-3):
-                return axis
+                return cls(dim, together)
         return None
 
 
@@ -60,9 +59,10 @@ class Order:
 
 def started(calls: Sequence[str], layers: Mapping[str, SpikingLayer]) -> Order:
     """The order of layers, from the names of layers as they started, weight layers among them."""
-    weights = [i for i, name in enumerate(calls) if name not in layers]
+    first = list(dict.fromkeys(calls))
+    weights = [i for i, name in enumerate(first) if name not in layers]
     neurons = [name for name in calls if name in layers]
-    before = [name for name in calls[: weights[-1]] if name in layers] if weights else []
+    before = [name for name in first[: weights[-1]] if name in layers] if weights else []
     return Order(
         spiking=tuple(dict.fromkeys(neurons)),
         last=neurons[-1] if neurons else None,

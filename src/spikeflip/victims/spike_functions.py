@@ -5,10 +5,11 @@ surrogate derivative of any framework, and leaves everything else as it is: the 
 which the surrogate is centred, and the objects that the model holds.
 """
 
+import reprlib
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 import torch
 from torch import Tensor, nn
@@ -193,12 +194,30 @@ Neurons = Mapping[type[nn.Module], tuple[str | None, str]] | Iterable[NeuronType
 
 
 def table(neurons: Neurons | None) -> tuple[NeuronType, ...]:
-    """The known kinds of neurons, the user's first."""
+    """The known kinds of neurons, the user's first.
+
+    Raises:
+        SpikeflipError: the user's are no rows.
+    """
     if neurons is None:
         return TABLE
-    if not isinstance(neurons, Mapping):
-        return (*neurons, *TABLE)
-    return (*(NeuronType(cls.__name__, a, b, cls) for cls, (a, b) in neurons.items()), *TABLE)
+    if isinstance(neurons, Mapping):
+        return (*(_row(cls, attributes) for cls, attributes in neurons.items()), *TABLE)
+    rows = tuple(neurons) if isinstance(neurons, Iterable) else (neurons,)
+    for row in rows:
+        if not isinstance(row, NeuronType):
+            raise SpikeflipError(f"neurons= holds a value of type {type(row).__name__}, {_ROWS}")
+    return (*rows, *TABLE)
+
+
+_ROWS = "which is no row: give {YourNeuron: ('threshold', 'spike_function')}, a class and the names of attributes"
+
+
+def _row(cls: object, attributes: object) -> NeuronType:
+    match attributes:
+        case (str() | None as threshold, str() as spike_function) if isinstance(cls, type):
+            return NeuronType(cls.__name__, threshold, spike_function, cls)
+    raise SpikeflipError(f"neurons= maps {reprlib.repr(cls)} to {reprlib.repr(attributes)}, {_ROWS}")
 
 
 @dataclass(frozen=True)
@@ -220,13 +239,34 @@ class SpikingLayer:
 
 
 def find(model: nn.Module, rows: Iterable[NeuronType]) -> dict[str, SpikingLayer]:
-    """The spiking layers of a model by name, in order of registration."""
+    """The spiking layers of a model by name, in order of registration.
+
+    Raises:
+        SpikeflipError: a module of a class that is named lacks an attribute that is named.
+    """
     rows, found = tuple(rows), {}
     for name, module in model.named_modules():
         kind = next((row for row in rows if row.matches(module)), None)
         if kind is not None:
             found[name] = SpikingLayer(name, module, kind)
+            if kind.module is not None:
+                _check_attributes(found[name])
     return found
+
+
+def _check_attributes(layer: SpikingLayer) -> None:
+    module, kind = layer.module, layer.kind
+    at = f"layer {layer.name!r} ({type(module).__name__})" if layer.name else f"the model ({type(module).__name__})"
+    if kind.threshold is not None and not isinstance(getattr(module, kind.threshold, None), SupportsFloat):
+        raise SpikeflipError(
+            f"{at} has no threshold {kind.threshold!r}: name in neurons= the attribute with that number or tensor, or "
+            "None if there is none"
+        )
+    if not callable(getattr(module, kind.spike_function, None)):
+        raise SpikeflipError(
+            f"{at} has no spike function {kind.spike_function!r}: name in neurons= the attribute that is called with "
+            "potential - threshold"
+        )
 
 
 def derivative(layer: SpikingLayer, reach: float = 2.0) -> Tensor | None:

@@ -90,12 +90,22 @@ class State:
                 tensor.detach().zero_()
         return State(starts)
 
-    def after(self, reset: Callable[[], object]) -> "State":
-        """The same slots, starting from what ``reset`` makes of them; the model itself stays as it is."""
-        with self.fresh(), torch.no_grad():  # frameworks reset in place
+    def after(self, model: nn.Module, reset: Callable[[], object]) -> "State":
+        """The slots with those that ``reset`` creates, starting from what it puts there; the model stays as it is."""
+        with self.tried(model), torch.no_grad():  # frameworks reset in place
             reset()
             memo: dict[int, object] = {}
-            return State({slot: _copy(slot.get(), memo) for slot in self._starts})
+            return State({slot: _copy(slot.get(), memo) for slot in dict.fromkeys((*self._starts, *slots(model)))})
+
+    @contextmanager
+    def tried(self, model: nn.Module) -> Iterator[None]:
+        """The model as it starts, for the duration; afterwards as it was, without attributes that it got meanwhile."""
+        with self.fresh():
+            try:
+                yield
+            finally:
+                for slot in set(slots(model)) - set(self._starts):
+                    slot.put(_ABSENT)
 
     @contextmanager
     def fresh(self) -> Iterator[None]:
@@ -119,14 +129,10 @@ def learn(model: nn.Module, start: State, runs: Iterable[Callable[[], object]]) 
     remembered = start._starts
     found: dict[Slot, object] = {}
     for run in runs:
-        with start.fresh():
+        with start.tried(model):
             started = {slot: slot.get() for slot in remembered}
-            try:
-                run()
-                now = {slot: slot.get() for slot in slots(model)}
-            finally:
-                for slot in set(slots(model)) - set(remembered):
-                    slot.put(_ABSENT)
+            run()
+            now = {slot: slot.get() for slot in slots(model)}
         for slot in dict.fromkeys((*remembered, *now)):
             if slot not in remembered:
                 found[slot] = _ABSENT

@@ -1,7 +1,10 @@
 """What the doctor asks of a model beyond the checks of ``wrap``: each a small function with a verdict."""
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +14,7 @@ from spikeflip.snn.coding import winner
 from spikeflip.victims import checks
 from spikeflip.victims.checks import Probed, Verdict, difference
 from spikeflip.victims.spike_functions import Change
+from spikeflip.victims.state import shadowed
 from spikeflip.victims.vanishing import Remark, attack_gradient, failed, live
 from spikeflip.victims.wrapped import WrappedModel
 
@@ -92,17 +96,6 @@ def tied_outputs(victim: Probed, inputs: Tensor) -> Verdict:
     )
 
 
-@dataclass(frozen=True)
-class _Heard(Change):
-    """Fires as a layer does by itself, and notes that it was asked."""
-
-    calls: list[None] = field(default_factory=list)
-
-    def fire(self, potential: Tensor, function: Callable[[Tensor], Tensor], centre: Tensor | float = 0.0) -> Tensor:
-        self.calls.append(None)
-        return super().fire(potential, function, centre)
-
-
 def threshold_and_surrogate(victim: Probed, inputs: Tensor) -> Verdict:
     """An attack can move the threshold and swap the surrogate of the spiking layers."""
     check = "threshold and surrogate"
@@ -115,15 +108,14 @@ def threshold_and_surrogate(victim: Probed, inputs: Tensor) -> Verdict:
             "no spiking layer is known, so that threshold, output window and surrogate cannot be changed",
             f"pass neurons={{YourNeuron: ('threshold', 'spike_function')}}, or {_NO_THRESHOLD}",
         )
-    heard = {name: _Heard() for name in victim.order.spiking}
     try:
-        victim.forward(inputs, heard, graph=False)
+        heard = _heard(victim, inputs)
     except SpikeflipError as error:
         return failed(check, str(error), Remark)
-    for name, change in heard.items():
-        if not change.calls:
+    for name in victim.order.spiking:
+        if not heard[name]:
             layer = victim.layers[name]
-            attributes = ", ".join(map(repr, layer.replacement(change)))
+            attributes = ", ".join(map(repr, layer.replacement(Change())))
             return Remark(
                 check,
                 False,
@@ -132,17 +124,43 @@ def threshold_and_surrogate(victim: Probed, inputs: Tensor) -> Verdict:
                 f"let its forward call that, or pass neurons={{{type(layer.module).__name__}: ('threshold', "
                 "'spike_function')} with the names of attributes that it uses",
             )
-    fixed = [name for name in heard if victim.layers[name].threshold is None]
+    fixed = [name for name in victim.order.spiking if victim.layers[name].threshold is None]
     if victim.order.penultimate in fixed:
         return Remark(
             check,
             False,
             f"layer {victim.order.penultimate!r} has no threshold that could move; the surrogates of "
-            f"{len(heard)} layers are reached",
+            f"{len(victim.order.spiking)} layers are reached",
             _NO_THRESHOLD,
         )
-    layers = f"{len(heard)} layer{'s' if len(heard) > 1 else ''}"
-    return Verdict(check, True, f"thresholds and surrogates of {layers} are reached: {', '.join(map(repr, heard))}")
+    names = victim.order.spiking
+    layers = f"{len(names)} layer{'s' if len(names) > 1 else ''}"
+    return Verdict(check, True, f"thresholds and surrogates of {layers} are reached: {', '.join(map(repr, names))}")
+
+
+def _heard(victim: WrappedModel, inputs: Tensor) -> Counter[str]:
+    """How often each spiking layer calls what an attack would put in the place of its spike function, in one pass."""
+    heard: Counter[str] = Counter()
+    listening = []
+    for name in victim.order.spiking:
+        layer = victim.layers[name]
+        note = partial(heard.update, [name])
+        replaced = {a: _listening(value, note) for a, value in layer.replacement(Change()).items()}
+        listening.append((layer.module, replaced))
+    with shadowed(listening):
+        victim.forward(inputs, {}, graph=False)
+    return heard
+
+
+def _listening(replaced: Any, note: Callable[[], None]) -> Any:
+    if not callable(replaced):  # that of sinabs holds the function
+        return SimpleNamespace(**{**vars(replaced), "apply": _listening(replaced.apply, note)})
+
+    def fire(*arguments: Any, **named: Any) -> Any:
+        note()
+        return replaced(*arguments, **named)
+
+    return fire
 
 
 def _of_a_victim(check: str, victim: Probed, inputs: Tensor) -> Verdict:

@@ -1,6 +1,6 @@
 """Whether an attack's gradient arrives at the input, and where it ends and what helps if it does not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,9 @@ def gradient(victim: Probed, few: Tensor, every: Tensor) -> Verdict:
     n = len(every)
     if alive := live(found):
         return Verdict("gradient", True, f"the input gradient is finite, and not zero on {alive} of {n} samples")
+    losses: tuple[LossName, ...] = ("mse",)
     if bool(found.loss_zero.any()):
+        losses = ("mse", "ce")
         found = attack_gradient(victim, every, "ce")
         if live(found):
             return Remark(
@@ -57,11 +59,14 @@ def gradient(victim: Probed, few: Tensor, every: Tensor) -> Verdict:
                 "outputs are exactly one-hot",
                 "attack with loss='ce'",
             )
-    return _zero(victim, every, found)
+    return _zero(victim, every, found, losses)
 
 
-def _zero(victim: Probed, inputs: Tensor, found: InputGradient) -> Verdict:
-    """Why a gradient that the loss asks for does not arrive, and what of an attack's options helps."""
+def _zero(victim: Probed, inputs: Tensor, found: InputGradient, losses: Sequence[LossName]) -> Verdict:
+    """Why a gradient that the loss asks for does not arrive, and what of an attack's options helps.
+
+    Another loss than the first is advised only where nothing helps with the first.
+    """
     outside = int(found.output_zero.sum())
     if outside == len(inputs):
         why = "the output layer is outside its surrogate window, so that nothing passes it"
@@ -70,13 +75,16 @@ def _zero(victim: Probed, inputs: Tensor, found: InputGradient) -> Verdict:
     else:
         why = "it dies below the output layer, where neurons are outside their surrogate windows"
     finding = f"the input gradient is zero on all {len(inputs)} samples, as {why}"
-    for words, cured, options in _cures(victim):
-        try:
-            helped = live(attack_gradient(cured, inputs, "ce", **options))
-        except SpikeflipError:
-            continue
-        if helped:
-            return Remark("gradient", False, finding, f"{words}: then it is there on {helped} of {len(inputs)} samples")
+    for loss in losses:
+        and_loss = "" if loss == losses[0] else f" and loss={loss!r}"
+        for words, cured, options in _cures(victim):
+            try:
+                helped = live(attack_gradient(cured, inputs, loss, **options))
+            except SpikeflipError:
+                continue
+            if helped:
+                then = f"then it is there on {helped} of {len(inputs)} samples"
+                return Remark("gradient", False, finding, f"{words}{and_loss}: {then}")
     return Verdict(
         "gradient",
         False,

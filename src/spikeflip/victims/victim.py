@@ -5,7 +5,7 @@ calls, its parameters never receive a gradient. :class:`spikeflip.snn.network.Sp
 victims by themselves.
 """
 
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor
@@ -29,10 +29,19 @@ class Probe(Protocol):
         penultimate_threshold: float | None = None,
         output_window: float | None = None,
     ) -> InputGradient:
-        """The gradient of a function of the scores for the samples ``rows`` ``(n,)``.
+        """The gradient of a function of the scores with respect to the input.
 
-        ``score_gradient`` gives that function's gradient with respect to the scores; ``penultimate_threshold`` and
-        ``output_window`` hold in this pass only.
+        Args:
+            score_gradient: from the scores ``(n, K)`` of some samples and their row numbers ``(n,)`` int64 to that
+                function's gradient with respect to these scores, ``(n, K)``. It may be called with part of ``rows``.
+            rows: ``(n,)`` int64, the samples wanted.
+            penultimate_threshold: at which the layer before the output layer fires in this pass, in units of its
+                membrane potential; its own if None.
+            output_window: width of the output layer's surrogate in this pass, in units of its membrane potential; its
+                own if None.
+
+        Raises:
+            SpikeflipError: the victim has no such layer, or none whose threshold or surrogate can be changed.
         """
         ...
 
@@ -63,9 +72,22 @@ class Victim(Protocol):
         ...
 
     def scores(self, spikes: Tensor) -> Tensor:
-        """Output spike rates ``(N, K)`` in [0, 1], or logits, of spikes ``(N, T, *input)``; no gradient."""
+        """Output spike rates ``(N, K)`` in [0, 1], or logits; no gradient.
+
+        Args:
+            spikes: ``(N, T, *input)``; images ``(N, 1, *input)`` where the coding is ``"direct"``, as with the layout
+                ``"static"``.
+        """
         ...
 
     def probe(self, spikes: Tensor) -> Probe:
         """Run spikes ``(N, T, *input)`` forward once, ready for input gradients."""
         ...
+
+
+def is_victim(model: object) -> TypeGuard[Victim]:
+    """Whether it can do what a :class:`Victim` must."""
+    facts = ("input_shape", "time_steps", "coding", "classes", "device")
+    return all(hasattr(model, name) for name in facts) and all(
+        callable(getattr(model, name, None)) for name in ("scores", "probe")
+    )

@@ -12,7 +12,15 @@ from spikeflip.snn.inputs import check_values
 from spikeflip.snn.surrogate import Surrogate
 from spikeflip.victims import checks, gradients
 from spikeflip.victims.inspection import check_model
-from spikeflip.victims.layouts import Layout, LayoutFunction, Output, Readout, ReadoutFunction, check_choice
+from spikeflip.victims.layouts import (
+    Layout,
+    LayoutFunction,
+    Output,
+    Readout,
+    ReadoutFunction,
+    check_choice,
+    layout_name,
+)
 from spikeflip.victims.learning import learn_order, learn_state, runs_of
 from spikeflip.victims.spike_functions import Neurons, find, table
 from spikeflip.victims.state import State, learn
@@ -125,6 +133,7 @@ def example_inputs(example: Tensor, layout: Layout | LayoutFunction) -> Tensor:
 
 def three_samples(inputs: Tensor) -> Tensor:
     """Three samples: the first of the example, or reversed ones where it has fewer."""
+    inputs = inputs[:3]
     more = torch.cat([inputs, inputs.flip(1) if inputs.shape[1] > 1 else inputs.flip(-1), inputs.flip(1, -1)])
     return more[:3].detach()
 
@@ -139,42 +148,40 @@ def _refuse(victim: WrappedModel, inputs: Tensor, failed: checks.Verdict) -> Non
     if failed.check == "time matters" and not others:
         LOG.warning("%s; is that right for this model?", failed.finding)
         return
-    raise SpikeflipError(f"with layout {layout_name(victim)}, {failed.finding}: {suggestion(others) or failed.fix}")
+    layout = layout_name(victim.calling.layout)
+    raise SpikeflipError(f"with layout {layout}, {failed.finding}: {suggestion(others) or failed.fix}")
 
 
 def why_it_failed(victim: WrappedModel, inputs: Tensor, error: Exception) -> str:
     """One sentence on a model that raises on the example, with the layout that would pass where there is one."""
-    said = str(error).strip().partition("\n")[0]
     fix = suggestion(passing_layouts(victim, inputs)) or (
         "reset the model if it was used, or choose another layout= or an example of the shape that it takes"
     )
-    raised = f"{type(error).__name__}: {said[:200]}"
-    return f"the model fails on the example with layout {layout_name(victim)} ({raised}): {fix}"
-
-
-def layout_name(victim: WrappedModel) -> str:
-    """Of a victim's layout, or its function's name."""
-    layout = victim.calling.layout
-    return getattr(layout, "__name__", "function") if callable(layout) else repr(layout)
+    layout = layout_name(victim.calling.layout)
+    return f"the model fails on the example with layout {layout} ({checks.raised(error)}): {fix}"
 
 
 def suggestion(passing: list[str]) -> str:
     """A fix that names the layouts that pass; empty where none does."""
-    return f"the checks pass with layout {' and '.join(map(repr, passing))}" if passing else ""
+    return f"the checks pass with layout {' and '.join(passing)}" if passing else ""
 
 
 def passing_layouts(victim: WrappedModel, inputs: Tensor) -> list[str]:
-    """The other layouts with which all checks pass."""
+    """The other layouts with which all checks pass, in words."""
     tried = victim.calling.layout
     if callable(tried) or tried == "static":
         return []
-    return [name for name in get_args(Layout) if name not in (tried, "static") and _passes(victim, name, inputs)]
+    ways = [_passing(victim, name, inputs) for name in get_args(Layout) if name not in (tried, "static")]
+    return [way for way in ways if way is not None]
 
 
-def _passes(victim: WrappedModel, layout: Layout, inputs: Tensor) -> bool:
-    # A state that is returned beside the output is no part of it where the layout takes it.
-    outputs = (victim.calling.output, None) if layout == "steps+state" else (victim.calling.output,)
-    for output in dict.fromkeys(outputs):
+def _passing(victim: WrappedModel, layout: Layout, inputs: Tensor) -> str | None:
+    """A layout in words if all checks pass with it, and with what output where it needs another one."""
+    words: dict[Output, str] = {victim.calling.output: repr(layout)}
+    if layout == "steps+state":
+        # A state that is returned beside the output is no part of it where the layout takes it.
+        words.setdefault(None, f"{layout!r} without output=")
+    for output, way in words.items():
         other = WrappedModel(
             victim.model,
             Calling(layout, output, victim.calling.readout),
@@ -187,5 +194,5 @@ def _passes(victim: WrappedModel, layout: Layout, inputs: Tensor) -> bool:
         except Exception:  # whatever a model raises that is fed wrongly
             continue
         if checks.passes(other, inputs):
-            return True
-    return False
+            return way
+    return None

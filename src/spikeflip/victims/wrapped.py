@@ -43,7 +43,6 @@ class WrappedModel:
         *,
         input_shape: Shape,
         time_steps: int,
-        surrogate: Surrogate | None = None,
     ) -> None:
         self.model = model
         self.calling = calling
@@ -56,7 +55,7 @@ class WrappedModel:
         self.penultimate_axis: SampleAxis | None = None
         self.state = State({})
         self._classes = 0
-        self._surrogate = surrogate
+        self._surrogate: Surrogate | None = None
         self._plain = True  # whether the last gradient was of the model as it is, so that the next may be too
         self._modules = tuple(model.modules())
         self._parameters = tuple(model.parameters())
@@ -74,7 +73,7 @@ class WrappedModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What inputs are cast to: the type of the model's first parameter."""
+        """What inputs are cast to: the type of the model's first floating-point parameter."""
         return self._like.dtype if self._like.is_floating_point() else torch.float32
 
     @property

@@ -91,8 +91,7 @@ class WrappedProbe:
 
 def _per_sample(axis: SampleAxis, tensors: Sequence[Tensor], n: int) -> Tensor:
     """The sum of all that belongs to a sample, ``(n,)``, in the tensors of one or more calls of a layer."""
-    totals = torch.stack([axis.totals(tensor.detach()) for tensor in tensors]).sum(0)
-    return totals if len(totals) == n else totals.new_zeros(n)
+    return torch.stack([axis.totals(tensor.detach(), n) for tensor in tensors]).sum(0)
 
 
 def _gradients(scores: Tensor, sources: Sequence[Tensor], gradient: Tensor) -> list[Tensor]:
