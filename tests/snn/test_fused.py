@@ -214,6 +214,7 @@ def _watch(monkeypatch):
 
 @needs_triton
 @pytest.mark.skipif(INTERPRETED, reason="this is the interpreter")
+@pytest.mark.slow
 def test_in_the_interpreter():
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", __file__]
     answer = subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True)
