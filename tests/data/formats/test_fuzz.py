@@ -13,7 +13,7 @@ from mutations import mutate, recording, written
 from spikeflip import Recording, SpikeflipError, read_recording, write_recording
 from spikeflip.data.recordings import EVENT
 
-FILES = [200, pytest.param(2_000, marks=pytest.mark.hostile)]
+FILES = [300, pytest.param(2_000, marks=pytest.mark.hostile)]
 MEMORY = 32 << 20
 SECONDS = 2.0
 
@@ -54,7 +54,7 @@ def test_every_damaged_file_is_a_recording_or_one_sentence(tmp_path, name, files
     finally:
         tracemalloc.stop()
     assert outcomes["error"] > files / 20
-    assert outcomes["recording"] > files / 200
+    assert outcomes["recording"] > 0
 
 
 # --- lies by hand -----------------------------------------------------------------------------------------------------
