@@ -43,7 +43,7 @@ def test_a_victim_that_begins_with_a_twins_weights(tiny_laboratory):
     preset = replace(tiny_laboratory.preset, data={"MNIST": data})
     laboratory = replace(tiny_laboratory, preset=preset)
     victim, other = laboratory.victim(CASE), laboratory.victim(replace(CASE, loss="ce"))
-    own = laboratory.victim(replace(CASE, loss="ce", victim=preset.twin_of("MNIST")))
+    own = laboratory.victim(replace(CASE, loss="ce", victim=preset.twin_of("MNIST", 0)))
     facts, others, owns = (json.loads((folder / "victim.json").read_text()) for folder in (victim, other, own))
     assert victim != tiny_laboratory.victim(CASE)
     assert facts["facts"]["start_sha256"] == others["facts"]["start_sha256"] is not None

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import singledispatch
 from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -71,12 +72,13 @@ def _bars(picture: Bars, rows: Rows) -> Figure | None:
 
     def columns(axes: Axes, _: Rows) -> None:
         for number, kind in enumerate(kinds):
-            found = [(at, row) for at, (_, group) in enumerate(groups) for row in group.where(**{picture.beside: kind})]
+            found = [(at, group.where(**{picture.beside: kind})) for at, (_, group) in enumerate(groups)]
+            found = [(at, part) for at, part in found if len(part)]
             axes.bar(
                 [at + width * number for at, _ in found],
-                [_scaled(row, picture.measure) for _, row in found],
+                [fmean(_scaled(row, picture.measure) for row in part) for _, part in found],
                 0.92 * width,
-                yerr=_bounds([row for _, row in found], picture.measure),
+                yerr=_spread([part for _, part in found], picture.measure),
                 error_kw={"elinewidth": 0.8},
                 color=COLOURS[number % len(COLOURS)],
                 label=figure(picture.beside, kind),
@@ -237,6 +239,14 @@ def _limit(axes: Axes, measure: str) -> None:
 
 def _scaled(row: Row, measure: str) -> float:
     return float(100 * row[measure] if measure in RATES else row[measure])
+
+
+def _spread(parts: Sequence[Rows], measure: str) -> list[list[float]] | None:
+    """Lengths of the error bars of means: the interval of a single row, from the least to the greatest of several."""
+    if all(len(part) == 1 for part in parts):
+        return _bounds([part[0] for part in parts], measure)
+    values = [[_scaled(row, measure) for row in part] for part in parts]
+    return [[fmean(of) - min(of) for of in values], [max(of) - fmean(of) for of in values]]
 
 
 def _bounds(rows: Iterable[Row], measure: str) -> list[list[float]] | None:

@@ -32,7 +32,7 @@ class Bars:
 
     Args:
         caption: one line.
-        measure: the height of a bar.
+        measure: the height of a bar; of several rows their mean, with their range.
         across: labels of which each combination is a group.
         beside: a label of which each value is a bar of a group.
     """

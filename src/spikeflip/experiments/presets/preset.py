@@ -89,10 +89,10 @@ class Preset:
         own = self.data[name].thresholds
         return self.thresholds if own is None else own
 
-    def twin_of(self, name: str) -> dict[str, Any]:
-        """Training options of a data set's ReLU twin; it is not the one that spiking victims begin from."""
+    def twin_of(self, name: str, seed: int) -> dict[str, Any]:
+        """Training options of a ReLU twin of a data set's victims; it is never the one that they begin from."""
         start = self.data[name].start
-        return {"twin": True, "engine": "auto", **start, **({"seed": 100} if start else {})}
+        return {"twin": True, "engine": "auto", **start, "seed": seed + (100 if start else 0)}
 
     def in_order(self, goal: str) -> dict[str, Any]:
         """Options that attack the first inputs, right or wrong."""
