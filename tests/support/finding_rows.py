@@ -392,6 +392,20 @@ VANISHING = [
     (3, cures("CE", own=(2.0,), both=(0.0,), measure="vanished_steps"), "not tested", ""),
 ]
 
+
+def variants(at, first, second, measure="success", goal="targeted"):
+    """Checks of the finding number ``at``, that ``measure`` is smaller for the first variant than for the second."""
+
+    def rows(low, high):
+        return [row(goal=goal, variant=first, **{measure: low}), row(goal=goal, variant=second, **{measure: high})]
+
+    return [
+        (at, rows(0.2, 0.4), "held", f"MNIST, {goal}: {first} "),
+        (at, rows(0.4, 0.4), "did not hold", ""),
+        (at, rows(None, 0.4), "not tested", ""),
+    ]
+
+
 CHECKS = {
     "table-1": TABLE_1,
     "table-3": TABLE_3,
@@ -409,4 +423,10 @@ CHECKS = {
     "figure-16": FIGURE_16,
     "figure-17": FIGURE_17,
     "vanishing": VANISHING,
+    "surrogates": variants(0, "rectangular", "atan"),
+    "windows": variants(0, "T = 5", "T = 30", "verified"),
+    "codings": variants(0, "latency", "rate", "verified"),
+    "depths": variants(0, "the recipe's", "two convolutions"),
+    "converters": variants(0, "the 64 largest", "sampling") + variants(1, "sampling", "all", "mse", "untargeted"),
+    "flippers": variants(0, "none", "flipper") + variants(1, "flipper", "a wide window where the gradient vanished"),
 }
