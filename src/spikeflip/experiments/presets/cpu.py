@@ -31,7 +31,7 @@ SHALLOW = {
     "MNIST": {"two convolutions": "128C3-AP2-512C3-AP2-512FC-10FC"},
     "N-MNIST": {"two convolutions": "128C3-AP2-384C3-AP2-512FC-10FC"},
 }
-_CIFAR10 = frozenset({"table-3", "table-7", "table-8", "figure-14", "figure-15", "figure-16", "vanishing"})
+_CIFAR10 = frozenset({"table-3", "table-7", "table-8", "figure-14", "figure-16", "vanishing"})
 
 CPU = Preset(
     name="cpu",
@@ -52,13 +52,14 @@ CPU = Preset(
             source={"data": "cifar10"},
             training={**IMAGES, "updates": 300, "initial_rate": 0.1, "engine": "event"},
             start={"loss": "ce", "updates": 1200, "batch_size": 64, "shift": 2, "initial_rate": 0.0, "engine": "auto"},
-            untargeted={"per_class": 10},
-            targeted={"per_class": 2},
+            untargeted={"samples": 300},
+            targeted={"per_class": 3},
             draws=(10, 3),
             thresholds=(None, 1.0, 2.0),
             only=_CIFAR10,
-            note="spiking victims begin with the weights of a trained ReLU network: from random weights they learned "
-            "nothing in 150 updates",
+            losses=("mse",),
+            note="the victim began with the weights of a trained ReLU network: from random ones it learned nothing in "
+            "150 updates; CE victims did not get past 18 % all the same, and are left out",
         ),
         "N-MNIST": DataSet(
             kind="events",
