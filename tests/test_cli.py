@@ -153,6 +153,7 @@ def test_a_spiking_victim_begins_with_its_twins_weights(twin, tmp_path, run):
     theirs, ours = spikeflip.load_checkpoint(twin), spikeflip.load_checkpoint(tmp_path / "v")
     assert isinstance(ours.network, spikeflip.SpikingNetwork)
     assert ours.facts["start_sha256"] == theirs.sha256
+    assert str(twin) not in (tmp_path / "v" / "victim.json").read_text()
     for mine, given in zip(ours.network.weights, theirs.network.weights, strict=True):
         torch.testing.assert_close(mine, given, rtol=0, atol=1e-7)
 

@@ -74,7 +74,7 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     seconds = time.monotonic() - started
     measured = len(held_out.labels) > 0
     facts = {
-        "config": config.model_dump(mode="json", exclude={"root", "download", "device"}),
+        "config": config.model_dump(mode="json", exclude={"root", "download", "device", "start"}),
         "start_sha256": start,
         "loss": config.loss,
         "accuracy": accuracy(runner, held_out.values, held_out.labels, seed=config.seed) if measured else None,
