@@ -1,5 +1,6 @@
 """What the settings of all attacks have in common."""
 
+from abc import ABC, abstractmethod
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
@@ -44,7 +45,7 @@ class Attack(Protocol):
 
 
 @dataclass(frozen=True)
-class Iterated:
+class Iterated(ABC):
     """The settings of an attack that is an update rule of the loop.
 
     Args:
@@ -71,9 +72,9 @@ class Iterated:
             victim, inputs, labels, targets, rule, steps=self.steps, budget=budget, only=self.only, **options
         )
 
+    @abstractmethod
     def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
         """The update rule; a SpikeflipError where it is not defined on the victim or the inputs."""
-        raise NotImplementedError
 
 
 def check_positive(**values: float) -> None:
