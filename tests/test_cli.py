@@ -346,6 +346,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(arguments, message, victim,
     assert not any(path.name in ("r", "v") or "partial" in path.name for path in tmp_path.rglob("*"))
 
 
+@pytest.mark.processes
 def test_interrupt_leaves_nothing_half_written(victim, tmp_path):
     command = [sys.executable, "-m", "spikeflip.cli", "attack", "--victim", str(victim), "--out", str(tmp_path / "r")]
     process = subprocess.Popen(
@@ -369,6 +370,7 @@ def test_interrupt_leaves_nothing_half_written(victim, tmp_path):
     assert names == ["config.json", "manifest.json", "run.log", "shards"]
 
 
+@pytest.mark.processes
 def test_version_and_silence_away_from_a_terminal(victim, tmp_path):
     def call(*arguments):
         command = [sys.executable, "-m", "spikeflip.cli", *arguments]

@@ -114,6 +114,7 @@ def test_the_guard_names_what_is_too_slow(script):
     ]
 
 
+@pytest.mark.processes
 def test_memory_is_measured_in_a_process_of_its_own(script, monkeypatch):
     memory = script("memory")
     small = ["memory.py", "--network", "small-spike", "--time-steps", "4", "--micro-batch", "2"]

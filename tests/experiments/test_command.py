@@ -128,6 +128,7 @@ def test_mistakes_are_one_sentence(arguments, message, tiny, tmp_path, run):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.processes
 def test_an_interrupt_is_one_sentence_and_leaves_what_is_done(tmp_path):
     command = [*COMMAND, "table-3", "--preset", "smoke", "--data", "MNIST", "--out", str(tmp_path / "out")]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

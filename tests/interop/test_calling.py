@@ -400,6 +400,7 @@ def test_spikes_for_an_attack_on_images(setting, name):
             call()
 
 
+@pytest.mark.processes
 def test_no_framework_is_imported():
     code = (
         "import sys, spikeflip.interop; "

@@ -63,6 +63,7 @@ def test_a_read_only_disk_is_one_sentence(command, run, tmp_path, monkeypatch):
     assert "cannot be written (Read-only file system)" in err
 
 
+@pytest.mark.processes
 def test_a_lost_worker_is_one_sentence_and_the_run_goes_on(small_victim, undisturbed, results, tmp_path):
     def kill(*_):
         for child in multiprocessing.active_children():

@@ -82,6 +82,7 @@ def kill_and_resume(start, command, out, moment, run, total):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a forkserver")
 class TestKilled:
     @pytest.mark.parametrize("moment", [0.3, 0.75, 0.95])
+    @pytest.mark.processes
     def test_a_killed_run_ends_with_the_same_bytes(
         self, start, command, undisturbed, results, run, tmp_path, moment, moments
     ):
@@ -173,6 +174,7 @@ def test_the_victim_and_the_folder_can_have_moved(command, undisturbed, small_vi
     assert run(*change(command, "--victim", small_victim.name), undisturbed)[0] == 0
 
 
+@pytest.mark.processes
 def test_a_second_process_is_refused(command, run, tmp_path):
     with locked(tmp_path / "run"):
         code = f"from spikeflip.cli import main; main({[*command, str(tmp_path / 'run')]!r})"
@@ -230,6 +232,7 @@ def test_a_shard_that_claims_more_rows_is_one_sentence(command, run, tmp_path, m
 # --- any way of running gives the same bytes --------------------------------------------------------------------------
 
 
+@pytest.mark.processes
 def test_workers_give_the_same_bytes(command, undisturbed, results, run, tmp_path):
     assert run(*command, tmp_path / "run", "--workers", 2) == (0, "", "")
     assert results(tmp_path / "run") == results(undisturbed)
@@ -299,6 +302,7 @@ def test_progress_counts_rows_of_all_shards(small_victim, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+@pytest.mark.processes
 def test_interrupted_workers_end_and_the_run_goes_on(command, undisturbed, results, run, tmp_path):
     out = tmp_path / "run"
     code = (

@@ -261,6 +261,7 @@ def test_where_triton_cannot_compile_the_loop_takes_over_and_says_so_once(monkey
     assert record.getMessage().startswith("neurons run step by step on cpu: Triton cannot compile their kernel (")
 
 
+@pytest.mark.processes
 def test_the_package_works_without_triton():
     script = """
 import sys
@@ -281,6 +282,7 @@ print(spikes.tolist(), "kernels were asked for", fused._kernels.cache_info().mis
     )
 
 
+@pytest.mark.processes
 def test_cpus_never_ask_for_triton():
     script = """
 import sys
