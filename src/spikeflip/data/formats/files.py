@@ -40,7 +40,8 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"Event Stream", camera.ES),
 )
 _EVT = ((b"evt 2.0", camera.EVT2), (b"EVT2;", camera.EVT2), (b"evt 3.0", camera.EVT3), (b"EVT3", camera.EVT3))
-_CAMERA_LINE = re.compile(rb"%[\t -~]*\r?\n")  # not the first byte alone: the % of a .bin is an event's column 37
+# A word, not the first bytes alone: the % of a .bin is an event's column 37, a blank its row 32.
+_CAMERA_LINE = re.compile(rb"% ?[A-Za-z][\t -~]*\r?\n")
 _START = 1024
 
 
