@@ -7,10 +7,10 @@ from equations import spikes
 
 from spikeflip import Rectangular, SpikeflipError
 from spikeflip.victims import doctor, wrap
-from spikeflip.victims.nir_graph import Graph, Node, flatten, order
-from spikeflip.victims.nir_module import NirModule
-from spikeflip.victims.nir_neurons import NIR_NEURONS, Discretisation
-from spikeflip.victims.nir_shapes import infer
+from spikeflip.victims.nir.graph import Graph, Node, flatten, order
+from spikeflip.victims.nir.module import NirModule
+from spikeflip.victims.nir.neurons import NIR_NEURONS, Discretisation
+from spikeflip.victims.nir.shapes import infer
 
 CHAIN = [("input", "in"), ("in", "one"), ("one", "out"), ("out", "two"), ("two", "output")]
 DT = 1e-4

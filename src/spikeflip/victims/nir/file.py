@@ -2,7 +2,7 @@
 
 Only the fields that are needed are opened: hard links to plain numbers and texts that lie in the file itself. The
 HDF5 library neither unpacks anything nor looks up text, as damaged files make it ask for any memory or never come back
-from that: packed pieces are unpacked here, to the size that they say, and text is read in :mod:`.nir_text`.
+from that: packed pieces are unpacked here, to the size that they say, and text is read in :mod:`.text`.
 """
 
 import math
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.victims.nir_graph import FIELDS, SUPPORTED, Edge, Graph, Node, Value
-from spikeflip.victims.nir_text import TextHeap
+from spikeflip.victims.nir.graph import FIELDS, SUPPORTED, Edge, Graph, Node, Value
+from spikeflip.victims.nir.text import TextHeap
 
 # Bytes of all arrays of a file together, and how many times its own size; gzip packs 1032 to 1 at best.
 _MOST_BYTES = 2**31

@@ -23,8 +23,8 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.neuron import LIF
 from spikeflip.snn.surrogate import Surrogate
-from spikeflip.victims.nir_graph import FIRING, Node
-from spikeflip.victims.nir_shapes import parameter
+from spikeflip.victims.nir.graph import FIRING, Node
+from spikeflip.victims.nir.shapes import parameter
 from spikeflip.victims.spike_functions import Change, NeuronType
 
 Method = Literal["euler", "exponential"]

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.synapses import channels_last
-from spikeflip.victims.nir_graph import NEURONS, Flat, Group, Node
-from spikeflip.victims.nir_neurons import Discretisation, build
-from spikeflip.victims.nir_shapes import flat_axes, numbers, parameter, whole
+from spikeflip.victims.nir.graph import NEURONS, Flat, Group, Node
+from spikeflip.victims.nir.neurons import Discretisation, build
+from spikeflip.victims.nir.shapes import flat_axes, numbers, parameter, whole
 
 Carry = object
 

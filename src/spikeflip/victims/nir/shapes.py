@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.architecture import Shape
-from spikeflip.victims.nir_graph import Flat, Node
+from spikeflip.victims.nir.graph import Flat, Node
 
 # Of one sample at one step: values that all nodes give, multiplications that they need.
 _MOST_VALUES = 2**25
