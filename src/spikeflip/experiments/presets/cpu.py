@@ -31,7 +31,7 @@ SHALLOW = {
     "MNIST": {"two convolutions": "128C3-AP2-512C3-AP2-512FC-10FC"},
     "N-MNIST": {"two convolutions": "128C3-AP2-384C3-AP2-512FC-10FC"},
 }
-_CIFAR10 = frozenset({"table-3", "table-7", "table-8", "figure-14", "figure-16", "vanishing"})
+_CIFAR10 = frozenset({"table-3", "table-7", "table-8", "figure-14", "figure-15", "figure-16", "vanishing"})
 
 CPU = Preset(
     name="cpu",
