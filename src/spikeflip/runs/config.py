@@ -104,7 +104,7 @@ class TrainConfig(DataConfig):
     validate_every: int = Field(50, ge=1, description="Updates between validations and saved states.")
     micro_batch: int = Field(16, ge=1, le=1 << 16, description="Samples in memory at a time.")
     engine: Literal["auto", "torch", "event"] = Field(
-        "auto", description="What runs the network: event skips zeros, on CPUs; auto takes it for recordings."
+        "auto", description="What runs the network: event skips zeros, on CPUs; auto takes it where it can."
     )
     device: str = Field("cpu", description="Where the victim is trained: cpu, cuda or cuda:N.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of weights, batches, encodings and dropout.")

@@ -58,9 +58,7 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     if options["initial_rate"] is None:
         options["initial_rate"] = _RECORDINGS_RATE if recordings else 0.0
     settings = Training(**options)
-    engine = config.engine
-    if engine == "auto":
-        engine = network.best_engine() if recordings or config.simulate_events else "torch"
+    engine = network.best_engine() if config.engine == "auto" else config.engine
     runner = network.on(engine)
     fingerprint = f"{data.facts['sha256']} {data.facts.get('frames', config.simulate_events)} {cut} {engine}"
     if start is not None:

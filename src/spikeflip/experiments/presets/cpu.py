@@ -98,7 +98,7 @@ CPU = Preset(
                 "dropout": 0.0,
                 "widest_dropout": 0.0,
                 "learning_rate": 0.001,
-                "updates": 80,
+                "updates": 300,
                 "batch_size": 32,
                 "validate_every": 20,
                 "engine": "event",
