@@ -1,11 +1,13 @@
-"""A healthy model to put a fault into, and what the doctor says of it."""
+"""A healthy model to put a fault into, and what ``wrap`` and the doctor say of it."""
 
+import pytest
 import torch
 from equations import spikes
 from plain_styles import PaperNeuron
 from torch import nn
 
-from spikeflip.victims import doctor
+from spikeflip import SpikeflipError
+from spikeflip.victims import doctor, wrap
 
 X = spikes(4, 6, 20)
 
@@ -45,7 +47,19 @@ def only(thing, check, state="failed", example=X, **options):
     return str(verdict)
 
 
-def with_surrogate(slope, thresh=0.2, tau=0.5):
+def refusal(thing, example=X, **options):
+    """What ``wrap`` says of it."""
+    with pytest.raises(SpikeflipError) as caught:
+        wrap(thing, example, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 420
+    return message
+
+
+def surrogate(slope):
+    """A spike function with that slope, a function of the potential minus the threshold."""
+
     class Own(torch.autograd.Function):
         @staticmethod
         def forward(ctx, u):
@@ -56,8 +70,12 @@ def with_surrogate(slope, thresh=0.2, tau=0.5):
         def backward(ctx, g):
             return g * slope(ctx.saved_tensors[0])
 
-    neuron = PaperNeuron(thresh, tau)
-    neuron.act = lambda u, *_: Own.apply(u)
+    return Own.apply
+
+
+def with_surrogate(slope, thresh=0.2, tau=0.5):
+    neuron, fire = PaperNeuron(thresh, tau), surrogate(slope)
+    neuron.act = lambda u, *_: fire(u)
     return neuron
 
 

@@ -5,31 +5,13 @@ from importlib import metadata
 import pytest
 import torch
 from equations import spikes
-from norse_styles import norse_parameters
+from faulty_models import X, model, refusal, surrogate
 from plain_styles import PaperNeuron, Ramp, StatefulNeuron
-from spikingjelly_styles import sj
 from torch import nn
 
 from spikeflip import Rectangular, SpikeflipError
 from spikeflip.victims import NeuronType, doctor, wrap
 from spikeflip.victims.wrap import three_samples
-
-X = spikes(4, 6, 20)
-
-
-def model(*extra, neuron=None):
-    torch.manual_seed(0)
-    first = PaperNeuron(0.2) if neuron is None else neuron
-    return nn.Sequential(*extra, nn.Linear(20, 16), first, nn.Linear(16, 5), PaperNeuron(0.1))
-
-
-def refusal(thing, example=X, **options):
-    with pytest.raises(SpikeflipError) as caught:
-        wrap(thing, example, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert len(message) < 420
-    return message
 
 
 def test_a_function_is_no_model():
@@ -337,20 +319,6 @@ def test_a_step_without_surrogate():
     assert wanted.any()
 
 
-def surrogate(slope):
-    class Own(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, u):
-            ctx.save_for_backward(u)
-            return (u >= 0).to(u)
-
-        @staticmethod
-        def backward(ctx, g):
-            return g * slope(ctx.saved_tensors[0])
-
-    return Own.apply
-
-
 def test_surrogates_that_are_none():
     nan = StatefulNeuron(0.2)
     nan.act = surrogate(lambda u: (-u / u.abs()).exp() / (u - u))
@@ -452,65 +420,3 @@ def test_an_unsupported_version(monkeypatch):
     assert "norse 0.0.7, which is not supported: install norse 1.1 or newer" in refusal(model(neuron=Old(0.2)))
     monkeypatch.setattr(metadata, "version", lambda name: "1.1.0")
     wrap(model(neuron=Old(0.2)), X)
-
-
-@pytest.mark.frameworks
-def test_norse_without_surrogate():
-    norse = pytest.importorskip("norse.torch")
-    torch.manual_seed(0)
-    hard = norse.LIF(norse_parameters(0.2)._replace(method="heaviside"))
-    thing = norse.SequentialState(nn.Linear(20, 16), hard, nn.Linear(16, 5), norse.LIF(norse_parameters(0.1)))
-    assert "layer '1' fires by a step without a surrogate" in refusal(thing, output=0)
-    assert wrap(thing, X, output=0, surrogate=Rectangular(1.0)).penultimate_layer == "1"
-
-
-@pytest.mark.frameworks
-def test_norse_cells_need_their_state():
-    norse = pytest.importorskip("norse.torch")
-    torch.manual_seed(0)
-    cells = norse.SequentialState(
-        nn.Linear(20, 16), norse.LIFCell(norse_parameters(0.2)), nn.Linear(16, 5), norse.LIFCell(norse_parameters(0.1))
-    )
-    message = refusal(cells, layout="steps", output=0)
-    assert "as if every frame were a sample: the checks pass with layout 'steps+state'" in message
-
-
-@pytest.mark.frameworks
-def test_sinabs_for_one_batch_size():
-    layers = pytest.importorskip("sinabs.layers")
-    torch.manual_seed(0)
-    thing = nn.Sequential(
-        nn.Conv2d(2, 4, 3),
-        layers.IAFSqueeze(batch_size=3, spike_threshold=torch.tensor(0.2)),
-        nn.Flatten(),
-        nn.Linear(144, 5),
-        layers.IAFSqueeze(batch_size=3, spike_threshold=torch.tensor(0.1)),
-    )
-    assert "give num_timesteps, not batch_size" in refusal(thing, spikes(4, 6, 2, 8, 8), layout="flat-BT")
-
-
-@pytest.mark.frameworks
-def test_a_surrogate_that_cannot_be_reached_is_refused_when_asked_for():
-    norse = pytest.importorskip("norse.torch")
-    torch.manual_seed(0)
-    lif = norse.LIF(norse_parameters(0.2))
-    plain = lif.activation
-    lif.activation = lambda *arguments: plain(*arguments)  # no global name threshold to replace
-    thing = norse.SequentialState(nn.Linear(20, 16), lif, nn.Linear(16, 5), norse.LIF(norse_parameters(0.1)))
-    victim = wrap(thing, X, output=0)
-    with pytest.raises(SpikeflipError, match="the spike function of a LIF with the activation <lambda> cannot be"):
-        victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), penultimate_threshold=0.5)
-    assert victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4)).values.any()
-
-
-@pytest.mark.frameworks
-def test_spikingjelly_neurons_without_a_threshold():
-    pytest.importorskip("spikingjelly")
-    neuron = sj()[2]
-    if not hasattr(neuron, "PSN"):
-        pytest.skip("this release has no parallel neurons")
-    torch.manual_seed(0)
-    victim = wrap(nn.Sequential(nn.Linear(20, 16), neuron.PSN(6), nn.Linear(16, 5)), X)
-    assert (victim.penultimate_layer, victim.penultimate_threshold) == ("1", None)
-    with pytest.raises(SpikeflipError, match="layer '1' has none that could move"):
-        victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), penultimate_threshold=0.5)

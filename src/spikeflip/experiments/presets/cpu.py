@@ -112,6 +112,7 @@ CPU = Preset(
             own_width=True,
             in_paper="MNIST",
             thresholds=(None, 1.0, 2.0),
+            note="the victim began with the weights of a trained ReLU network",
         ),
     },
     thresholds=(None, 0.7, 1.0, 2.0),
