@@ -13,12 +13,13 @@ BOUND = 0.08
 
 def _cases(preset: Preset) -> Iterator[Case]:
     for name in preset.names("figure-14"):
-        for loss in preset.data[name].losses:
+        data = preset.data[name]
+        for loss in data.losses:
             for goal in GOALS:
                 for threshold in preset.thresholds_of(name):
                     labels, attack = at_threshold(threshold)
                     yield Case(name, labels | {"bound": "none"}, loss, goal, attack=attack)
-                    if threshold in preset.bounded:
+                    if data.bounded and threshold in preset.bounded:
                         yield Case(name, labels | {"bound": BOUND}, loss, goal, attack=attack | {"epsilon": BOUND})
 
 

@@ -27,6 +27,7 @@ class DataSet:
         losses: training losses of its victims.
         only: experiments it takes part in; all that suit its kind when empty.
         thresholds: instead of the preset's.
+        bounded: whether it is also attacked with a bound at the preset's thresholds for that.
         engine: what runs its victims in attacks.
         note: what a reader of its rows must know.
         own_width: whether its width is part of what it is, and no other may be asked for.
@@ -43,6 +44,7 @@ class DataSet:
     losses: tuple[Literal["mse", "ce"], ...] = ("mse", "ce")
     only: frozenset[str] = frozenset()
     thresholds: tuple[float | None, ...] | None = None
+    bounded: bool = True
     engine: Literal["auto", "torch", "event"] = "auto"
     note: str = ""
     own_width: bool = False
