@@ -1,20 +1,20 @@
 """Fig. 15: spiking networks against their ReLU twins, attacked independently and across."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from spikeflip.experiments.declaration import GOALS, Case, Experiment
 from spikeflip.experiments.findings import Check, Finding, Part, named
 from spikeflip.experiments.pictures import Bars
 from spikeflip.experiments.presets import Preset
 from spikeflip.experiments.rows import Rows, figure, percent
-from spikeflip.snn.losses import LossName
 
 _THRESHOLD = 2.0
 
 
 def _cases(preset: Preset) -> Iterator[Case]:
     for name in preset.names("figure-15", "images"):
-        loss: LossName = "ce" if "ce" in preset.data[name].losses else "mse"
+        loss: Literal["mse", "ce"] = "ce" if "ce" in preset.data[name].losses else "mse"
         for goal in GOALS:
             snn = Case(name, {"attack": "SNN"}, loss, goal, attack={"threshold": _THRESHOLD})
             yield snn
