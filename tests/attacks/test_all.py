@@ -127,3 +127,19 @@ def test_dtype_of_spikes_is_kept(setting, dtype):
         victim = SpikingNetwork("8C3-AP2-32FC-10FC", (2, 16, 16), time_steps=6, seed=4).double()
     result = ATTACKS["scg"].settings(steps=2)(victim, inputs[:4].to(dtype), labels[:4])
     assert result.adversarials.dtype == dtype
+
+
+@pytest.mark.parametrize(("name", "kind", "goal"), cases())
+def test_inputs_of_another_type(setting, name, kind, goal):
+    victim, inputs, labels = setting[kind]
+    expected = run(setting, name, kind, goal)
+    types = (torch.float64,) if kind == "images" else (torch.float64, torch.float16, torch.uint8)
+    for dtype in types:
+        other = {kind: (victim, inputs.to(dtype).requires_grad_(dtype.is_floating_point), labels)}
+        found = run(other, name, kind, goal)
+        assert found.adversarials.dtype == dtype
+        assert not found.adversarials.requires_grad
+        if kind == "spikes":
+            assert torch.equal(found.adversarials.float(), expected.adversarials)
+        else:
+            torch.testing.assert_close(found.adversarials.float(), expected.adversarials)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from spikeflip import LIF, SCG, Budget, Rectangular, SpikeflipError, SpikingNetwork, every_target, scg
+from spikeflip.attacks import loop
 from spikeflip.attacks.result import Trace, Vanishing
 from spikeflip.attacks.scg import (
     gradient_to_spike,
@@ -289,7 +290,14 @@ def attack(spikes=None, labels=None, targets=None, network=None, **options):
         ({"targets": torch.tensor([1, 7])}, "target 7 is out of range"),
         ({"targets": torch.tensor([2, 1])}, "the target of sample 1 is its label, 1: choose another class"),
         ({"steps": 0}, "steps is 0"),
+        ({"steps": 2.5}, "steps is 2.5: give a whole number"),
         ({"micro_batch": 0}, "micro_batch is 0"),
+        ({"seed": -1}, "seed is -1: give a whole number from 0 to 2"),
+        ({"seed": 2**64}, "seed is 18446744073709551616"),
+        ({"samples": torch.tensor([0, -1])}, "samples hold the id -1"),
+        ({"samples": torch.tensor([0.5, 1])}, r"samples are torch.float32 \(2,\) for 2 inputs"),
+        ({"samples": [0, 1]}, "samples are list for 2 inputs"),
+        ({"spikes": torch.ones(2, 5, dtype=torch.uint8)}, "images are of type torch.uint8: give them as torch.float32"),
         ({"gamma": 1.5}, "gamma is 1.5"),
         ({"threshold": -1}, "threshold is -1"),
         ({"output_window": 0}, "output_window is 0"),
@@ -324,3 +332,25 @@ def test_a_gradient_that_is_not_finite_is_named():
 def test_empty_call():
     result = attack(spikes=torch.ones(0, 2, 5), labels=torch.empty(0, dtype=torch.int64))
     assert result.adversarials.shape == (0, 2, 5)
+
+
+def test_the_largest_of_tiny_elements_is_kept():
+    gradient = torch.tensor([[1e-41, 0.0]])
+    assert probabilistic_sampling(gradient, torch.full((1, 2), 0.999)).tolist() == [[1.0, 0.0]]
+
+
+def test_the_pull_towards_the_original_is_no_standstill():
+    """Latency coding, where an unmoved image would be the same for ever; here c alone moves it."""
+    network = SpikingNetwork("2FC", (2,), time_steps=3, coding="latency", neuron=LIF(0.5, 0.0))
+    with torch.no_grad():
+        network.weights[0].copy_(torch.eye(2))
+    image, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.9, 0.1]])
+
+    def rule(step):
+        none = torch.ones(len(step.inputs), dtype=torch.bool)
+        moved = other if step.iterations[0] == 0 else step.inputs
+        return loop.Move(moved, None, none, torch.full_like(none, Trace.UNMOVED, dtype=torch.int8))
+
+    result = loop.run(network, image, torch.tensor([0]), None, rule, steps=9)
+    assert result.steps.tolist() == [2]
+    assert torch.equal(result.adversarials, other)

@@ -123,5 +123,29 @@ def test_bad_input():
         judge(coin(), inputs, inputs[:1], labels, None, done(inputs, 0))
     with pytest.raises(SpikeflipError, match=r"spikes hold the value 0.5"):
         judge(coin(), inputs, inputs + 0.5, labels, None, done(inputs, 0))
-    with pytest.raises(SpikeflipError, match="draws is 0"):
-        judge(coin(), inputs, inputs, labels, None, done(inputs, 0), draws=0)
+    with pytest.raises(SpikeflipError, match="spikes hold the value 5"):
+        judge(coin(), inputs + 5, inputs, labels, None, done(inputs, 0))
+    for result, goal, options, message in (
+        (done(inputs, 0), None, {"draws": 0}, "draws is 0"),
+        (done(inputs, 0), None, {"micro_batch": 0}, "micro_batch is 0"),
+        (done(inputs, 0), None, {"seed": -1}, "seed is -1: give a whole number from 0"),
+        (done(inputs, 0), None, {"samples": torch.tensor([0])}, r"samples are torch.int64 \(1,\) for 2 inputs"),
+        (done(inputs, 0), labels, {}, "the target of sample 0 is its label, 0"),
+        (done(inputs, 0), labels + 2, {}, "target 2 is out of range"),
+        (done(inputs[:1], 0), None, {}, "result is of 1 samples, for 2 inputs"),
+    ):
+        with pytest.raises(SpikeflipError, match=message):
+            judge(coin(), inputs, inputs, labels, goal, result, **options)
+    with pytest.raises(SpikeflipError, match="label 50 is out of range"):
+        judge(coin(), inputs, inputs, labels + 50, None, done(inputs, 0))
+
+
+def test_sizes_do_not_depend_on_the_micro_batch():
+    inputs = torch.rand(5, 2, generator=torch.Generator().manual_seed(0))
+    moved, labels = 1 - inputs, torch.tensor([0, 1, 0, 1, 0])
+    whole, parts = (
+        judge(coin(), inputs, moved, labels, None, done(inputs, 1), draws=1, micro_batch=size).rows for size in (64, 2)
+    )
+    for name in METRICS:
+        assert torch.equal(whole[name], METRICS[name](moved.double() - inputs.double()))
+        assert torch.equal(whole[name], parts[name])

@@ -132,3 +132,25 @@ def test_other_size_of_the_same_layers(folder):
         SpikeflipError, match=r"another architecture \(\(9, 2, 3, 3\) for weights.0, not \(8, 2, 3, 3\)"
     ):
         load_checkpoint(folder)
+
+
+def test_facts_that_cannot_be_written_leave_the_victim_that_was_there(deep_network, folder, some_spikes, tmp_path):
+    spikes = some_spikes(2, 6, 2, 9, 9)
+    scores = deep_network.scores(spikes)
+    with torch.no_grad():
+        deep_network.weights[0].zero_()
+    with pytest.raises(TypeError):
+        save_checkpoint(deep_network, folder, {"path": tmp_path})
+    assert torch.equal(load_checkpoint(folder).network.scores(spikes), scores)
+
+
+def test_the_centre_of_the_surrogate_is_kept(tmp_path):
+    network = SpikingNetwork("3FC", (2,), neuron=LIF().fire_at(1.0))
+    save_checkpoint(network, tmp_path, {})
+    assert load_checkpoint(tmp_path).network.neuron == network.neuron
+
+
+def test_weights_of_half_precision_are_stored_as_single(tmp_path):
+    network = SpikingNetwork("3FC", (2,), seed=1).half()
+    save_checkpoint(network, tmp_path, {})
+    assert torch.equal(load_checkpoint(tmp_path).network.weights[0], network.weights[0].float())

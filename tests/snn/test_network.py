@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -143,3 +145,30 @@ def test_presets_build_at_quarter_width(some_spikes):
 def test_time_steps_out_of_range():
     with pytest.raises(SpikeflipError, match="time_steps is 0"):
         SpikingNetwork("3FC", (4,), time_steps=0)
+
+
+@pytest.mark.parametrize("engine", ["torch", "event"])
+@pytest.mark.parametrize("shape", [(2, 5, 1, 64, 64), (2, 5, 3, 8, 8), (2, 5, 1, 4, 4), (2, 1, 8, 8), (2, 0, 1, 8, 8)])
+def test_spikes_of_another_shape(engine, shape):
+    victim = SpikingNetwork("8C3-AP2-10FC", (1, 8, 8)).on(engine)
+    for run in (victim.scores, victim.probe):
+        with pytest.raises(SpikeflipError, match=r"spikes have shape \(2, .*takes \(N, T, 1, 8, 8\)"):
+            run(torch.ones(shape))
+
+
+@pytest.mark.parametrize("engine", ["torch", "event"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.uint8, torch.bool])
+def test_spikes_of_any_type(deep_network, some_spikes, engine, dtype):
+    victim, spikes = deep_network.on(engine), some_spikes(3, 6, 2, 9, 9)
+    assert torch.equal(victim.scores(spikes.to(dtype)), victim.scores(spikes))
+
+
+@pytest.mark.parametrize("engine", ["torch", "event"])
+def test_a_network_that_ran_can_be_copied(deep_network, some_spikes, engine):
+    victim, spikes = deep_network.on(engine), some_spikes(3, 6, 2, 9, 9)
+    scores = victim.scores(spikes)
+    other = copy.deepcopy(victim)
+    with torch.no_grad():
+        victim.weights[0].zero_()
+    assert torch.equal(other.scores(spikes), scores)
+    assert not torch.equal(victim.scores(spikes), scores)

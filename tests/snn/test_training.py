@@ -1,5 +1,7 @@
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from spikeflip import LIF, SpikeflipError, SpikingNetwork
 from spikeflip.snn.architecture import AvgPool
@@ -9,7 +11,7 @@ from spikeflip.snn.training import Training, accuracy, train
 
 
 def network(**options):
-    return SpikingNetwork("6C3-AP2-10FC", (1, 8, 8), time_steps=4, neuron=LIF(0.3, 0.25), **options)
+    return SpikingNetwork("6C3-AP2-10FC", (1, 8, 8), **{"time_steps": 4, "neuron": LIF(0.3, 0.25), **options})
 
 
 @pytest.fixture
@@ -96,6 +98,54 @@ def test_state_of_another_training_is_refused(labelled, tmp_path):
         train(network(), labelled, labelled, Training(updates=1), state=state)
 
 
+@pytest.mark.parametrize("change", [{"time_steps": 5}, {"neuron": LIF(0.4, 0.25)}, {"coding": "latency"}])
+def test_state_of_another_network_is_refused(labelled, tmp_path, change):
+    state = tmp_path / "state.safetensors"
+    train(network(), labelled, labelled, Training(updates=1), state=state)
+    with pytest.raises(SpikeflipError, match="unfinished training of another network"):
+        train(network(**change), labelled, labelled, Training(updates=1), state=state)
+
+
+@pytest.mark.parametrize("update", ["abc", "1.5"])
+def test_a_state_with_a_damaged_count(labelled, tmp_path, update):
+    state = tmp_path / "state.safetensors"
+    train(network(), labelled, labelled, Training(updates=1), state=state)
+    with safe_open(state, "pt") as file:
+        metadata = file.metadata() | {"update": update}
+    save_file(load_file(state), state, metadata)
+    with pytest.raises(SpikeflipError, match="is damaged"):
+        train(network(), labelled, labelled, Training(updates=1), state=state)
+
+
+def test_a_state_that_is_a_folder(labelled, tmp_path):
+    with pytest.raises(SpikeflipError, match="is damaged"):
+        train(network(), labelled, labelled, Training(updates=1), state=tmp_path)
+
+
+def test_nothing_to_train_on(labelled):
+    nothing = labelled[0][:0], labelled[1][:0]
+    with pytest.raises(SpikeflipError, match="there are no training inputs: give at least one"):
+        train(network(), nothing, labelled, Training(updates=1))
+
+
+@pytest.mark.parametrize("engine", ["torch", "event"])
+def test_a_network_that_ran_before_it_goes_on_forgets_its_old_weights(labelled, tmp_path, engine):
+    settings = Training(updates=2, batch_size=16, dropout=0, widest_dropout=0, validate_every=1)
+    state, undisturbed = tmp_path / "state.safetensors", network().on(engine)
+    train(undisturbed, labelled, labelled, settings)
+
+    def stop(now):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(network().on(engine), labelled, labelled, settings, progress=stop, state=state)
+    resumed = network().on(engine)
+    accuracy(resumed, *labelled)
+    train(resumed, labelled, labelled, settings, state=state)
+    for one, other in zip(weights(undisturbed), weights(resumed), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_dropout_uses_no_global_random_state(labelled):
     before = torch.random.get_rng_state()
     train(network(), labelled, labelled, Training(updates=1))
@@ -106,6 +156,8 @@ def test_dropout_uses_no_global_random_state(labelled):
     ("options", "message"),
     [
         ({"updates": 0}, "updates is 0"),
+        ({"updates": 2.5}, "updates is 2.5: give a whole number"),
+        ({"loss": "hinge"}, "loss is 'hinge': choose from mse, ce"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"learning_rate": 0}, "learning_rate is 0"),
         ({"dropout": 1}, "dropout is 1"),

@@ -6,7 +6,7 @@ pass that judges an updated input is the pass whose gradient makes the next upda
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode, winner
-from spikeflip.snn.inputs import Kind, check_classes, check_values, kind_of
+from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams, check_values, kind_of
 from spikeflip.snn.losses import Loss, score_gradient
 from spikeflip.snn.probe import InputGradient
 from spikeflip.victims import Probe, Victim
@@ -89,7 +89,7 @@ class Step:
         if not bool(finite.all()):
             sample = int(self.samples[rows.cpu()][~finite.cpu()][0])
             raise SpikeflipError(f"the victim's input gradient is not finite for sample {sample}: check its weights")
-        return found
+        return replace(found, values=found.values.to(self.spikes.dtype))  # whatever the victim computes in
 
     def scores(self, inputs: Tensor, rows: Tensor) -> Tensor:
         """What the untouched victim says of other inputs ``(m, ...)`` of the samples ``rows`` ``(m,)``: ``(m, K)``.
@@ -166,13 +166,17 @@ def run(
             f"inputs of shape {tuple(inputs.shape)} are {kind}, but this attack is defined on {only} only: choose one "
             f"for {kind}, such as scg"
         )
-    _check(victim, inputs, labels, targets, steps, micro_batch)
+    check_counts(steps=steps, micro_batch=micro_batch)
+    check_values(inputs, kind)
+    check_goals(labels, targets, len(inputs), victim.classes)
     if budget is not None:
         budget.check(kind)
     samples = torch.arange(len(inputs)) if samples is None else samples
+    check_streams(seed, samples, len(inputs))
+    inputs = inputs.detach()
     call = _Call(victim, inputs, labels, targets, samples, kind, steps, budget, seed, micro_batch)
     result = AttackResult.blank(inputs, steps if trace else None)
-    active, waiting = _Active.none(inputs, victim.device), 0
+    active, waiting = _Active.none(call), 0
     while True:
         fresh = torch.arange(waiting, min(len(inputs), waiting + micro_batch - len(active.index)))
         waiting += len(fresh)
@@ -235,7 +239,8 @@ def _iterate(call: _Call, active: "_Active", rule: Rule, result: AttackResult) -
         moved = call.budget.project(moved, originals)
         over = call.budget.exceeded(moved, originals)
     # What nothing moved would meet the same zero gradient for ever, but for rate-coded images: they are encoded afresh.
-    stuck = (move.rule == Trace.UNMOVED) & (call.kind == "spikes" or call.victim.coding != "rate")
+    still = (moved == step.inputs).flatten(1).all(1)
+    stuck = still & (move.rule == Trace.UNMOVED) & (call.kind == "spikes" or call.victim.coding != "rate")
     index = active.index[rows]
     result.record(index, step.iterations, move.gradient, move.vanished, move.rule, over)
     result.forwards[index] += move.forwards
@@ -275,10 +280,10 @@ class _Active:
     inputs: Tensor
 
     @classmethod
-    def none(cls, inputs: Tensor, device: torch.device) -> "_Active":
+    def none(cls, call: _Call) -> "_Active":
         nothing = torch.empty(0, dtype=torch.int64)
-        dtype = inputs.dtype if inputs.is_floating_point() else torch.float32
-        return cls(nothing, nothing, torch.empty((0, *inputs.shape[1:]), dtype=dtype, device=device))
+        dtype = call.inputs.dtype if call.kind == "images" else torch.float32
+        return cls(nothing, nothing, torch.empty((0, *call.inputs.shape[1:]), dtype=dtype, device=call.victim.device))
 
     def join(self, fresh: Tensor, inputs: Tensor) -> "_Active":
         if len(fresh) == 0:
@@ -302,23 +307,6 @@ def _judge(result: AttackResult, active: _Active, winners: Tensor, call: _Call) 
     result.already_wrong[index[first]] = ~right[first]
     result.success[index] = won & ~first
     return torch.where(first, ~right, won) | (active.iteration == call.steps)
-
-
-def _check(
-    victim: Victim, inputs: Tensor, labels: Tensor, targets: Tensor | None, steps: int, micro_batch: int
-) -> None:
-    for name, value in (("steps", steps), ("micro_batch", micro_batch)):
-        if value < 1:
-            raise SpikeflipError(f"{name} is {value}: give at least 1")
-    check_values(inputs, kind_of(inputs, victim.input_shape))
-    check_classes("label", labels, len(inputs), victim.classes)
-    if targets is not None:
-        check_classes("target", targets, len(inputs), victim.classes)
-        if bool((same := targets == labels).any()):
-            sample = int(same.nonzero()[0])
-            raise SpikeflipError(
-                f"the target of sample {sample} is its label, {int(labels[sample])}: choose another class"
-            )
 
 
 def _as_column(mask: Tensor, like: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ def probabilistic_sampling(gradient: Tensor, numbers: Tensor) -> Tensor:
         A mask of 0 and 1 of the same shape and dtype. The largest element is always kept.
     """
     size = gradient.abs()
-    largest = size.flatten(1).amax(1).clamp_min(torch.finfo(size.dtype).tiny)
+    largest = size.flatten(1).amax(1)
+    largest = torch.where(largest > 0, largest, 1)
     return torch.lt(numbers, size / largest.reshape(-1, *[1] * (size.ndim - 1))).to(gradient.dtype)
 
 

@@ -15,7 +15,7 @@ from spikeflip.attacks.result import AttackResult, Vanishing
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging.intervals import wilson
 from spikeflip.snn.coding import Coding, encode, winner
-from spikeflip.snn.inputs import Kind, check_values, kind_of
+from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams, check_values, kind_of
 from spikeflip.victims import Victim
 
 Progress = Callable[[int, int], None]
@@ -95,19 +95,24 @@ def judge(
         seed: the attack's.
         samples: the attack's sample ids; 0 to N - 1 when not given.
         micro_batch: encodings in memory at a time.
-        progress: called with (judged, all) samples.
+        progress: called with (judged, all) originally correct samples.
 
     Raises:
-        SpikeflipError: the adversarials do not have the shape of the inputs or leave their range, or draws is below 1.
+        SpikeflipError: an argument does not fit the inputs or is out of range.
     """
     kind = kind_of(inputs, victim.input_shape, victim.coding)
     if adversarials.shape != inputs.shape:
         raise SpikeflipError(f"adversarials have shape {tuple(adversarials.shape)}, the inputs {tuple(inputs.shape)}")
+    n = len(inputs)
+    check_values(inputs, kind)
     check_values(adversarials, kind)
-    if draws < 1:
-        raise SpikeflipError(f"draws is {draws}: give at least 1")
+    check_goals(labels, targets, n, victim.classes)
+    check_counts(draws=draws, micro_batch=micro_batch)
+    if len(result.steps) != n:
+        raise SpikeflipError(f"result is of {len(result.steps)} samples, for {n} inputs: give that of their attack")
     draws = fresh_draws(kind, victim.coding, draws)
-    samples = torch.arange(len(inputs)) if samples is None else samples
+    samples = torch.arange(n) if samples is None else samples
+    check_streams(seed, samples, n)
     labels = labels.cpu()
     goal = None if targets is None else targets.cpu()
 
@@ -130,7 +135,7 @@ def judge(
     clean = winners(inputs, samples, torch.zeros_like(samples))
     right = clean == labels
     final = torch.where(right, winners(adversarials, samples, result.steps), clean)
-    fooled, still_right = torch.zeros(len(inputs)).double(), torch.zeros(len(inputs)).double()
+    fooled, still_right = torch.zeros(n).double(), torch.zeros(n).double()
     attacked = right.nonzero().squeeze(1).tolist()
     for position, i in enumerate(attacked):
         if kind == "images" and victim.coding == "rate":
@@ -142,7 +147,6 @@ def judge(
         still_right[i] = (outcomes == labels[i]).double().mean()
         if progress is not None:
             progress(position + 1, len(attacked))
-    difference = adversarials.double().cpu() - inputs.double().cpu()
     rows = {
         "sample": samples,
         "label": labels,
@@ -159,9 +163,19 @@ def judge(
         "vanished": result.vanished,
         "vanished_first_step": result.first_vanishing > Vanishing.NONE,
         "first_vanishing": result.first_vanishing,
-        **{name: metric(difference) for name, metric in METRICS.items()},
+        **_sizes(inputs.detach(), adversarials.detach(), micro_batch),
     }
     return Judgement(kind, draws, rows)
+
+
+def _sizes(inputs: Tensor, adversarials: Tensor, micro_batch: int) -> dict[str, Tensor]:
+    """The perturbation of every sample in every metric, ``(N,)`` each."""
+    parts: dict[str, list[Tensor]] = {name: [] for name in METRICS}
+    for rows in torch.arange(len(inputs)).split(micro_batch):
+        difference = adversarials[rows].double().cpu() - inputs[rows].double().cpu()
+        for name, metric in METRICS.items():
+            parts[name].append(metric(difference))
+    return {name: torch.cat(values) for name, values in parts.items()}
 
 
 def fresh_draws(kind: Kind, coding: Coding, draws: int) -> int:

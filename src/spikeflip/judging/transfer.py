@@ -35,7 +35,7 @@ def transfer(
         seed: of the encodings.
         samples: sample ids ``(N,)``; 0 to N - 1 when not given.
         micro_batch: encodings in memory at a time.
-        progress: called with (judged, all) samples.
+        progress: called with (judged, all) originally correct samples.
 
     Returns:
         A judgement whose rates are over the originals that ``victim`` classifies right: ``attack_success_rate`` over

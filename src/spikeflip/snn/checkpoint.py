@@ -43,23 +43,24 @@ class Checkpoint:
 def save_checkpoint(network: Network, folder: Path, facts: Mapping[str, Any]) -> str:
     """Write a network and the facts of its training into ``folder``; returns the checksum of the weights file.
 
-    Both files appear whole: they are written under a temporary name and renamed, the description last.
+    Both files appear whole: they are written under a temporary name and renamed, the description last. Weights are
+    stored as float32.
     """
-    described = _describe(network)
+    described = describe(network)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {f"weights.{i}": value.detach().cpu().contiguous() for i, value in enumerate(network.weights)}
+    weights = {f"weights.{i}": value.detach().float().cpu().contiguous() for i, value in enumerate(network.weights)}
     partial = folder / f".{WEIGHTS}.partial"
     save_file(weights, partial)
     digest = _sha256(partial)
     description = {"format": _FORMAT, **described, "weights_sha256": digest, "facts": dict(facts)}
+    described_partial = folder / f".{DESCRIPTION}.partial"
+    described_partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
     partial.replace(folder / WEIGHTS)
-    partial = folder / f".{DESCRIPTION}.partial"
-    partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / DESCRIPTION)
+    described_partial.replace(folder / DESCRIPTION)
     return digest
 
 
-def _describe(network: Network) -> dict[str, Any]:
+def describe(network: Network) -> dict[str, Any]:
     """What a network is built from, but for its weights."""
     layers = {"architecture": network.architecture, "input_shape": list(network.input_shape)}
     if isinstance(network, ReluNetwork):
@@ -76,6 +77,7 @@ def _describe(network: Network) -> dict[str, Any]:
             "reset": neuron.reset,
             "surrogate": surrogate_name(neuron.surrogate),
             "surrogate_width": neuron.surrogate.width,
+            **({} if neuron.centre is None else {"centre": neuron.centre}),
         },
     }
 
@@ -136,6 +138,7 @@ def _build(description: Mapping[str, Any], architecture: str, input_shape: Shape
             float(neuron["decay"]),
             neuron["reset"],
             SURROGATES[surrogate](float(neuron["surrogate_width"])),
+            None if neuron.get("centre") is None else float(neuron["centre"]),
         ),
         coding=description.get("coding", "rate"),
     )

@@ -77,15 +77,15 @@ def encode(
         seed, samples, purpose, step: as for :func:`bernoulli`; unused but for images with ``"rate"``.
 
     Returns:
-        ``(N, T, *input_shape)``, float: spikes, or real values with ``"direct"``.
+        ``(N, T, *input_shape)`` float32: spikes, or real values with ``"direct"``.
     """
     if inputs.ndim == 1 + len(input_shape):
         if coding == "latency":
-            return latency(inputs, time_steps)
+            return latency(inputs, time_steps).float()
         if coding == "direct":
-            return inputs.unsqueeze(1).repeat_interleave(time_steps, 1)
-        return bernoulli(inputs, time_steps, seed=seed, samples=samples, purpose=purpose, step=step)
-    return inputs if inputs.is_floating_point() else inputs.float()
+            return inputs.float().unsqueeze(1).repeat_interleave(time_steps, 1)
+        return bernoulli(inputs, time_steps, seed=seed, samples=samples, purpose=purpose, step=step).float()
+    return inputs.float()
 
 
 def winner(scores: Tensor) -> Tensor:

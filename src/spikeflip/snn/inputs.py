@@ -1,5 +1,6 @@
 """What a network can be given, checked once at the boundary."""
 
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -33,7 +34,9 @@ def kind_of(inputs: Tensor, input_shape: Shape, coding: Coding = "rate") -> Kind
 
 
 def check_values(inputs: Tensor, kind: Kind) -> None:
-    """Raise a SpikeflipError unless spikes are exactly 0 or 1, and images lie in [0, 1]."""
+    """Raise a SpikeflipError unless spikes are exactly 0 or 1, and images float32 or float64 in [0, 1]."""
+    if kind == "images" and inputs.dtype not in (torch.float32, torch.float64):
+        raise SpikeflipError(f"images are of type {inputs.dtype}: give them as torch.float32 in [0, 1]")
     if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
         value = inputs[~torch.isfinite(inputs)][0]
         raise SpikeflipError(f"inputs hold the value {float(value)}: replace it by numbers in [0, 1]")
@@ -42,6 +45,26 @@ def check_values(inputs: Tensor, kind: Kind) -> None:
         where = tuple(wrong.nonzero()[0].tolist())
         fix = "scale them to [0, 1]" if kind == "images" else "binarise them to exactly 0 or 1"
         raise SpikeflipError(f"{kind} hold the value {float(inputs[where]):g} at {where}: {fix}")
+
+
+def check_streams(seed: int, samples: Tensor, n: int) -> None:
+    """Raise a SpikeflipError unless a seed and ``n`` sample ids name random streams."""
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
+        raise SpikeflipError(f"seed is {seed}: give a whole number from 0 to 2^64 - 1")
+    if not isinstance(samples, Tensor) or samples.dtype != torch.int64 or samples.shape != (n,):
+        found = f"{samples.dtype} {tuple(samples.shape)}" if isinstance(samples, Tensor) else type(samples).__name__
+        raise SpikeflipError(f"samples are {found} for {n} inputs: give one id an input, (N,) of torch.int64")
+    if bool((samples < 0).any()):
+        raise SpikeflipError(f"samples hold the id {int(samples.min())}: give numbers from 0")
+
+
+def check_counts(**counts: int) -> None:
+    """Raise a SpikeflipError unless every count is a whole number, at least 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise SpikeflipError(f"{name} is {value}: give at least 1")
+        if not isinstance(value, Integral):
+            raise SpikeflipError(f"{name} is {value}: give a whole number")
 
 
 def check_classes(name: str, values: Tensor, n: int, classes: int) -> None:
@@ -55,3 +78,14 @@ def check_classes(name: str, values: Tensor, n: int, classes: int) -> None:
         raise SpikeflipError(
             f"{name} {int(values[wrong][0])} is out of range: the network has classes 0 to {classes - 1}"
         )
+
+
+def check_goals(labels: Tensor, targets: Tensor | None, n: int, classes: int) -> None:
+    """Raise a SpikeflipError unless there is one label an input and, where targets are given, another class each."""
+    check_classes("label", labels, n, classes)
+    if targets is None:
+        return
+    check_classes("target", targets, n, classes)
+    if bool((same := targets.cpu() == labels.cpu()).any()):
+        sample = int(same.nonzero()[0])
+        raise SpikeflipError(f"the target of sample {sample} is its label, {int(labels[sample])}: choose another class")

@@ -115,7 +115,10 @@ class SpikingNetwork(Layers):
 
     @property
     def engine(self) -> DenseEngine:
-        """What executes the network; made anew when the weights have changed or moved."""
+        """What executes the network; made anew when the weights have changed or moved.
+
+        A change through ``weight.data`` is not seen: change weights under ``torch.no_grad()``.
+        """
         state = (self.neuron, *((weight.data_ptr(), weight._version, weight.device) for weight in self.weights))
         if self._engine is None or self._engine[0] != state:
             workspace = None if self._engine is None else self._engine[1].workspace
@@ -133,12 +136,24 @@ class SpikingNetwork(Layers):
     @torch.no_grad()
     def scores(self, spikes: Tensor) -> Tensor:
         """Output spike rates in [0, 1], ``(N, K)``, for spikes ``(N, T, *input)``; no gradient."""
-        return self.engine.forward(spikes)[0].mean(1)
+        return self.engine.forward(self._checked(spikes))[0].mean(1)
 
     @torch.no_grad()
     def probe(self, spikes: Tensor) -> Probe:
         """Run spikes ``(N, T, *input)`` forward once, ready for input gradients; one probe is alive at a time."""
-        return Probe(self.engine, spikes)
+        return Probe(self.engine, self._checked(spikes))
+
+    def _checked(self, spikes: Tensor) -> Tensor:
+        """Spikes in the type of the weights; a SpikeflipError for what is none of this network's."""
+        if spikes.shape[2:] != self.input_shape or spikes.ndim < 2 or spikes.shape[1] == 0:
+            sizes = ", ".join(map(str, self.input_shape))
+            raise SpikeflipError(
+                f"spikes have shape {tuple(spikes.shape)}, but the network takes (N, T, {sizes}): code images first"
+            )
+        return spikes.to(self.weights[0].dtype)
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_engine": None}  # which holds memory and a compiled module, neither to be copied
 
 
 Network = SpikingNetwork | ReluNetwork

@@ -85,7 +85,7 @@ class Probe:
         if penultimate is not neuron and not self._has_penultimate:
             raise SpikeflipError(
                 f"penultimate threshold is {penultimate_threshold}, but the network has no layer before its output: "
-                "leave the threshold out"
+                "give threshold=None"
             )
         output = neuron
         if output_window is not None:

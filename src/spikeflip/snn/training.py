@@ -20,8 +20,8 @@ from torch import Tensor
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.batches import Masks, batches, schedule, shifted
 from spikeflip.snn.coding import encode, winner
-from spikeflip.snn.inputs import check_classes, check_values, kind_of
-from spikeflip.snn.losses import LossName, score_gradient
+from spikeflip.snn.inputs import check_classes, check_counts, check_values, kind_of
+from spikeflip.snn.losses import LossName, resolve, score_gradient
 from spikeflip.snn.network import Network, SpikingNetwork
 from spikeflip.snn.neuron import integrate
 
@@ -44,7 +44,8 @@ class Training:
             fire (without reset) on the first inputs; sparse recordings leave deep layers silent otherwise, and a
             silent network does not learn. 0 leaves the weights as they are.
         seed: of batches, encodings, masks.
-        micro_batch: samples in memory at a time; changes nothing but the rounding of the sums.
+        micro_batch: samples in memory at a time, but for ``initial_rate``, which takes a whole batch. It changes the
+            rounding of the sums and, with dropout, which masks a sample gets.
         validate_every: updates between two measurements of the validation accuracy, and between two saved states.
     """
 
@@ -61,9 +62,13 @@ class Training:
     validate_every: int = 50
 
     def __post_init__(self) -> None:
-        for name in ("updates", "batch_size", "micro_batch", "validate_every"):
-            if (value := getattr(self, name)) < 1:
-                raise SpikeflipError(f"{name} is {value}: give at least 1")
+        resolve(self.loss)
+        check_counts(
+            updates=self.updates,
+            batch_size=self.batch_size,
+            micro_batch=self.micro_batch,
+            validate_every=self.validate_every,
+        )
         if self.shift < 0:
             raise SpikeflipError(f"shift is {self.shift}: give a number of cells, 0 for none")
         if not 0 < self.learning_rate < math.inf:
@@ -124,8 +129,14 @@ def train(
     Raises:
         SpikeflipError: the inputs do not fit the network, or the saved state is damaged or of another training.
     """
-    coding = {} if network.coding == "rate" else {"coding": network.coding}
-    identity = {"architecture": network.architecture, **coding, "settings": asdict(settings), "data": fingerprint}
+    identity = {
+        "architecture": network.architecture,
+        "time_steps": network.time_steps,
+        "coding": network.coding,
+        "neuron": repr(network.neuron),
+        "settings": asdict(settings),
+        "data": fingerprint,
+    }
 
     def begin() -> None:
         if settings.initial_rate:
@@ -187,6 +198,8 @@ def optimise(
 
 
 def _check(network: Network, parts: Sequence[Labelled], settings: Training) -> None:
+    if not len(parts[0][0]):
+        raise SpikeflipError("there are no training inputs: give at least one")
     for inputs, classes in parts:
         check_values(inputs, kind_of(inputs, network.input_shape, network.coding))
         check_classes("label", classes, len(inputs), network.classes)
@@ -303,12 +316,15 @@ def _restore(
                 )
             update = int(metadata["update"])
             for i, weight in enumerate(network.weights):
-                weight.data.copy_(file.get_tensor(f"{i}.weight"))
+                with torch.no_grad():
+                    weight.copy_(file.get_tensor(f"{i}.weight"))
                 optimiser.state[weight] = {
                     "step": torch.tensor(float(update)),
                     "exp_avg": torch.empty_like(weight.data).copy_(file.get_tensor(f"{i}.first")),
                     "exp_avg_sq": torch.empty_like(weight.data).copy_(file.get_tensor(f"{i}.second")),
                 }
             return History(**json.loads(metadata["history"])), update
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError, RuntimeError) as error:
+    except SpikeflipError:
+        raise
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise SpikeflipError(f"the saved training {path} is damaged ({error}): delete it to start anew") from error
