@@ -12,6 +12,7 @@ from spikeflip.experiments import EXPERIMENTS, laboratory, reproduce, reproducti
 from spikeflip.experiments.laboratory import Laboratory
 from spikeflip.experiments.presets import PRESETS
 from spikeflip.experiments.rows import COLUMNS
+from spikeflip.report.tables import escape_markdown
 from spikeflip.runs.lock import locked
 
 STATES = {"held", "held in part", "did not hold", "not tested"}
@@ -57,7 +58,8 @@ def check_complete(out, results):
     for result in results:
         assert f"({result['experiment']})=\n## {result['experiment']}: " in page
         for finding in result["findings"]:
-            assert page.count(f"**{finding['state']}**") >= 2
+            assert page.count(f"**{finding['state']}** | {escape_markdown(finding['text'])} |") == 1
+            assert page.count(f"**{finding['state']}**: {escape_markdown(finding['text'])} ") == 1
     for figure in (out / "reproduction").iterdir():
         assert f"](reproduction/{figure.name})" in page
         assert figure.read_text().startswith("<svg")

@@ -161,11 +161,3 @@ def test_svg_titles_are_escaped_and_prefixes_kept_apart() -> None:
     assert "<title>a &lt; b &amp; &quot;c&quot;</title>" in svg
     assert all(name.startswith("p7-") for name in re.findall(r'\sid="([^"]+)"', svg))
     assert pictures.to_svg(figure) == pictures.to_svg(pictures.success_curve([1], [True], 1))
-
-
-def test_png_is_a_picture_in_an_address() -> None:
-    figure = pictures.spike_example(spikes((0, 0, 0, 0)), spikes((0, 0, 0, 1)))
-    uri = pictures.to_png_data_uri(figure, dpi=72)
-    (image,) = embedded(uri)
-    assert image.width == 330
-    assert uri == pictures.to_png_data_uri(figure, dpi=72)

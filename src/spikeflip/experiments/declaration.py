@@ -11,6 +11,8 @@ from spikeflip.experiments.presets import Preset
 Goal = Literal["untargeted", "targeted"]
 GOALS: tuple[Goal, ...] = ("untargeted", "targeted")
 Measure = Literal["attack", "trace", "gradients", "transfer"]
+BOUND = 0.08
+"""The paper's strict bound on the perturbation, in mse (Fig. 14)."""
 OWN_THRESHOLD = 0.3
 """At which the victims' neurons fire (Table VI)."""
 TUNED = {"images": 1.0, "events": 0.7}

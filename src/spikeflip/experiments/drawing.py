@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import singledispatch
-from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
@@ -15,7 +14,7 @@ from spikeflip.experiments.drawing_examples import grid_of_examples
 from spikeflip.experiments.findings import named
 from spikeflip.experiments.pictures import Bars, BeforeAndAfter, Curves, Examples, GradientSizes, Picture, Traces
 from spikeflip.experiments.rows import RATES, Row, Rows, figure, heading
-from spikeflip.report.curves import COLOURS
+from spikeflip.report.curves import COLOURS, between_lines, name_values
 from spikeflip.report.pictures import styled
 
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -50,7 +49,7 @@ def _curves(picture: Curves, rows: Rows) -> Figure | None:
 
     def lines(axes: Axes, part: Rows) -> None:
         values = sorted({float(row[picture.x]) for row in part})
-        apart = min(0.012 * (values[-1] - values[0]), 0.4 * _closest(values) / len(keys))
+        apart = between_lines(values, len(keys))
         for number, key in enumerate(keys):
             points = sorted(_with(part, picture.lines, key), key=lambda row: float(row[picture.x]))
             at = [row[picture.x] + apart * (number - (len(keys) - 1) / 2) for row in points]
@@ -58,7 +57,7 @@ def _curves(picture: Curves, rows: Rows) -> Figure | None:
             bounds = _bounds(points, picture.y)
             if points:
                 axes.errorbar(at, heights, bounds, **_style(number), linewidth=1.3, capsize=2, label=named(key))
-        _name_values(axes, values)
+        name_values(axes, values)
         _limit(axes, picture.y)
 
     return _panels(parts, lines, x=heading(picture.x), y=heading(picture.y))
@@ -90,7 +89,13 @@ def _bars(picture: Bars, rows: Rows) -> Figure | None:
         _limit(axes, picture.measure)
 
     size = 0.6 + len(groups) * max(_GROUP, 1.25 * _BAR * len(kinds))
-    return _panels([("", known)] if groups else [], columns, y=heading(picture.measure), width=max(_PANEL[0], size))
+    return _panels(
+        [("", known)] if groups else [],
+        columns,
+        y=heading(picture.measure),
+        legend=heading(picture.beside),
+        width=max(_PANEL[0], size),
+    )
 
 
 @_draw.register
@@ -108,7 +113,8 @@ def _traces(picture: Traces, rows: Rows) -> Figure | None:
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(_MOST_TICKS, integer=True))
 
-    return _panels(_apart(known, "data"), lines, x="iteration", y="spikes", legend=heading(picture.label))
+    order = [figure(picture.label, kind) for kind in kinds]
+    return _panels(_apart(known, "data"), lines, x="iteration", y="spikes", legend=heading(picture.label), order=order)
 
 
 @_draw.register
@@ -160,9 +166,10 @@ def _panels(
     x: str = "",
     y: str,
     legend: str | None = None,
+    order: Sequence[str] = (),
     width: float = _PANEL[0],
 ) -> Figure | None:
-    """A panel of a width in inches for each part, and one legend below all."""
+    """A panel of a width in inches for each part, and one legend below all, in an order where one is given."""
     if not parts:
         return None
     columns = min(len(parts), _MOST_PANELS)
@@ -174,7 +181,7 @@ def _panels(
         axes.tick_params(labelsize=8)
         axes.set_title(title, fontsize=9)
         fill(axes, part)
-    below = _explain(drawn, legend)
+    below = _explain(drawn, legend, order)
     # A layout that measures all texts takes longer than drawing the figure.
     wide, high = drawn.get_size_inches()
     drawn.set_size_inches(wide, high + below)
@@ -193,10 +200,11 @@ def _panels(
     return drawn
 
 
-def _explain(drawn: Figure, title: str | None) -> float:
+def _explain(drawn: Figure, title: str | None, order: Sequence[str]) -> float:
     """Put a legend at the bottom, where there are several lines; gives the height in inches that it takes."""
     found = (pair for axes in drawn.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True))
     handles = {label: handle for handle, label in found}
+    handles = {label: handles[label] for label in order or handles}
     if len(handles) < 2:
         return 0.0
     room = _LETTERS_AN_INCH * float(drawn.get_size_inches()[0])
@@ -216,18 +224,6 @@ def _explain(drawn: Figure, title: str | None) -> float:
 
 def _style(number: int) -> dict[str, Any]:
     return {"color": COLOURS[number % len(COLOURS)], "marker": _MARKS[number % len(_MARKS)], "markersize": 3.5}
-
-
-def _closest(values: Sequence[float]) -> float:
-    return min(after - before for before, after in pairwise(values))
-
-
-def _name_values(axes: Axes, values: Sequence[float]) -> None:
-    """A tick at each value, where they are few and do not crowd."""
-    if len(values) <= _MOST_TICKS and _closest(values) > (values[-1] - values[0]) / _MOST_TICKS:
-        axes.set_xticks(values, [f"{value:g}" for value in values])
-    else:
-        axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
 def _limit(axes: Axes, measure: str) -> None:

@@ -43,8 +43,9 @@ EXPERIMENT = Experiment(
     findings=(
         Finding("Sampling cuts the perturbation.", smaller("mse", ("data", "goal"), "sampling", "with", "without")),
         Finding(
-            "Sampling raises targeted success.",
+            "Sampling raises targeted success on most data sets.",
             smaller("success", ("data",), "sampling", "without", "with", goal="targeted"),
+            mostly=True,
         ),
         Finding("With sampling hardly an input (5 %) fails whose gradient has not vanished.", _hardly_fails),
         Finding(

@@ -6,7 +6,7 @@ from spikeflip.experiments.declaration import GOALS, Case, Experiment
 from spikeflip.experiments.findings import Finding, Part
 from spikeflip.experiments.pictures import Curves
 from spikeflip.experiments.presets import Preset
-from spikeflip.experiments.rows import Rows, percent
+from spikeflip.experiments.rows import Rows, figure, percent
 
 
 def cases(preset: Preset) -> Iterator[Case]:
@@ -40,6 +40,14 @@ def _saturates(rows: Rows) -> Iterator[Part]:
             yield worst["success"] >= 0.95, f"{data}: at least {percent(worst['success'])} (at {worst['gamma']:g})"
 
 
+def _grows(rows: Rows) -> Iterator[Part]:
+    for (data, goal), group in rows.known("mse").groups("data", "goal"):
+        ordered = sorted(group, key=lambda row: float(row["gamma"]))
+        if len(ordered) > 1:
+            sizes = [row["mse"] for row in ordered]
+            yield sizes == sorted(sizes), f"{data}, {goal}: {', '.join(figure('mse', size) for size in sizes)}"
+
+
 EXPERIMENT = Experiment(
     name="figure-12",
     title="Success and perturbation against the flipper's turnover rate",
@@ -49,6 +57,7 @@ EXPERIMENT = Experiment(
     findings=(
         Finding("Targeted success peaks near a turnover rate of 0.05.", _peak),
         Finding("Untargeted success is close to 100 % even at small rates.", _saturates),
+        Finding("The perturbation grows with the rate.", _grows),
     ),
     pictures=(
         Curves("Success over the turnover rate, %.", "gamma", "success", lines=("goal",), panels="data"),

@@ -72,6 +72,7 @@ EXPERIMENT = Experiment(
         Finding(
             "The SNN's adversarial images fool the ANN more often than the reverse.",
             _below("success", "ANN to SNN", "SNN to ANN"),
+            ours=True,
         ),
     ),
     pictures=(

@@ -28,6 +28,10 @@ EXPERIMENT = Experiment(
     cases=cases,
     columns=("data", "n", "elements", "zero"),
     findings=(Finding("Most input gradients are zero.", _most_are_zero),),
-    pictures=(GradientSizes("Elements by size relative to the largest gradient; zeros are left out."),),
+    pictures=(
+        GradientSizes(
+            "Elements by size relative to the largest gradient; the first bar holds all below, zeros are left out."
+        ),
+    ),
     trend="A histogram over 500 N-MNIST inputs: most elements are zero.",
 )

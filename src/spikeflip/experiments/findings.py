@@ -29,14 +29,16 @@ class Finding:
     text: str
     parts: Check
     ours: bool = False
+    mostly: bool = False
+    """Whether it is stated of most cases, so that it holds where more than half of them do."""
 
     def check(self, rows: Rows) -> Outcome:
         """Whether the statement holds on these rows."""
-        return verdict(self.parts(rows))
+        return verdict(self.parts(rows), mostly=self.mostly)
 
 
-def verdict(parts: Iterable[Part]) -> Outcome:
-    """One outcome of several: held where all hold, in part where some do.
+def verdict(parts: Iterable[Part], *, mostly: bool = False) -> Outcome:
+    """One outcome of several: held where all hold, or most if that is enough, in part where some do.
 
     >>> verdict([(True, "MNIST: 97 %"), (False, "N-MNIST: 12 %")])
     Outcome(state='held in part', words='MNIST: 97 %; N-MNIST: 12 % (no)')
@@ -45,8 +47,9 @@ def verdict(parts: Iterable[Part]) -> Outcome:
     if not parts:
         return Outcome("not tested", "no row says anything about it")
     held = [good for good, _ in parts]
-    state: State = "held" if all(held) else "held in part" if any(held) else "did not hold"
-    mixed = state == "held in part"
+    enough = 2 * sum(held) > len(held) if mostly else all(held)
+    state: State = "held" if enough else "held in part" if any(held) else "did not hold"
+    mixed = any(held) and not all(held)
     return Outcome(state, "; ".join(f"{words}{' (no)' if mixed and not good else ''}" for good, words in parts))
 
 

@@ -136,7 +136,8 @@ def _head(results: Mapping[str, Result]) -> str:
 
 The tables and figures of Liang et al. (2021) that report an experiment, run again with `spikeflip reproduce`, beside
 what the paper prints or, where it only draws, its trend in words; then experiments of our own on the questions that it
-leaves open. This page is generated from files of results; no number in it is typed by hand.
+leaves open. A finding is judged on the data sets of its table, which are not always all that the paper has.
+This page is generated from files of results; no measured number in it is typed by hand.
 
 Run with {"; ".join(sorted(sizes))}, {"; ".join(sorted(versions))}.{absent}
 

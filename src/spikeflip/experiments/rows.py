@@ -14,7 +14,7 @@ COLUMNS: dict[str, str] = {
     "success": "success %",
     "verified": "verified %",
     "vanished_first_step": "vanished at step 1",
-    "vanished_in_500": "in 500 inputs",
+    "vanished_in_500": "per 500 inputs",
     "vanishing_failures": "failed, vanished %",
     "other_failures": "failed otherwise %",
     "mse": "mse",

@@ -145,7 +145,12 @@ EXPERIMENTS = (
         "Network depth",
         "Victims of fewer layers, trained by the same recipe.",
         _depths,
-        _below("A network of fewer layers is easier to attack.", "success", "the recipe's", "two convolutions"),
+        _below(
+            "Of a network of fewer layers more inputs are fooled, verified.",
+            "verified",
+            "the recipe's",
+            "two convolutions",
+        ),
     ),
     _experiment(
         "converters",

@@ -29,7 +29,7 @@ def option_curve(option: str, lines: Mapping[str, Sequence[Mapping[str, Any]]]) 
     """
     figure, axes = plot(option.replace("_", " "), "share of attacked inputs, %")
     values = sorted({point["x"] for points in lines.values() for point in points})
-    apart = _between_lines(values, len(lines))
+    apart = between_lines(values, len(lines))
     for number, (colour, (label, points)) in enumerate(zip(COLOURS, lines.items(), strict=False)):
         aside = apart * (number - (len(lines) - 1) / 2)
         x = [point["x"] + aside for point in points]
@@ -40,8 +40,7 @@ def option_curve(option: str, lines: Mapping[str, Sequence[Mapping[str, Any]]]) 
         known = [point for point in points if point["verified"] is not None]
         axes.plot([p["x"] + aside for p in known], [100 * p["verified"] for p in known], color=colour, linestyle="--")
     axes.set_ylim(-3, 103)
-    if len(values) <= _MOST_TICKS and _closest(values) > (values[-1] - values[0]) / _MOST_TICKS:
-        axes.set_xticks(values, [f"{value:.12g}" for value in values])
+    name_values(axes, values)
     if len(lines) > 1:
         _explain(figure, axes)
     return figure
@@ -51,7 +50,20 @@ def _closest(values: Sequence[float]) -> float:
     return min(after - before for before, after in pairwise(values))
 
 
-def _between_lines(values: Sequence[float], lines: int) -> float:
+def name_values(axes: Axes, values: Sequence[float]) -> None:
+    """A tick at each value, or where they are many or crowd at those that leave room, the last one always."""
+    if len(values) < 2:
+        return
+    room = (values[-1] - values[0]) / _MOST_TICKS
+    kept = [values[-1]]
+    for value in reversed(values[:-1]):
+        if kept[-1] - value > room:
+            kept.append(value)
+    kept.reverse()
+    axes.set_xticks(kept, [f"{value:.12g}" for value in kept])
+
+
+def between_lines(values: Sequence[float], lines: int) -> float:
     """How far lines are set aside, so that none hides another where they agree."""
     return min(0.012 * (values[-1] - values[0]), 0.4 * _closest(values) / lines)
 

@@ -205,14 +205,6 @@ def to_svg(figure: Figure, *, title: str = "", prefix: str = "") -> str:
     return f'<svg {spaces} {view[0] if view else ""} role="img" aria-label="{name}"><title>{name}</title>{body}'
 
 
-@styled
-def to_png_data_uri(figure: Figure, *, dpi: int = 144) -> str:
-    """Writes a figure as PNG in a `data:` address: equal figures give equal bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, transparent=True, metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
 def _smaller(found: re.Match[str]) -> str:
     """Encodes a PNG of few colours with a palette, which takes half the bytes of matplotlib's RGBA."""
     pixels = np.array(Image.open(io.BytesIO(base64.b64decode(found[0]))).convert("RGB"))

@@ -58,8 +58,8 @@ CPU = Preset(
             thresholds=(None, 1.0, 2.0),
             only=_CIFAR10,
             losses=("mse",),
-            note="the victim began with the weights of a trained ReLU network: from random ones it learned nothing in "
-            "150 updates; CE victims did not get past 18 % all the same, and are left out",
+            note="the victim began with the weights of a trained ReLU network, as it did not learn from random ones; "
+            "CE victims hardly learned all the same, and are left out",
         ),
         "N-MNIST": DataSet(
             kind="events",
