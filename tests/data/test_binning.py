@@ -78,6 +78,26 @@ def test_bins_of_equally_many_events_are_even_and_part_no_microsecond():
     assert binned.outside == 0
 
 
+@pytest.mark.parametrize("times", [[-(2**62), 2**62 - 1], [0, 1, 2**61], [-50, -20, 10]], ids=str)
+@pytest.mark.parametrize("rule", ["duration", "events"])
+@pytest.mark.parametrize("steps", [2, 3, 15])
+def test_bins_are_exact_over_any_time_that_a_recording_can_take(times, rule, steps):
+    zeros = [0] * len(times)
+    found = Recording.from_columns(times, zeros, zeros, zeros, height=1, width=1)
+    binned = bin_events(found, Binning(steps, rule))
+    assert (binned.edges[1:] > binned.edges[:-1]).all()
+    assert binned.outside == 0
+    if rule == "duration":
+        span = times[-1] + 1 - times[0]
+        assert binned.edges.tolist() == [times[0] + k * span // steps for k in range(steps + 1)]
+
+
+def test_the_longest_bins_by_time_ascend():
+    edges = bin_events(recording(0), Binning(15, time_bin=3e14)).edges
+    assert edges[-1] == 15 * 3 * 10**17
+    assert (np.diff(edges) > 0).all()
+
+
 @pytest.mark.parametrize("rule", ["duration", "events"])
 @pytest.mark.parametrize("times", [[], [7], [7, 7, 7], [7, 8]], ids=str)
 def test_short_recordings_have_bins_to_write_into(rule, times):
@@ -204,6 +224,22 @@ def test_an_added_cell_sits_on_its_middle_pixel():
         ({"steps": 5, "time_bin": float("inf")}, "time_bin is inf ms"),
         ({"steps": 5, "rule": "events", "time_bin": 1}, "takes none"),
         ({"steps": 5, "time_bin": 1, "height": 0}, "height is 0"),
+        ({"steps": 15, "time_bin": 1e17}, r"time_bin is 1e\+17 ms: give at least 0.001 for .* at most 3.07e\+14"),
+        ({"steps": 5, "time_bin": 10**400}, "time_bin is 10+ ms: give"),
+        ({"steps": 5, "time_bin": True}, "time_bin is True ms"),
+        ({"steps": 5, "time_bin": "5"}, "time_bin is '5' ms"),
+        ({"steps": 5, "rule": "events", "time_bin": "5"}, "takes none"),
+        ({"steps": 4.0, "time_bin": 1}, "steps is 4.0: give a whole number from 1 to"),
+        ({"steps": True, "time_bin": 1}, "steps is True"),
+        ({"steps": None, "time_bin": 1}, "steps is None"),
+        ({"steps": 10**400, "time_bin": 1}, "steps is 10+: give"),
+        ({"steps": 5, "time_bin": 1, "height": 9.0}, "height is 9.0"),
+        ({"steps": 5, "time_bin": 1, "width": "9"}, "width is '9'"),
+        ({"steps": 5, "time_bin": 1, "width": 10**400}, "width is 10+: give"),
+        ({"steps": 5, "rule": "foo"}, "rule is 'foo': give one of time, duration, events"),
+        ({"steps": 5, "rule": []}, r"rule is \[\]"),
+        ({"steps": 5, "time_bin": 1, "counted": "no"}, "counted is 'no': give True or False"),
+        ({"steps": 5, "time_bin": 1, "counted": 1}, "counted is 1"),
     ],
 )
 def test_wrong_settings_are_refused(options, message):

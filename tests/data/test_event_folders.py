@@ -131,6 +131,13 @@ def test_an_unreadable_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     assert "cannot be read (Permission denied)" in refused(tmp_path)
 
 
+def test_a_folder_with_a_link_to_itself_says_what_to_remove(tmp_path: Path) -> None:
+    write(tmp_path / "1.npz")
+    (tmp_path / "again").symlink_to(".")
+    with pytest.raises(SpikeflipError, match="remove the link to a folder above itself"):
+        folder_of_recordings(tmp_path, ("a",))
+
+
 # --- recordings without a split ---------------------------------------------------------------------------------------
 
 

@@ -1,16 +1,16 @@
 """Events to frames, and the exact way back from attacked frames to events."""
 
-import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from types import UnionType
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikeflip.data.recordings import EVENT, Events, Recording
+from spikeflip.data.recordings import EVENT, LARGEST_SIDE, Events, Recording
 from spikeflip.errors import SpikeflipError
 from spikeflip.streams import stream
 
@@ -18,6 +18,7 @@ Rule = Literal["time", "duration", "events"]
 
 _CHUNK = 1 << 16
 _MOST_CELLS = 1 << 31
+_LAST_EDGE = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,28 @@ class Binning:
     counted: bool = False
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise SpikeflipError(f"steps is {self.steps}: give at least 1 time bin")
-        if self.rule == "time" and (self.time_bin is None or not 0.001 <= self.time_bin < math.inf):
-            raise SpikeflipError(f"time_bin is {self.time_bin} ms: give at least 0.001 for the rule 'time'")
-        if self.rule != "time" and self.time_bin is not None:
-            raise SpikeflipError(f"time_bin is {self.time_bin} ms, but the rule {self.rule!r} takes none: leave it out")
-        for name in ("height", "width"):
-            if (side := getattr(self, name)) is not None and side < 1:
-                raise SpikeflipError(f"{name} is {side}: give at least 1")
+        if self.rule not in get_args(Rule):
+            raise SpikeflipError(f"rule is {self.rule!r:.80}: give one of {', '.join(get_args(Rule))}")
+        if not isinstance(self.counted, bool):
+            raise SpikeflipError(f"counted is {self.counted!r:.80}: give True or False")
+        for name, most in (("steps", _MOST_CELLS // 2), ("height", LARGEST_SIDE), ("width", LARGEST_SIDE)):
+            value = getattr(self, name)
+            if (value is not None or name == "steps") and not (_is_number(value, int) and 1 <= value <= most):
+                raise SpikeflipError(f"{name} is {value!r:.80}: give a whole number from 1 to {most:,}")
+        time_bin: Any = self.time_bin
+        longest = _LAST_EDGE / 1000 / self.steps
+        if self.rule == "time" and not (_is_number(time_bin, int | float) and 0.001 <= time_bin <= longest):
+            raise SpikeflipError(
+                f"time_bin is {time_bin!r:.80} ms: give at least 0.001 for the rule 'time', at most {longest:.3g}"
+            )
+        if self.rule != "time" and time_bin is not None:
+            raise SpikeflipError(
+                f"time_bin is {time_bin!r:.80} ms, but the rule {self.rule!r} takes none: leave it out"
+            )
+
+
+def _is_number(value: object, kind: type | UnionType) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +215,7 @@ def _edges(times: NDArray[np.int64], binning: Binning) -> NDArray[np.int64]:
     first, last = int(times[0]), int(times[-1])
     if binning.rule == "duration":
         span = max(last - first + 1, binning.steps)  # a bin shorter than 1 µs could take no event
-        return first + steps * span // binning.steps
+        return np.array([first + k * span // binning.steps for k in range(binning.steps + 1)], dtype=np.int64)
     share = len(times) // binning.steps
     edges = np.array([*(int(times[k * share]) for k in range(binning.steps)), last + 1])
     rising: NDArray[np.int64] = np.maximum.accumulate(edges - steps) + steps  # at least 1 µs from one to the next

@@ -5,6 +5,7 @@ A. Amir et al., "A Low Power, Fully Event-Based Gesture Recognition System", 201
 Event-Stream Dataset for Object Classification", 2017.
 """
 
+import errno
 import os
 import re
 from collections import Counter
@@ -85,7 +86,8 @@ def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
         with os.scandir(folder) as found:
             entries = [(entry.name, entry.is_dir()) for entry in found if not entry.name.startswith(".")]
     except OSError as error:
-        raise SpikeflipError(f"{folder} cannot be read ({error.strerror}): check its permissions") from error
+        fix = "remove the link to a folder above itself" if error.errno == errno.ELOOP else "check its permissions"
+        raise SpikeflipError(f"{folder} cannot be read ({error.strerror}): {fix}") from error
     entries.sort(key=lambda entry: natural_order(entry[0]))
     folders = [folder / name for name, is_folder in entries if is_folder]
     return folders, [folder / name for name, is_folder in entries if not is_folder]

@@ -16,7 +16,8 @@ EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
 
 # (height, width) of N-MNIST, DVS128, DAVIS240, ATIS, DAVIS346, VGA and HD sensors.
 _USUAL_SENSORS = ((34, 34), (128, 128), (180, 240), (240, 304), (260, 346), (480, 640), (720, 1280))
-_LARGEST_SIDE = 1 << 16
+#: Most rows, and most columns, of a sensor.
+LARGEST_SIDE = 1 << 16
 _LARGEST_ZERO = 1 << 61
 _CHUNK = 1 << 20
 
@@ -100,7 +101,7 @@ def events_of(t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike) -> Events:
         counts = ", ".join(f"{len(column)} of {name}" for name, column in columns.items())
         raise SpikeflipError(f"the columns of events differ in length ({counts}): give one value an event")
     for name in ("x", "y"):
-        _check_range(name, columns[name], 0, _LARGEST_SIDE - 1)
+        _check_range(name, columns[name], 0, LARGEST_SIDE - 1)
     _check_range("t", columns["t"], -(1 << 62), (1 << 62) - 1)
     events = np.empty(lengths.pop(), dtype=EVENT)
     for name in ("t", "x", "y"):
@@ -203,8 +204,8 @@ def _guess_sensor(bottom: int, right: int) -> tuple[int, int]:
 
 
 def _check_sensor(height: int, width: int) -> None:
-    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
-        raise SpikeflipError(f"the sensor is {width} × {height}: both must be 1 to {_LARGEST_SIDE}")
+    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
+        raise SpikeflipError(f"the sensor is {width} × {height}: both must be 1 to {LARGEST_SIDE}")
 
 
 def _column(name: str, values: ArrayLike) -> NDArray[Any]:

@@ -1,10 +1,13 @@
 """Every format written and read back, recognised, and refused where it must be."""
 
+import errno
+import shutil
 import struct
 import sys
 import tempfile
 import zipfile
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +32,19 @@ def recordings(draw):
     n = draw(st.integers(0, 40))
     height, width = draw(st.integers(1, 200)), draw(st.integers(1, 200))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
-    t = random.integers(0, draw(st.sampled_from([1, 50, 10**4, 10**6, 2**24])), n)
+    if draw(st.booleans()):
+        t = random.integers(0, draw(st.sampled_from([1, 50, 10**4, 10**6, 2**24])), n)
+    else:  # over what formats have bits for
+        pauses = draw(st.sampled_from([[1, 100, 5000], [1, 5000, 300_000, 5_000_000]]))
+        t = draw(st.sampled_from([0, 2**24 - 5000])) + np.cumsum(random.choice(pauses, n))
     columns = random.integers(0, width, n), random.integers(0, height, n), random.integers(0, 2, n)
-    t0 = draw(st.sampled_from([0, 17, 5_000_000, 1 << 33]))
+    t0 = draw(st.sampled_from([0, 17, 5_000_000, (1 << 31) - 5000, 1 << 33]))
     return Recording.from_columns(np.sort(t), *columns, height=height, width=width, t0=t0)
+
+
+def evt3_holds(times):
+    """Whether the time is always in the 16.8 s of the time before, or in the 4 ms after that of the time before."""
+    return all(b >> 24 == a >> 24 or b >> 12 == (a >> 12) + 1 for a, b in pairwise([0, *times]))
 
 
 @pytest.mark.parametrize("name", WRITABLE)
@@ -43,7 +55,7 @@ def test_what_is_written_is_read(name, recording):
         pytest.importorskip("faery", reason="faery reads and writes this format")
     if name == "DAT" and not len(recording):
         return  # refused, below
-    if name == "EVT3" and np.diff(recording.events["t"], prepend=0).max(initial=0) >= 1 << 24:
+    if name == "EVT3" and not evt3_holds(recording.events["t"].tolist()):
         return  # refused, below
     entry = FORMATS[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -60,6 +72,36 @@ def test_what_is_written_is_read(name, recording):
     assert bool(said) == (recording.t0 != 0 and not entry.holds_t0)
     if name not in ("N-MNIST bin", "npy", "csv"):
         assert (again.height, again.width) == (recording.height, recording.width)
+
+
+WRAP = 1 << 24
+
+
+@pytest.mark.parametrize(
+    ("times", "held"),
+    [
+        ([WRAP - 1], True),
+        ([WRAP], False),
+        ([WRAP - 4096, WRAP + 4095], True),
+        ([WRAP - 4097, WRAP], False),
+        ([WRAP - 1, WRAP + 4096], False),
+        ([WRAP - 1, 2 * WRAP], False),
+        ([WRAP - 1, WRAP, 2 * WRAP - 1, 2 * WRAP + 4095], True),
+        ([1, 16_770_000, 16_790_000, 17_000_000], False),
+    ],
+    ids=str,
+)
+def test_evt3_is_written_where_its_reader_does_not_lose_count(tmp_path, times, held):
+    pytest.importorskip("faery", reason="faery reads and writes this format")
+    zeros = [0] * len(times)
+    found = Recording.from_columns(times, zeros, zeros, zeros, height=2, width=2)
+    assert evt3_holds(times) == held
+    if held:
+        write_recording(found, tmp_path / "a.raw")
+        assert read_recording(tmp_path / "a.raw").events["t"].tolist() == times
+    else:
+        with pytest.raises(SpikeflipError, match=r"EVT3 loses count .* over a multiple of 16,777,216 µs: write EVT2"):
+            write_recording(found, tmp_path / "a.raw")
 
 
 def test_real_nmnist_comes_back_byte_for_byte(real_recordings, tmp_path):
@@ -118,8 +160,11 @@ def test_a_bin_may_begin_like_another_format(tmp_path, start):
         (
             "a.npy",
             array_file("'<i8'", f"({'9' * 4000}, {'9' * 4000})"),
-            "0 of the 1,208,925,819,614,629,174,706,176 bytes",
+            "a side beyond 64 bits",
         ),
+        ("a.npy", array_file("'<i8'", f"(0, 0x{'f' * 4000})"), "a side beyond 64 bits"),
+        ("a.npy", array_file("'<i8'", f"(-0x{'f' * 4000},)"), "a side beyond 64 bits"),
+        ("a.csv", b"t,x,y,p\n1,1,1,1" + b",0" * 50_000 + b"\n", "has a line of 65,536 characters or more"),
         ("a.npy", array_file("'<i8'", "(" + "9999, " * 1500 + ")"), "0 of the 1,208,925,819,614,629,174,706,176 bytes"),
         ("a.npy", array_file("'<i8'", "(1000000000000,)"), "0 of the 8,000,000,000,000 bytes its header promises"),
         ("a.npy", array_file("'O'", "(1,)"), "plain numbers in C order are read"),
@@ -172,6 +217,11 @@ def test_missing_files_and_half_a_sensor_are_refused(tmp_path):
     with pytest.raises(SpikeflipError, match=r"a\.bin: 1 of 1 events lie outside the sensor of 2 × 2"):
         read_recording(tmp_path / "a.bin", height=2, width=2)
     assert read_recording(tmp_path / "a.bin", height=100, width=90).width == 90
+    assert read_recording(tmp_path / "a.bin", height=100, width=90).notes == ()
+    write_recording(one(), tmp_path / "a.npz")
+    overruled = read_recording(tmp_path / "a.npz", height=100, width=90)
+    assert (overruled.height, overruled.width) == (100, 90)
+    assert overruled.notes == ("the file says that the sensor is 34 × 34: taken as 90 × 100, as given",)
 
 
 # --- refused before a file is opened ----------------------------------------------------------------------------------
@@ -218,6 +268,19 @@ def test_unknown_formats_and_folders_are_refused(tmp_path):
     write_recording(one(), tmp_path / f"{'x' * 240}.bin")
     with pytest.raises(SpikeflipError, match="in a folder that exists"):
         write_recording(one(), tmp_path / "no" / "a.bin")
+
+
+@pytest.mark.parametrize("ending", [".dat", ".raw"])
+def test_a_full_disk_leaves_no_file(tmp_path, monkeypatch, ending):
+    pytest.importorskip("faery", reason="faery reads and writes this format")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(SpikeflipError, match="No space left on device"):
+        write_recording(one(), tmp_path / f"a{ending}")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("ending", [".es", ".aedat4", ".dat", ".raw"])

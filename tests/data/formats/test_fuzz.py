@@ -98,7 +98,7 @@ LIES = {
     "npy header of 4 GB": ("a.npy", b"\x93NUMPY\x02\x00" + b"\xff" * 4, "damaged array (a header of 4,294,967,295"),
     "npy header of nesting": ("a.npy", b"\x93NUMPY\x01\x00\x00\x20" + b"(" * 8192, "damaged array"),
     "npy of 13 TB": ("a.npy", npy(FIELDS, "(1000000000000,)"), "0 of the 13,000,000,000,000 bytes"),
-    "npy of 10^21 sides": ("a.npy", npy("'<f8'", "(1000000000000000000000, 4)"), "bytes its header promises"),
+    "npy of 10^21 sides": ("a.npy", npy("'<f8'", "(1000000000000000000000, 4)"), "a side beyond 64 bits"),
     "npy of nothing, often": ("a.npy", npy(FIELDS.replace("<i8", "S0"), "(0,)"), None),
     "npy of a million sides": ("a.npy", npy("'<i8'", "(" + "0, " * 2000 + ")"), "events are a structured array"),
     "npy of the least number": ("a.npy", npy("'<i8'", "(1, 4)", struct.pack("<4q", 1, 1, 1, -(1 << 63))), "no events"),

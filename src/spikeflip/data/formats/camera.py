@@ -27,7 +27,6 @@ _LAST_HEADER_LINE = re.compile(rb"^% (geometry|height) .*\n", re.IGNORECASE | re
 _HEADER = 4096
 _STDERR = threading.Lock()
 _T0_ATTRIBUTE = "spikeflipT0"
-_EVT3_LONGEST_GAP = (1 << 24) - 1
 
 
 def _faery(path: Path, name: str) -> ModuleType:
@@ -165,23 +164,39 @@ def _check(recording: Recording, path: Path, *, name: str) -> None:
         raise SpikeflipError(f"{path}: t0 is {recording.t0} µs and {name} holds none below 0; write .npz")
     if name == "DAT" and not len(recording):
         raise SpikeflipError(f"{path}: a DAT file without events cannot be read back; write another format")
-    gaps = np.diff(recording.events["t"], prepend=0)
-    if name == "EVT3" and gaps.max(initial=0) > _EVT3_LONGEST_GAP:
+    if name == "EVT3":
+        _check_pauses(recording, path)
+
+
+def _check_pauses(recording: Recording, path: Path) -> None:
+    """Refuse what faery's EVT3 reader would put at wrong times.
+
+    A file holds the lowest 24 bits of a time in two words of 12. The reader counts on from one round of 2²⁴ µs to the
+    next only where the upper word goes from all ones to zero: rounds may only meet in neighbouring upper words.
+    """
+    times = recording.events["t"]
+    upper = times >> 12
+    lost = (np.diff(upper, prepend=0) > 1) & (np.diff(upper >> 12, prepend=0) > 0)
+    if lost.any():
+        at = int(lost.argmax())
         raise SpikeflipError(
-            f"{path}: nothing happens for {int(gaps.max()):,} µs, and EVT3 loses count after {_EVT3_LONGEST_GAP:,}; "
-            "write EVT2 or .npz"
+            f"{path}: nothing happens from {times[at - 1] if at else 0:,} to {times[at]:,} µs, and EVT3 loses count in "
+            f"such a pause over a multiple of {1 << 24:,} µs: write EVT2 or .npz"
         )
 
 
 def _insert_zero(path: Path, word: str, t0: int) -> None:
     """Put a t0 line behind the header that faery wrote."""
     longer = path.with_name(f"{path.name}.t0")
-    with path.open("rb") as source, longer.open("wb") as target:
-        end = max(line.end() for line in _LAST_HEADER_LINE.finditer(source.read(_HEADER)))
-        source.seek(0)
-        target.write(source.read(end) + f"% {word} {t0}\n".encode())
-        shutil.copyfileobj(source, target)
-    longer.replace(path)
+    try:
+        with path.open("rb") as source, longer.open("wb") as target:
+            end = max(line.end() for line in _LAST_HEADER_LINE.finditer(source.read(_HEADER)))
+            source.seek(0)
+            target.write(source.read(end) + f"% {word} {t0}\n".encode())
+            shutil.copyfileobj(source, target)
+        longer.replace(path)
+    finally:
+        longer.unlink(missing_ok=True)
 
 
 def _write_aedat4(faery: ModuleType, events: Any, size: tuple[int, int], t0: int, path: Path) -> None:

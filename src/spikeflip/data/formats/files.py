@@ -50,7 +50,7 @@ def read_recording(path: Path | str, *, height: int | None = None, width: int | 
 
     Args:
         path: the file.
-        height: rows of the sensor, for files that do not say, or to check those that do.
+        height: rows of the sensor, for files that do not say, or in place of what they say (which is noted).
         width: columns of the sensor, likewise; give both or neither.
 
     Returns:
@@ -84,8 +84,11 @@ def read_recording(path: Path | str, *, height: int | None = None, width: int | 
 
 
 def on_sensor(recording: Recording, height: int, width: int, path: Path) -> Recording:
-    """The same recording on a sensor of another size, where all its events lie on it."""
+    """The same recording on a sensor of another size, where all its events lie on it; noted if a file said another."""
     notes = tuple(note for note in recording.notes if note != guess_note(recording.height, recording.width))
+    if not recording.sensor_guessed and (recording.height, recording.width) != (height, width):
+        said = f"{recording.width} × {recording.height}"
+        notes = (*notes, f"the file says that the sensor is {said}: taken as {width} × {height}, as given")
     try:
         checked = recording_of(recording.events, height, width, t0=recording.t0, format=recording.format)
     except SpikeflipError as error:

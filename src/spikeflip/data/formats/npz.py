@@ -26,6 +26,7 @@ _LONGEST_HEADER = 1 << 14
 _MOST_MEMBERS = 64
 _TIGHTEST = 100  # an archive of events unpacks to about ten times its size
 _FREE = 1 << 22
+_LARGEST_SIDE = 1 << 63
 # Whatever zipfile and zlib make of a damaged archive.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -121,6 +122,8 @@ def read_header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[
     except Exception as error:  # numpy's parser meets a stranger's text: it may fail in any way
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise SpikeflipError(f"{path} holds a damaged array ({reason}): write it again") from error
+    if any(abs(side) >= _LARGEST_SIDE for side in shape):  # which Python may refuse to print
+        raise SpikeflipError(f"{path} holds an array with a side beyond 64 bits: it is damaged; write it again")
     if dtype.hasobject or any(side < 0 for side in shape) or (fortran and len(shape) > 1):
         raise SpikeflipError(f"{path} holds {described(shape, dtype)}: plain numbers in C order are read")
     return tuple(shape), dtype

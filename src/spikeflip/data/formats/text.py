@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from itertools import chain, count, islice
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ _ORDER = ("t", "x", "y", "p")
 _NAMES = {"on": "p", "polarity": "p", "timestamp": "t", "time": "t"}
 _SHORTEST_LINE = len("0,0,0,0\n")
 _CHUNK = 1 << 14
+_LONGEST_LINE = 1 << 16
 
 
 def looks_like(start: bytes) -> bool:
@@ -37,7 +39,7 @@ def is_table(start: bytes) -> bool:
 def read(path: Path) -> Recording:
     """Read a file; an empty one holds no events."""
     with path.open(encoding="latin-1") as file:
-        lines = (line for line in file if line.strip())
+        lines = _lines(file, path)
         first = next(lines, "")
         header = bool(first) and not _is_numbers(first)
         names = _names(first) if header else list(_ORDER)
@@ -49,6 +51,15 @@ def read(path: Path) -> Recording:
         rows = lines if header or not first else chain([first], lines)
         columns = _columns(rows, [names.index(name) for name in _ORDER], path)
         return recording_of(gathered(columns, path.stat().st_size // _SHORTEST_LINE + 1), format=FORMAT.name)
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines that hold anything."""
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise SpikeflipError(f"{path} has a line of {_LONGEST_LINE:,} characters or more: it is no table of events")
+        if line.strip():
+            yield line
 
 
 def _columns(rows: Iterator[str], order: list[int], path: Path) -> Iterator[tuple[NDArray[np.int64], ...]]:
