@@ -154,6 +154,12 @@ def test_the_command_says_what_is_wrong_and_ends_with_status_1(factories, run):
     assert "Traceback" not in err
 
 
+def test_an_output_that_is_nearly_a_number(factories, run):
+    status, out, _ = run("doctor", "doctored:build", *MINE, "--output=--1")
+    assert status == 1
+    assert "output is '--1', but the model returns a tensor" in " ".join(out.split())
+
+
 def test_json_alone_on_stdout(factories, run):
     status, out, _ = run("doctor", "doctored:build", *MINE, "--json")
     found = json.loads(out)

@@ -3,6 +3,7 @@
 import importlib
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -159,7 +160,7 @@ def _prints_to_stderr() -> Iterator[None]:
 
 
 def _part(output: str | None) -> int | str | None:
-    return int(output) if output is not None and output.lstrip("-").isdecimal() else output
+    return int(output) if output is not None and re.fullmatch(r"-?\d+", output) else output
 
 
 def _neurons(rows: Sequence[str] | None, model: Any) -> dict[Any, tuple[str, str]] | None:

@@ -172,3 +172,10 @@ def test_a_network_that_ran_can_be_copied(deep_network, some_spikes, engine):
         victim.weights[0].zero_()
     assert torch.equal(other.scores(spikes), scores)
     assert not torch.equal(victim.scores(spikes), scores)
+
+
+def test_a_relu_network_of_double_precision_takes_images_of_single():
+    twin = ReluNetwork("4C3-AP2-6FC-3FC", (2, 6, 6), seed=1).double()
+    images = torch.rand(3, 1, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(twin.scores(images), twin.scores(images.double()))
+    assert torch.equal(twin.probe(images).scores, twin.scores(images))

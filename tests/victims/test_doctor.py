@@ -109,7 +109,7 @@ def test_state_that_leaks():
 
     text = only(model(Function(leak)), "same call twice")
     assert "remembers something of the call before" in text
-    assert "in layer '0' (Function): give it a function that resets it as reset=" in text
+    assert "in layer '0' (Function): keep state in attributes of modules, as tensors, lists or dictionaries" in text
 
 
 def test_state_of_an_earlier_run():
@@ -218,6 +218,13 @@ def test_no_layer_before_the_last_weights():
     assert faults(found) == {"threshold and surrogate": "remark", "penultimate layer": "remark"}
 
 
+def test_one_module_for_a_hidden_layer_and_the_output():
+    thing = model()
+    thing[3] = thing[1]
+    text = only(thing, "penultimate layer", "remark")
+    assert "has no spiking layer before its last weights that is not its output as well: use one module a layer" in text
+
+
 def test_layers_that_are_called_by_their_methods():
     class Methods(nn.Module):
         def __init__(self):
@@ -293,6 +300,8 @@ def test_a_backward_that_raises():
 def test_questions_at_fault():
     for options, words in (
         ({"layout": "NT"}, "layout is 'NT'"),
+        ({"layout": ["TB"]}, r"layout is \['TB'\]"),
+        ({"surrogate": "rectangular"}, "surrogate is 'rectangular': give a derivative"),
         ({"readout": "vote"}, "readout is 'vote'"),
         ({"penultimate": "7"}, "penultimate is '7': choose one of the spiking layers, '1', '3'"),
     ):
@@ -304,7 +313,7 @@ def test_questions_at_fault():
             with pytest.raises(SpikeflipError, match=f"^{next(iter(options))} is for a model, but this is a victim al"):
                 doctor(thing, X, **options)
     for thing in (model(), network):
-        for example in (X * 2, torch.zeros(0, 6, 20), [1]):
+        for example in (X * 2, torch.zeros(0, 6, 20), torch.tensor(1.0), [1]):
             with pytest.raises(SpikeflipError):
                 doctor(thing, example)
 

@@ -104,6 +104,23 @@ def test_a_silent_network_ties():
     assert "two or more classes tie on every sample" in only(double, "tied outputs")
 
 
+def test_spike_functions_that_get_the_potential_and_the_threshold():
+    class Apart(PaperNeuron):
+        def forward(self, x):
+            mem, out = 0, []
+            for current in x:
+                mem = mem * self.tau + current
+                out.append(self.act(mem, self.thresh))
+                mem = (1 - out[-1]) * mem
+            return torch.stack(out)
+
+    neuron, known = Apart(0.9), Ramp.apply
+    neuron.act = lambda u, thresh: known(u - thresh, 1.0)
+    text = only(model(neuron=neuron), "threshold and surrogate", "remark")
+    assert "layer '1' calls its attribute 'act' with something else than potential - threshold" in text
+    assert "let its forward subtract the threshold itself, or attack with threshold=None" in text
+
+
 def test_neurons_that_do_not_fire_by_their_attribute():
     class Deaf(PaperNeuron):
         def forward(self, x):

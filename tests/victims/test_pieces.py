@@ -3,15 +3,15 @@
 import pytest
 import torch
 from equations import spikes
-from plain_styles import PaperModel, PaperNeuron
+from plain_styles import PaperModel, PaperNeuron, Ramp
 from torch import nn
 
 from spikeflip import Rectangular, SpikingNetwork, scg
 from spikeflip.attacks import bim
-from spikeflip.victims import Victim, checks, wrap
+from spikeflip.victims import Victim, checks, doctor, wrap
 from spikeflip.victims.layouts import run
 from spikeflip.victims.order import SampleAxis, started
-from spikeflip.victims.spike_functions import Change
+from spikeflip.victims.spike_functions import Change, find, table
 from spikeflip.victims.state import State, learn, shadowed
 
 
@@ -191,6 +191,28 @@ def test_the_penultimate_layer_is_told_by_order_of_execution():
     assert started(["fc", "in", "out"] * 3, layers).penultimate is None
 
 
+def test_a_module_that_is_the_output_too_is_no_penultimate_layer():
+    layers = dict.fromkeys(["lif", "in"])
+    assert started(["fc1", "lif", "fc2", "lif"], layers).penultimate is None
+    assert started(["fc1", "lif", "fc2", "lif"] * 3, layers).penultimate is None
+    assert started(["fc1", "lif", "fc2"] * 3, layers).penultimate == "lif"
+    assert started(["fc1", "in", "fc2", "lif", "fc3"], layers).penultimate == "lif"
+
+
+@pytest.mark.parametrize("names", [("threshold", "spike_grad"), ("beta", "surrogate_function")])
+def test_settings_of_layers_make_no_layer_of_what_holds_them(names):
+    class Net(nn.Sequential):
+        def __init__(self, *layers):
+            super().__init__(*layers)
+            vars(self).update(zip(names, (0.3, Ramp.apply), strict=True))
+
+    torch.manual_seed(0)
+    model = Net(nn.Linear(20, 16), PaperNeuron(0.2), nn.Linear(16, 5), PaperNeuron(0.1))
+    victim = wrap(model, spikes(4, 6, 20))
+    assert (victim.spiking_layers, victim.penultimate_layer) == (("1", "3"), "1")
+    assert tuple(find(model, table({Net: names}))) == ("", "1", "3")
+
+
 def test_the_checks_hold_of_a_network_of_ours():
     network = SpikingNetwork("16FC-5FC", (20,), time_steps=6, seed=1)
     verdicts = checks.all_of(network, spikes(3, 6, 20))
@@ -277,6 +299,10 @@ def test_integer_spikes_inference_mode_and_attacks():
     with torch.inference_mode():
         found = victim.probe(x.clone()).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(6)).values
     assert torch.equal(found, wanted)
+    with torch.inference_mode():
+        for example in (x, x.clone()):
+            assert torch.equal(wrap(model, example).scores(example), victim.scores(x))
+            assert doctor(model, example).attackable
     static = wrap(PaperModel(), torch.rand(4, 1, 8, 8), layout="static")
     images = torch.rand(4, 1, 8, 8)
     labels = static.scores(images.unsqueeze(1)).argmax(1)

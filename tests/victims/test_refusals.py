@@ -149,6 +149,11 @@ def test_a_layout_that_needs_no_output_says_so():
 
 def test_unknown_choices():
     assert "layout is 'NT': choose one of 'TB'" in refusal(model(), layout="NT")
+    assert "layout is ['TB']: choose one of 'TB'" in refusal(model(), layout=["TB"])
+    assert "readout is ['mean']: choose from 'mean'" in refusal(model(), readout=["mean"])
+    for wrong in ("rectangular", Rectangular):
+        fix = "give a derivative, such as spikeflip.Rectangular()"
+        assert refusal(model(), surrogate=wrong) == f"surrogate is {wrong!r}: {fix}"
     assert "readout is 'vote'" in refusal(model(), readout="vote")
     assert "penultimate is '7': choose a spiking layer that runs, of '1', '3'" in refusal(model(), penultimate="7")
 

@@ -1,12 +1,18 @@
 """Models that remember an earlier call: found out, reset, and left as they were."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
+from equations import spikes
 from faulty_models import X, model, refusal
-from plain_styles import StatefulNeuron
+from plain_styles import PaperNeuron, Ramp, StatefulNeuron
 from torch import nn
 
 from spikeflip.victims import doctor, wrap
+
+GENERATOR = np.random.default_rng(0)
 
 
 def test_memory_beyond_attributes():
@@ -20,7 +26,116 @@ def test_memory_beyond_attributes():
     message = refusal(model(Hidden()))
     assert "remembers something of the call before" in message
     assert "layer '0' (Hidden)" in message
-    assert "reset=" in message
+    assert message.endswith(
+        "keep state in attributes of modules, as tensors, lists or dictionaries, and take random numbers out"
+    )
+
+
+def test_random_numbers_of_numpy():
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return x * torch.from_numpy(GENERATOR.random(x.shape, dtype=np.float32))
+
+    message = refusal(model(Noisy()))
+    assert "or draws random numbers that are not PyTorch's in layer '0' (Noisy)" in message
+    assert "take random numbers out" in message
+
+
+class Adapting(PaperNeuron):
+    """Its threshold rises where it has fired, in buffers that it writes to in place."""
+
+    def __init__(self, thresh, place):
+        super().__init__(thresh)
+        self.fired = place(torch.zeros(16, 16))
+
+    def forward(self, x):
+        (fired,) = self.fired.values() if isinstance(self.fired, dict) else [self.fired]
+        spikes = super().forward(x - 0.3 * fired[: x.shape[1]])
+        fired[: x.shape[1]].add_(spikes.detach().sum(0))
+        return spikes
+
+
+@pytest.mark.parametrize("place", [lambda tensor: tensor, lambda tensor: {"fired": tensor}])
+def test_state_of_a_layer_that_is_silent_on_the_example(place):
+    """It adds zeros there: what is written to is state, although it is equal."""
+
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.quiet, self.other = model(), nn.Linear(20, 16), Adapting(4.0, place)
+            self.quiet.weight.data.abs_()
+
+        def forward(self, x):
+            x = self.body[1](self.body[0](x)) + self.other(self.quiet(x))
+            return self.body[3](self.body[2](x))
+
+    thing, loud = Two(), spikes(4, 6, 20, density=0.9)
+    victim = wrap(thing, spikes(4, 6, 20, density=0.05))
+    scores = victim.scores(loud)
+    assert torch.equal(victim.scores(loud), scores)
+    fired = thing.other.fired
+    assert not (fired["fired"] if isinstance(fired, dict) else fired).any()
+    thing(loud.transpose(0, 1))
+    assert (fired["fired"] if isinstance(fired, dict) else fired).any()
+
+
+class Charged(nn.Module):
+    """Starts half way to its threshold."""
+
+    def __init__(self, thresh, features):
+        super().__init__()
+        self.thresh, self.act = thresh, lambda u: Ramp.apply(u, 1.0)
+        self.register_buffer("mem", torch.full((1, features), 0.5 * thresh))
+
+    def forward(self, x):
+        potential = self.mem + x
+        spikes = self.act(potential - self.thresh)
+        self.mem = potential * (1 - spikes)
+        return spikes
+
+
+@pytest.mark.parametrize("density", [0.03, 0.5])
+def test_a_start_that_is_not_zero_is_not_taken_for_a_remainder(density):
+    torch.manual_seed(0)
+    thing = nn.Sequential(
+        nn.Linear(20, 16, bias=False), Charged(1.0, 16), nn.Linear(16, 5, bias=False), Charged(0.3, 5)
+    )
+    example = spikes(4, 6, 20, density=density)
+    assert "holds a state of an earlier run in 1.mem, 3.mem" in refusal(thing, example, layout="steps")
+    victim = wrap(thing, example, layout="steps", reset=lambda net: None)
+    started = copy.deepcopy(thing)
+    assert torch.equal(victim.scores(X), torch.stack([started(frame) for frame in X.unbind(1)]).mean(0))
+
+
+def test_a_start_from_zero_that_changes_nothing_is_said(caplog):
+    class Recording(PaperNeuron):
+        def forward(self, x):
+            self.spikes = super().forward(x)
+            return self.spikes
+
+    thing = model(neuron=Recording(0.2))
+    clean = wrap(thing, X).scores(X)
+    thing(X.transpose(0, 1))
+    assert torch.equal(wrap(thing, X).scores(X), clean)
+    assert "the victim starts from zero in 1.spikes, where the model holds other values" in caplog.text
+
+
+class Lazy(StatefulNeuron):
+    """Has no membrane of its own before its first run."""
+
+    mem = None
+
+    def __init__(self, thresh):
+        super().__init__(thresh)
+        del self.mem
+
+
+def test_a_copy_of_a_victim_is_one():
+    victim = wrap(model(neuron=Lazy(0.3), last=Lazy(0.2)), X, layout="steps")
+    other = copy.deepcopy(victim)
+    assert other.model is not victim.model
+    for each in (other, victim, other):
+        assert torch.equal(each.scores(X), victim.scores(X))
 
 
 def test_state_of_an_earlier_run_that_nobody_resets():

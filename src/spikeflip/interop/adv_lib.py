@@ -1,6 +1,7 @@
 """Our attacks in the form of adv-lib's: a function of model, inputs and labels that returns adversarials."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
@@ -70,7 +71,7 @@ def adv_lib_attack(
         called = settings_of(chosen, more)
         outcome = run(
             within(called, limits[0], _metric(threat_model if norm is None else norm, metric)) if limits else called,
-            victim_of(model, x, lambda foreign, first: foreign(first)),
+            victim_of(model, x, lambda foreign, few: foreign(few)),
             x,
             None if targeted and wanted is None else classes,
             classes if targeted and wanted is None else wanted,
@@ -87,6 +88,6 @@ def adv_lib_attack(
 def _metric(norm: float | str | None, metric: str) -> str:
     if norm is None or isinstance(norm, str):
         return metric if norm is None else norm.lower()
-    if norm not in _NORMS:
+    if not isinstance(norm, Real) or norm not in _NORMS:
         raise SpikeflipError(f"norm is {norm}: choose from 0, 1, 2 and inf, or give the name of a metric")
     return _NORMS[norm]

@@ -72,7 +72,8 @@ class ArtAttack:
             raise SpikeflipError(f"x is of type {found}: give an array of numbers")
         if self.targeted and y is None:
             raise SpikeflipError("the attack is targeted, but y is None: give the classes to aim at, (N,) or one-hot")
-        inputs = torch.from_numpy(x.copy())
+        # PyTorch has neither foreign byte orders nor long doubles.
+        inputs = torch.from_numpy(x.astype(np.float64 if x.dtype.itemsize > 8 else x.dtype.newbyteorder("=")))
         victim = victim_of(self.estimator, inputs, _predict)
         classes = None if y is None else _classes(y, len(x), victim.classes)
         outcome = run(
@@ -85,7 +86,7 @@ class ArtAttack:
             samples=samples,
             micro_batch=self.batch_size,
         )
-        return outcome.adversarials.numpy()
+        return outcome.adversarials.numpy().astype(x.dtype, copy=False)
 
 
 def _predict(model: Any, inputs: Tensor) -> object:

@@ -5,19 +5,22 @@ from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from spikeflip.attacks import ATTACKS, FGSM, Attack, Budget
 from spikeflip.attacks.settings import as_budget
 from spikeflip.errors import SpikeflipError
-from spikeflip.interop.module import asking, dtype_of
+from spikeflip.interop.module import Answer, asking, precise
 from spikeflip.snn.coding import encode
-from spikeflip.snn.inputs import check_classes, check_values, kind_of
+from spikeflip.snn.inputs import check_classes, check_streams, check_values, kind_of
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import is_victim
 
 _SAME = 1e-6
+_FEW = 16
+"""Inputs with which a model is asked for its victim; a change that leaves one as it is may show on another."""
 
 
 @dataclass(frozen=True)
@@ -77,27 +80,29 @@ def victim_of(model: object, inputs: Tensor, call: Callable[[Any, Tensor], objec
 
     Args:
         model: holds what :func:`spikeflip.interop.as_module` returned, in whatever way.
-        inputs: ``(N, ...)``; the model is called with the first.
+        inputs: ``(N, ...)``; the model is called with a few.
         call: how the model is called.
 
     Raises:
-        SpikeflipError: there is none, there are several, or the model changes inputs before its victim sees them.
+        SpikeflipError: there is none, there are several, or the model changes what goes into its victim or comes out.
     """
+    if inputs.ndim == 0:
+        raise SpikeflipError("inputs have shape (): give several, the batch axis first")
     if is_victim(model):
         return model
     name = type(model).__name__
     if not callable(model) and not hasattr(model, "predict"):
         raise SpikeflipError(f"the model is a {name}, {_HOLDS_NONE}")
-    refused: SpikeflipError | None = None
+    few, refused, given = inputs[:_FEW], None, None
     with asking() as found:
         try:
-            call(model, inputs[:1])
+            given = call(model, few)
         except SpikeflipError as error:  # of what preprocessing made of the inputs, or of the inputs themselves
             refused = error
-    victims = {id(module.victim): module.victim for module, _ in found}
+    victims = {id(answer.victim): answer.victim for answer in found}
     if len(victims) > 1:
         raise SpikeflipError(f"the model, a {name}, holds {len(victims)} victims: attack one at a time")
-    if not all(_equal(seen, inputs[:1]) for _, seen in found):
+    if not all(_equal(answer.inputs, few) for answer in found):
         raise SpikeflipError(
             f"the model, a {name}, changes inputs before its victim sees them: leave preprocessing out, our attacks "
             "and victims work on values in [0, 1]"
@@ -106,11 +111,26 @@ def victim_of(model: object, inputs: Tensor, call: Callable[[Any, Tensor], objec
         raise refused
     if not victims:
         raise SpikeflipError(f"the model is a {name}, {_HOLDS_NONE}")
+    if not any(_same_classes(answer, given) for answer in found):
+        raise SpikeflipError(
+            f"the model, a {name}, answers with other classes than its victim: leave postprocessing out, our attacks "
+            "see the victim's scores"
+        )
     return next(iter(victims.values()))
 
 
 def _equal(seen: Tensor, given: Tensor) -> bool:
     return seen.shape == given.shape and torch.allclose(seen.cpu().float(), given.cpu().float(), atol=_SAME)
+
+
+def _same_classes(answer: Answer, given: object) -> bool:
+    """Whether what a model gave has its largest entries where its victim's scores have theirs."""
+    raw, inner = getattr(given, "raw", given), answer.scores
+    outer = torch.from_numpy(raw) if isinstance(raw, np.ndarray) else raw
+    if inner is None or not isinstance(outer, Tensor) or outer.shape != inner.shape:
+        return False
+    inner, outer = inner.cpu(), outer.detach().cpu()
+    return torch.equal(outer.gather(1, inner.argmax(1, keepdim=True)), outer.amax(1, keepdim=True))
 
 
 _HOLDS_NONE = (
@@ -130,7 +150,7 @@ def run(
     samples: Tensor | None,
     micro_batch: int,
 ) -> Outcome:
-    """Attack as these libraries expect it: labels may be left out, and inputs may be of any type of numbers.
+    """Attack as these libraries expect it: labels may be left out, and images may be of any floating-point type.
 
     Args:
         attack: its settings.
@@ -142,13 +162,12 @@ def run(
         samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 if None.
         micro_batch: samples in memory at a time.
     """
-    check_values(inputs, kind_of(inputs, victim.input_shape, victim.coding))
-    samples = torch.arange(len(inputs)) if samples is None else samples.cpu()
-    if samples.shape != inputs.shape[:1]:
-        raise SpikeflipError(
-            f"samples have shape {tuple(samples.shape)} for {len(inputs)} inputs: give one id an input"
-        )
-    cast = inputs.detach().to(dtype_of(victim)) if inputs.is_floating_point() else inputs.detach()
+    kind = kind_of(inputs, victim.input_shape, victim.coding)
+    cast = precise(inputs.detach()) if inputs.is_floating_point() else inputs.detach()
+    check_values(cast, kind)
+    samples = torch.arange(len(inputs)) if samples is None else samples
+    check_streams(seed, samples, len(inputs))
+    samples = samples.cpu()
 
     def scores(values: Tensor, steps: Tensor) -> Tensor:
         return _scores(victim, values, samples, steps, seed=seed, micro_batch=micro_batch)
@@ -177,8 +196,7 @@ def run(
     adversarials[attacked] = result.adversarials
     steps[attacked] = result.steps
     decided = scores(adversarials, steps).to(inputs.device)
-    # What was not moved is given back as it came, not as it was rounded.
-    return Outcome(torch.where(adversarials == cast, inputs.detach(), adversarials.to(inputs.dtype)), decided)
+    return Outcome(adversarials.to(inputs.dtype), decided)
 
 
 def _scores(victim: Victim, values: Tensor, samples: Tensor, steps: Tensor, *, seed: int, micro_batch: int) -> Tensor:

@@ -95,8 +95,9 @@ class FoolboxAttack:
         """
         x = check_tensor("inputs", inputs)
         labels, targets = _classes_of(criterion)
-        victim = victim_of(model, x, lambda foolbox_model, first: foolbox_model(first))
-        several = isinstance(epsilons, Iterable) and not isinstance(epsilons, str)
+        victim = victim_of(model, x, lambda foolbox_model, few: foolbox_model(few))
+        # An array without axes is one value.
+        several = isinstance(epsilons, Iterable) and not isinstance(epsilons, str) and getattr(epsilons, "ndim", 1) > 0
         limits: list[Any] = list(epsilons) if several else [epsilons]  # type: ignore[arg-type]
         attacks = [self.attack if limit is None else within(self.attack, limit, self.metric) for limit in limits]
         outcomes = [

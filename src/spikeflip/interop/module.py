@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from spikeflip.victims.victim import is_victim
 _ROUNDING = 1e-6
 """By how much images of other libraries may leave [0, 1]: projections in float32 are not exact."""
 
-_ASKED: ContextVar[list[tuple["VictimModule", Tensor]] | None] = ContextVar("_ASKED", default=None)
+_ASKED: ContextVar[list["Answer"] | None] = ContextVar("_ASKED", default=None)
 
 
 def as_module(
@@ -130,23 +131,27 @@ class VictimModule(nn.Module):
         Raises:
             SpikeflipError: the inputs are neither.
         """
+        answer = Answer(self.victim, inputs.detach())
         if (asked := _ASKED.get()) is not None:
-            asked.append((self, inputs.detach()))
+            asked.append(answer)
         kind = kind_of(inputs, self.victim.input_shape, self.victim.coding)
         values = self._valid(inputs.detach(), kind)
         call = self.calls if self.fresh else 0
         self.calls += asked is None
         scores: Tensor = _Scores.apply(inputs, values, self, kind, call)
+        answer.scores = scores.detach()
         return scores
 
     def _valid(self, inputs: Tensor, kind: Kind) -> Tensor:
-        if kind == "spikes":
-            inputs = (inputs >= 0.5).to(inputs.dtype) if self.binarise else inputs
-        elif inputs.is_floating_point():
+        if kind == "spikes" and self.binarise:
+            # What is not finite stays, to be refused.
+            inputs = torch.where(inputs.isfinite(), (inputs >= 0.5).to(inputs.dtype), inputs)
+        elif kind == "images" and inputs.is_floating_point():
+            inputs = precise(inputs)
             inside = inputs.clamp(0, 1)
             inputs = inside if torch.allclose(inside, inputs, rtol=0, atol=_ROUNDING) else inputs
         check_values(inputs, kind)
-        return inputs.to(self.victim.device, dtype_of(self.victim))
+        return precise(inputs).to(self.victim.device)
 
     def _encodings(self, inputs: Tensor, kind: Kind, call: int) -> Iterator[tuple[Tensor, Tensor]]:
         """What the victim sees in one call, in parts: row numbers ``(n,)``, and inputs ``(n, T, *input)``."""
@@ -209,24 +214,33 @@ class _Scores(torch.autograd.Function):
         return module.gradient_of(values, kind, call, gradients[0]).to(ctx.like), None, None, None, None
 
 
-def _some_of(gradient: Tensor, _scores: Tensor, rows: Tensor) -> Tensor:
-    return gradient[rows]
+def _some_of(gradient: Tensor, scores: Tensor, rows: Tensor) -> Tensor:
+    return gradient[rows].to(scores)
 
 
-def dtype_of(victim: Victim) -> torch.dtype:
-    """What a victim's inputs are cast to: the type of its parameters where it is a module, else float32."""
-    parameters = victim.parameters() if isinstance(victim, nn.Module) else ()
-    return next((p.dtype for p in parameters if p.is_floating_point()), torch.float32)
+def precise(inputs: Tensor) -> Tensor:
+    """Inputs in float64 if they are, else in float32."""
+    return inputs if inputs.dtype == torch.float64 else inputs.float()
+
+
+@dataclass
+class Answer:
+    """One call of a :class:`VictimModule`."""
+
+    victim: Victim
+    inputs: Tensor
+    scores: Tensor | None = None
+    """None where the inputs were refused."""
 
 
 @contextmanager
-def asking() -> Iterator[list[tuple[VictimModule, Tensor]]]:
-    """Within it a :class:`VictimModule` that is called is listed with the inputs that it was given, and counts no call.
+def asking() -> Iterator[list[Answer]]:
+    """Within it a :class:`VictimModule` that is called lists its answer, and counts no call.
 
     This is how one is found inside a model of another library, whatever that holds it in. It answers as ever: there are
     libraries that keep a record of answers.
     """
-    found: list[tuple[VictimModule, Tensor]] = []
+    found: list[Answer] = []
     token = _ASKED.set(found)
     try:
         with torch.no_grad():

@@ -92,23 +92,23 @@ class ReluNetwork(Layers):
     @torch.no_grad()
     def scores(self, inputs: Tensor) -> Tensor:
         """Logits ``(N, K)`` of images ``(N, 1, *input)``; no gradient."""
-        self._check(inputs)
-        scores: Tensor = self(inputs.squeeze(1))
+        scores: Tensor = self(self._checked(inputs).squeeze(1))
         return scores
 
     @torch.no_grad()
     def probe(self, inputs: Tensor) -> "ReluProbe":
         """Run images ``(N, 1, *input)`` forward once, ready for input gradients."""
-        self._check(inputs)
-        return ReluProbe(self, inputs)
+        return ReluProbe(self, self._checked(inputs))
 
-    def _check(self, inputs: Tensor) -> None:
+    def _checked(self, inputs: Tensor) -> Tensor:
+        """Images in the type of the weights; a SpikeflipError for what is none of this network's."""
         if tuple(inputs.shape[1:]) != (1, *self.input_shape):
             sizes = ", ".join(map(str, self.input_shape))
             raise SpikeflipError(
                 f"inputs have shape {tuple(inputs.shape)}, but a ReLU network takes one time step, (N, 1, {sizes}): "
                 "give images"
             )
+        return inputs.to(self.weights[0].dtype)
 
     def transposed_by_layer(self) -> tuple[Tensor | None, ...]:
         """The weights as :func:`synapses.apply_transposed` takes them; made anew when they have changed or moved."""

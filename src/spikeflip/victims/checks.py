@@ -92,8 +92,8 @@ def same_call_twice(victim: Probed, inputs: Tensor) -> Verdict:
     return Verdict(
         "same call twice",
         False,
-        "the model remembers something of the call before, beyond its layers' attributes and buffers",
-        "give it a function that resets it as reset=",
+        "the model remembers something of the call before, or draws random numbers that are not PyTorch's",
+        "keep state in attributes of modules, as tensors, lists or dictionaries, and take random numbers out",
     )
 
 

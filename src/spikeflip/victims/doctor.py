@@ -25,7 +25,7 @@ from spikeflip.victims.layouts import (
     layout_name,
 )
 from spikeflip.victims.learning import learn_order, learn_state
-from spikeflip.victims.spike_functions import Neurons, find, table
+from spikeflip.victims.spike_functions import Neurons, check_surrogate, find, table
 from spikeflip.victims.vanishing import Remark, failed, gradient
 from spikeflip.victims.victim import Victim, is_victim
 from spikeflip.victims.wrap import example_inputs, passing_layouts, suggestion, three_samples, why_it_failed, wrap
@@ -86,6 +86,7 @@ class Diagnosis:
         return "\n".join(f"{self.state(v):<6}  {v.check}: {v}" for v in self.verdicts)
 
 
+@torch.inference_mode(False)
 def doctor(
     victim: Victim | nn.Module,
     example: Tensor,
@@ -138,6 +139,7 @@ def doctor(
         chart.add(Verdict("model", True, f"it is a victim, a {type(victim).__name__}"))
     else:
         check_choice(layout, readout)
+        check_surrogate(surrogate)
         inputs = example_inputs(example, layout)
         if not chart.run("model", lambda: _acceptable(victim, layout)):
             return chart.diagnosis()
@@ -205,7 +207,7 @@ def _refuse_options(victim: object, options: Mapping[str, object]) -> None:
 
 def _coded(victim: Any, example: Tensor) -> Tensor:
     """What a victim sees of an example, of as much of it as is used."""
-    if not isinstance(example, Tensor) or len(example) == 0:
+    if not isinstance(example, Tensor) or example.numel() == 0 or example.ndim == 0:
         raise SpikeflipError("the example holds no inputs: give spikes (N, T, *input) or images (N, *input)")
     example = example[:_MOST_SAMPLES]
     check_values(example, kind_of(example, victim.input_shape, victim.coding))
@@ -245,6 +247,11 @@ def _admit(
         return None
     except Exception as error:
         chart.verdicts["model"] = failed("model", why_it_failed(subject, few, error))
+        return None
+    try:
+        gradients.check_backward(subject, few)
+    except SpikeflipError as error:
+        chart.add(failed("gradient", str(error)))
         return None
     try:
         learn_order(subject, few, penultimate)

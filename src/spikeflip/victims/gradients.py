@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -33,7 +34,8 @@ def check(victim: WrappedModel, inputs: Tensor) -> None:
     weights = torch.randn(scores.shape, generator=torch.Generator().manual_seed(0)).to(scores)
     gradient = None
     if found.scores.requires_grad:
-        (gradient,) = torch.autograd.grad(found.scores, found.source, weights, allow_unused=True)
+        with victim.firing(found.changes):
+            (gradient,) = torch.autograd.grad(found.scores, found.source, weights, allow_unused=True)
     if gradient is None:
         raise SpikeflipError(_cut(victim, inputs))
     if not bool(torch.isfinite(gradient).all()):
@@ -42,6 +44,23 @@ def check(victim: WrappedModel, inputs: Tensor) -> None:
         )
     if not bool(gradient.any()):
         LOG.warning("the input gradient is zero on the example: give examples on which the model fires, or surrogate=")
+
+
+def check_backward(victim: WrappedModel, inputs: Tensor) -> None:
+    """Raise a SpikeflipError where layers of a model with state run again in the backward pass."""
+    if not victim.state.slots:
+        return
+    found = victim.forward(inputs, {}, graph=True)
+    again: list[str] = []
+    modules = dict(victim.model.named_modules())
+    # That it finds another state than in the forward pass may also make it fail.
+    with suppress(Exception), victim.firing({}), on_start(modules, lambda name, _: again.append(name)):
+        torch.autograd.grad(found.scores.sum(), found.source, allow_unused=True)
+    if again:
+        raise SpikeflipError(
+            f"layer {again[0]!r} runs again in the backward pass, where the model's state is another than before: "
+            "turn torch.utils.checkpoint off"
+        )
 
 
 def random_layer(victim: WrappedModel, inputs: Tensor) -> str | None:

@@ -146,10 +146,10 @@ def layout_name(layout: Layout | LayoutFunction) -> str:
 
 def check_choice(layout: object, readout: object) -> None:
     """Raise a SpikeflipError for a layout or readout that there is not."""
-    if not callable(layout) and layout not in MEANINGS:
+    if not callable(layout) and (not isinstance(layout, str) or layout not in MEANINGS):
         known = "; ".join(f"{name!r}: {meaning}" for name, meaning in MEANINGS.items())
         raise SpikeflipError(f"layout is {layout!r}: choose one of {known}; or give a function of model and spikes")
-    if not callable(readout) and readout not in get_args(Readout):
+    if not callable(readout) and (not isinstance(readout, str) or readout not in get_args(Readout)):
         choices = ", ".join(map(repr, get_args(Readout)))
         raise SpikeflipError(f"readout is {readout!r}: choose from {choices}, or give a function")
 
@@ -173,6 +173,8 @@ def _select(answer: object, output: Output) -> Tensor:
 
 def _part(answer: object, output: int | str) -> object:
     try:
+        if isinstance(answer, Tensor) and not isinstance(output, int):
+            raise TypeError  # a tensor takes letters for indices
         return answer[output]  # type: ignore[index]
     except (TypeError, KeyError, IndexError, ValueError):
         raise SpikeflipError(

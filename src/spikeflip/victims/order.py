@@ -1,7 +1,8 @@
 """Which layers a model runs, in which order, and where its samples are in what they handle.
 
 The order of registration says little: the penultimate spiking layer is the last one that starts before the last weight
-layer does. That holds for a network that ends with neurons and for one that ends with a linear layer.
+layer does. That holds for a network that ends with neurons and for one that ends with a linear layer. A module that
+starts after the last weights as well is the output too, and no penultimate layer.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,13 +61,17 @@ class Order:
 def started(calls: Sequence[str], layers: Mapping[str, SpikingLayer]) -> Order:
     """The order of layers, from the names of layers as they started, weight layers among them."""
     first = list(dict.fromkeys(calls))
-    weights = [i for i, name in enumerate(first) if name not in layers]
+    weights = [name for name in first if name not in layers]
     neurons = [name for name in calls if name in layers]
-    before = [name for name in first[: weights[-1]] if name in layers] if weights else []
+    before: list[str] = []
+    outputs: Sequence[str] = ()
+    if weights:
+        before = [name for name in first[: first.index(weights[-1])] if name in layers]
+        outputs = calls[len(calls) - calls[::-1].index(weights[-1]) :]
     return Order(
         spiking=tuple(dict.fromkeys(neurons)),
         last=neurons[-1] if neurons else None,
-        penultimate=before[-1] if before else None,
+        penultimate=before[-1] if before and before[-1] not in outputs else None,
     )
 
 

@@ -241,6 +241,8 @@ class SpikingLayer:
 def find(model: nn.Module, rows: Iterable[NeuronType]) -> dict[str, SpikingLayer]:
     """The spiking layers of a model by name, in order of registration.
 
+    A module that is only known by its attributes and holds spiking layers is none: it keeps settings of theirs.
+
     Raises:
         SpikeflipError: a module of a class that is named lacks an attribute that is named.
     """
@@ -251,7 +253,12 @@ def find(model: nn.Module, rows: Iterable[NeuronType]) -> dict[str, SpikingLayer
             found[name] = SpikingLayer(name, module, kind)
             if kind.module is not None:
                 _check_attributes(found[name])
-    return found
+    return {name: layer for name, layer in found.items() if layer.kind.module or not _holds_any(name, found)}
+
+
+def _holds_any(name: str, others: Iterable[str]) -> bool:
+    inside = f"{name}." if name else ""
+    return any(other != name and other.startswith(inside) for other in others)
 
 
 def _check_attributes(layer: SpikingLayer) -> None:
@@ -267,6 +274,13 @@ def _check_attributes(layer: SpikingLayer) -> None:
             f"{at} has no spike function {kind.spike_function!r}: name in neurons= the attribute that is called with "
             "potential - threshold"
         )
+
+
+def check_surrogate(surrogate: object) -> None:
+    """Raise a SpikeflipError unless it is a surrogate, or None."""
+    made = not isinstance(surrogate, type) and callable(getattr(surrogate, "derivative", None))
+    if surrogate is not None and not made:
+        raise SpikeflipError(f"surrogate is {surrogate!r}: give a derivative, such as spikeflip.Rectangular()")
 
 
 def derivative(layer: SpikingLayer, reach: float = 2.0) -> Tensor | None:

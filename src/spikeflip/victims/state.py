@@ -15,7 +15,10 @@ import torch
 from torch import Tensor, nn
 
 _INTERNAL = frozenset(vars(nn.Module())) - {"_buffers"}
-_ABSENT = object()
+
+
+class _Absent:
+    """Stands for an attribute that is not there; a class, which a deep copy of a state leaves as it is."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,11 @@ class Slot:
 
     def get(self) -> object:
         """What is there."""
-        return self._place().get(self.name, _ABSENT)
+        return self._place().get(self.name, _Absent)
 
     def put(self, value: object) -> None:
         """Put a value there, past all checks of the module."""
-        if value is _ABSENT:
+        if value is _Absent:
             self._place().pop(self.name, None)
         else:
             self._place()[self.name] = value
@@ -105,7 +108,7 @@ class State:
                 yield
             finally:
                 for slot in set(slots(model)) - set(self._starts):
-                    slot.put(_ABSENT)
+                    slot.put(_Absent)
 
     @contextmanager
     def fresh(self) -> Iterator[None]:
@@ -130,13 +133,13 @@ def learn(model: nn.Module, start: State, runs: Iterable[Callable[[], object]]) 
     found: dict[Slot, object] = {}
     for run in runs:
         with start.tried(model):
-            started = {slot: slot.get() for slot in remembered}
+            started = {slot: _Started.of(slot.get()) for slot in remembered}
             run()
             now = {slot: slot.get() for slot in slots(model)}
         for slot in dict.fromkeys((*remembered, *now)):
             if slot not in remembered:
-                found[slot] = _ABSENT
-            elif slot not in now or not _unchanged(started[slot], remembered[slot], now[slot]):
+                found[slot] = _Absent
+            elif slot not in now or not started[slot].unchanged(remembered[slot], now[slot]):
                 found[slot] = remembered[slot]
     return State(found)
 
@@ -166,14 +169,14 @@ def mode(
 @contextmanager
 def shadowed(attributes: Sequence[tuple[nn.Module, Mapping[str, object]]]) -> Iterator[None]:
     """Attributes put before those of modules, which keep their own untouched: an object's dictionary is asked first."""
-    kept = [(module, name, vars(module).get(name, _ABSENT)) for module, names in attributes for name in names]
+    kept = [(module, name, vars(module).get(name, _Absent)) for module, names in attributes for name in names]
     try:
         for module, names in attributes:
             vars(module).update(names)
         yield
     finally:
         for module, name, value in kept:
-            if value is _ABSENT:
+            if value is _Absent:
                 vars(module).pop(name, None)
             else:
                 vars(module)[name] = value
@@ -223,11 +226,30 @@ def _used(tensor: Tensor) -> bool:
     return tensor.numel() > 1 and bool(tensor.count_nonzero())
 
 
-def _unchanged(started: object, remembered: object, now: object) -> bool:
-    """Whether a value is the object that a run started with, and still equal to what that was."""
-    if now is started or not isinstance(now, Tensor | dict | list | deque | set | tuple):
-        return _equal(remembered, now)
-    return False
+@dataclass(frozen=True)
+class _Started:
+    """What a run found in a slot: fresh copies, to which nobody had written."""
+
+    value: object
+    tensors: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, value: object) -> "_Started":
+        return cls(value, tuple(_tensors(value)))
+
+    def unchanged(self, remembered: object, now: object) -> bool:
+        """Whether a value is the very object of the start, nothing was written to, and it equals what it was.
+
+        Another object and a write count although they may be equal on the example: a layer that is silent adds zeros.
+        """
+        if now is not self.value and isinstance(now, Tensor | dict | list | deque | set | tuple):
+            return False
+        same = all(a is b and not _written(a) for a, b in zip(self.tensors, _tensors(now), strict=False))
+        return same and _equal(remembered, now)
+
+
+def _written(tensor: Tensor) -> bool:
+    return not tensor.is_inference() and tensor._version > 0
 
 
 def _equal(a: object, b: object) -> bool:

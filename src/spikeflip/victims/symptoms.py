@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +12,14 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import winner
 from spikeflip.victims import checks
 from spikeflip.victims.checks import Probed, Verdict, difference
-from spikeflip.victims.spike_functions import Change
+from spikeflip.victims.spike_functions import Change, NeuronType
 from spikeflip.victims.state import shadowed
 from spikeflip.victims.vanishing import Remark, attack_gradient, failed, live
 from spikeflip.victims.wrapped import WrappedModel
 
 _NO_THRESHOLD = "attack with threshold=None"
+
+Fire = Callable[..., Tensor]
 
 
 def output(victim: Probed, inputs: Tensor) -> Verdict:
@@ -109,7 +110,7 @@ def threshold_and_surrogate(victim: Probed, inputs: Tensor) -> Verdict:
             f"pass neurons={{YourNeuron: ('threshold', 'spike_function')}}, or {_NO_THRESHOLD}",
         )
     try:
-        heard = _heard(victim, inputs)
+        heard, misled = _heard(victim, inputs)
     except SpikeflipError as error:
         return failed(check, str(error), Remark)
     for name in victim.order.spiking:
@@ -124,6 +125,15 @@ def threshold_and_surrogate(victim: Probed, inputs: Tensor) -> Verdict:
                 f"let its forward call that, or pass neurons={{{type(layer.module).__name__}: ('threshold', "
                 "'spike_function')} with the names of attributes that it uses",
             )
+    if misled:
+        attribute = victim.layers[misled[0]].kind.spike_function
+        return Remark(
+            check,
+            False,
+            f"layer {misled[0]!r} calls its attribute {attribute!r} with something else than potential - threshold, so "
+            "that another threshold or surrogate would be centred elsewhere",
+            f"let its forward subtract the threshold itself, or {_NO_THRESHOLD}, without output window or surrogate",
+        )
     fixed = [name for name in victim.order.spiking if victim.layers[name].threshold is None]
     if victim.order.penultimate in fixed:
         return Remark(
@@ -138,26 +148,41 @@ def threshold_and_surrogate(victim: Probed, inputs: Tensor) -> Verdict:
     return Verdict(check, True, f"thresholds and surrogates of {layers} are reached: {', '.join(map(repr, names))}")
 
 
-def _heard(victim: WrappedModel, inputs: Tensor) -> Counter[str]:
-    """How often each spiking layer calls what an attack would put in the place of its spike function, in one pass."""
+def _heard(victim: WrappedModel, inputs: Tensor) -> tuple[Counter[str], list[str]]:
+    """How often each spiking layer calls what an attack would put in the place of its spike function, in one pass.
+
+    And the layers that do not call it with the distance to their threshold.
+    """
     heard: Counter[str] = Counter()
+    misled: list[str] = []
     listening = []
     for name in victim.order.spiking:
         layer = victim.layers[name]
-        note = partial(heard.update, [name])
+        plain = type(layer.kind) is NeuronType  # the functions of the others take more than a distance
+
+        def note(fire: Fire, arguments: Any, named: Any, name: str = name, plain: bool = plain) -> None:
+            if plain and not heard[name] and not _switches_at_zero(fire, *arguments, **named):
+                misled.append(name)
+            heard[name] += 1
+
         replaced = {a: _listening(value, note) for a, value in layer.replacement(Change()).items()}
         listening.append((layer.module, replaced))
     with shadowed(listening):
         victim.forward(inputs, {}, graph=False)
-    return heard
+    return heard, misled
 
 
-def _listening(replaced: Any, note: Callable[[], None]) -> Any:
+def _switches_at_zero(fire: Fire, distance: Tensor, *rest: Any, **named: Any) -> bool:
+    above, below = (fire(torch.full_like(distance, u), *rest, **named) for u in (1e-3, -1e-3))
+    return bool((above > below).all())
+
+
+def _listening(replaced: Any, note: Callable[[Fire, Any, Any], None]) -> Any:
     if not callable(replaced):  # that of sinabs holds the function
         return SimpleNamespace(**{**vars(replaced), "apply": _listening(replaced.apply, note)})
 
     def fire(*arguments: Any, **named: Any) -> Any:
-        note()
+        note(replaced, arguments, named)
         return replaced(*arguments, **named)
 
     return fire
@@ -185,8 +210,9 @@ def penultimate_layer(victim: Probed) -> Verdict:
         return Remark(
             check,
             False,
-            "the model has no spiking layer before its last weights",
-            f"name one of {', '.join(map(repr, victim.order.spiking))} as penultimate=, or {_NO_THRESHOLD}",
+            "the model has no spiking layer before its last weights that is not its output as well",
+            f"use one module a layer, name one of {', '.join(map(repr, victim.order.spiking))} as penultimate=, or "
+            f"{_NO_THRESHOLD}",
         )
     number = "without a threshold" if own is None else f"with threshold {own:g}"
     return Verdict(check, True, f"it is {name!r} ({type(victim.layers[name].module).__name__}), {number}")

@@ -29,6 +29,7 @@ from spikeflip.victims.wrapped import Calling, WrappedModel
 LOG = logging.getLogger(__name__)
 
 
+@torch.inference_mode(False)
 def wrap(
     model: nn.Module,
     example: Tensor,
@@ -105,6 +106,7 @@ def wrap(
         inputs = three_samples(inputs).to(victim.device)
         try:
             learn_state(victim, inputs, reset)
+            gradients.check_backward(victim, inputs)
             verdicts = checks.all_of(victim, inputs)
         except SpikeflipError:
             raise

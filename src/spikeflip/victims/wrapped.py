@@ -14,7 +14,7 @@ from spikeflip.snn.coding import Coding
 from spikeflip.snn.surrogate import Rectangular, Surrogate
 from spikeflip.victims import layouts
 from spikeflip.victims.order import Order, SampleAxis, on_end, on_start
-from spikeflip.victims.spike_functions import Change, SpikingLayer
+from spikeflip.victims.spike_functions import Change, SpikingLayer, check_surrogate
 from spikeflip.victims.state import State, mode, shadowed
 from spikeflip.victims.wrapped_probe import Pass, WrappedProbe
 
@@ -105,8 +105,9 @@ class WrappedModel:
         Scores stay as they are, bit for bit; gradients change.
 
         Raises:
-            SpikeflipError: no spiking layer is known, or one cannot be reached.
+            SpikeflipError: it is no surrogate, no spiking layer is known, or one cannot be reached.
         """
+        check_surrogate(surrogate)
         if surrogate is not None and not self.order.spiking:
             raise SpikeflipError(f"a surrogate {surrogate} is asked for, but {_NO_LAYER}, or leave it out")
         other = copy.copy(self)
@@ -147,7 +148,7 @@ class WrappedModel:
     def forward(self, spikes: Tensor, changes: Mapping[str, Change], *, graph: bool) -> Pass:
         """One pass as the gradient sees it: neurons in training mode, firing as ``changes`` say."""
         source = self._cast(spikes).requires_grad_(graph)
-        found = Pass(source, source)
+        found = Pass(source, source, changes)
 
         def keep(to: list[Tensor]) -> Callable[[str, object], None]:
             return lambda _name, value: to.append(value) if isinstance(value, Tensor) else None
@@ -156,12 +157,17 @@ class WrappedModel:
         before = {} if self.order.penultimate is None else {"": self.layers[self.order.penultimate].module}
         with ExitStack() as stack:
             stack.enter_context(torch.set_grad_enabled(graph))
-            stack.enter_context(self._borrowed(training=True))
-            stack.enter_context(shadowed(self._shadows(changes)))
+            stack.enter_context(self.firing(changes))
             stack.enter_context(on_start(last, keep(found.into_last)))
             stack.enter_context(on_end(before, keep(found.penultimate)))
             found.scores = self._run(source)
         return found
+
+    @contextmanager
+    def firing(self, changes: Mapping[str, Change]) -> Iterator[None]:
+        """The model as a gradient sees it; for the way back too, where torch.utils.checkpoint runs layers again."""
+        with self._borrowed(training=True), shadowed(self._shadows(changes)):
+            yield
 
     @contextmanager
     def _borrowed(self, *, training: bool = False) -> Iterator[None]:
@@ -189,7 +195,7 @@ class WrappedModel:
             return f"{_NO_LAYER}, or leave the threshold out"
         if self.order.penultimate is None:
             return (
-                "the model has no spiking layer before its last weights: name one of "
+                "the model has no spiking layer before its last weights that is not its output as well: name one of "
                 f"{', '.join(map(repr, self.order.spiking))} as penultimate=, or leave the threshold out"
             )
         return f"layer {self.order.penultimate!r} has none that could move: leave it out"

@@ -1,6 +1,6 @@
 """One forward pass of a wrapped model, and the way back through its graph."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikeflip.snn.probe import InputGradient, ScoreGradient, all_zero
 from spikeflip.victims.order import SampleAxis
+from spikeflip.victims.spike_functions import Change
 
 if TYPE_CHECKING:
     from spikeflip.victims.wrapped import WrappedModel
@@ -20,6 +21,8 @@ class Pass:
 
     source: Tensor
     scores: Tensor
+    changes: Mapping[str, Change]
+    """How its spiking layers fired."""
     into_last: list[Tensor] = field(default_factory=list)
     """What the last spiking layer was given, one entry a call of it."""
     penultimate: list[Tensor] = field(default_factory=list)
@@ -78,7 +81,8 @@ class WrappedProbe:
         gradient = torch.zeros_like(found.scores)
         gradient[place] = wanted.to(gradient)
         loss_zero, n, dtype = all_zero(wanted), len(found.source), self._spikes.dtype
-        whole, *into_last = _gradients(found.scores, [found.source, *found.into_last], gradient)
+        with victim.firing(found.changes):
+            whole, *into_last = _gradients(found.scores, [found.source, *found.into_last], gradient)
         values = whole[place].to(dtype if dtype.is_floating_point else torch.float32)
         output_zero = loss_zero.clone()
         if victim.into_last is not None and into_last and bool((all_zero(values) & ~loss_zero).any()):
