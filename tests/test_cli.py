@@ -125,6 +125,7 @@ def test_a_twin_is_trained_attacked_and_verified(twin, tmp_path, run):
         "accuracy": checkpoint.facts["accuracy"],
         "accuracy_n": 355,
         "weights_sha256": checkpoint.sha256,
+        "description_sha256": config["identity"]["victim's description"],
     }
     assert config["settings"]["engine"] == "torch"
     tensors = load_file(tmp_path / "r" / "adversarials.safetensors")
@@ -213,7 +214,7 @@ def test_another_surrogate_is_another_run(victim, attacked, tmp_path, run):
         (["--attack", "bim", "--surrogate", "atan"], "--surrogate atan is for spiking victims"),
         (["--attack", "bim", "--surrogate-width", "2"], "--surrogate-width 2.0 is for spiking victims"),
         (["--attack", "bim", "--engine", "event"], "engine is 'event', but a ReLU network runs on torch"),
-        (["--attack", "bim", "--simulate-events"], "takes images (N, 1, 8, 8) alone"),
+        (["--attack", "bim", "--simulate-events"], "the victim takes (1, 8, 8)"),
     ],
 )
 def test_what_cannot_be_done_to_a_twin(arguments, message, twin, tmp_path, run):
@@ -308,13 +309,23 @@ def test_every_option_has_help(run):
         (["train", "--out", "{tmp}/v", "--start", "{tmp}"], "there is no victim at"),
         (["train", "--out", "{tmp}/v", "--start", "{victim}", "--twin"], "--start is for spiking victims"),
         (["train", "--out", "{tmp}/v", "--start", "{victim}", "--network", "4C3-10FC"], "and this victim 4C3-10FC on"),
-        (["train", "--out", "{victim}"], "already holds a victim"),
+        (["train", "--out", "{victim}"], "already holds a victim of other options"),
+        (
+            ["train", "--out", "{tmp}/v", "--size", "4x4"],
+            "--size 4x4 is for recordings, and --data digits is of images",
+        ),
+        (["train", "--out", "{tmp}/v", "--data", "mnist", "--root", "{tmp}/none", "--network", "foo"], "'foo'"),
+        (["train", "--out", "/proc/none/v"], "--out /proc/none/v cannot be made or written to"),
         (["train", "-c", "{tmp}/none.toml", "--out", "{tmp}/v"], "does not exist"),
         (["train", "-c"], "has no value"),
         (["attack", "--out", "{tmp}/r"], "--victim"),
+        (["attack", "--out", "{tmp}/r", "--samples", "5"], "--victim is missing: give it"),
         (["attack", "--out", "{tmp}/r", "--victim", "{tmp}"], "there is no victim at"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--target", "12"], "--target 12 is out of range"),
-        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--target", "some"], "--target is 'some'"),
+        (
+            ["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--target", "some"],
+            "--target is 'some': give none, all, next or the number of a class",
+        ),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--gamma", "2"], "--gamma is '2'"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--device", "tpu9"], "--device tpu9 cannot be used"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--precision", "half"], "--precision"),
@@ -324,7 +335,11 @@ def test_every_option_has_help(run):
             ["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--engine", "event", "--precision", "bf16-gradient"],
             "precision is 'bf16-gradient', but the event engine works in float32 alone: choose the engine torch",
         ),
-        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--simulate-events"], "inputs have shape"),
+        (
+            ["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--simulate-events"],
+            "the victim takes (1, 8, 8)",
+        ),
+        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--label", "3"], "--label 3 is for recordings, and"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--per-class", "999"], "999"),
         (["attack", "--out", "{victim}", "--victim", "{victim}"], "choose another folder"),
         (["attack", "--out", "{victim}/victim.json", "--victim", "{victim}"], "is a file"),

@@ -46,16 +46,19 @@ app = App(
     help="Attack spiking neural networks with spike-compatible perturbations, and judge the result honestly.",
     version=_version,
     help_format="plaintext",
+    help_epilogue="Any command takes -c FILE: a TOML file with its options, named as here.",
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
 
-Out = Annotated[Path, Parameter(help="Folder to write; must not exist yet, or be empty.")]
-RunOut = Annotated[Path, Parameter(help="Run folder to write; an unfinished run in it goes on.")]
-
 
 @app.command
-def demo(*, out: Out = Path("spikeflip-demo"), quiet: Quiet = False, json: AsJson = False) -> None:
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="Folder to write; must not exist yet, or be empty.")] = Path("spikeflip-demo"),
+    quiet: Quiet = False,
+    json: AsJson = False,
+) -> None:
     """Train two small victims on the bundled digits, attack them in four ways, and write a page (1 to 2 minutes)."""
     from spikeflip.demo import run_demo
 
@@ -71,15 +74,16 @@ def demo(*, out: Out = Path("spikeflip-demo"), quiet: Quiet = False, json: AsJso
 
 @app.command
 def train(
-    options: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - frozen
     *,
-    out: Out,
+    options: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - frozen
+    out: Annotated[Path, Parameter(help="Folder to write; an unfinished training in it goes on.")],
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> None:
     """Train a spiking victim; run the same command again to go on after an interruption."""
-    from spikeflip.runs import run_training
+    from spikeflip.runs import is_trained, run_training
 
+    trained = is_trained(out)
     with Bars(quiet or json) as bars:
         checkpoint = run_training(
             options, out, progress=lambda now: bars.stage(training_label(now), now.update, now.updates)
@@ -88,6 +92,8 @@ def train(
     if json:
         print_json({"architecture": checkpoint.network.architecture, **facts})
     elif not quiet:
+        if trained:
+            say(f"{out} was trained already; this is its summary")
         data = checkpoint.facts["data"]
         if "events" in data:
             say(f"{data['source']}; {data['frames']}; {data['events_outside']:,} of {data['events']:,} events outside")
@@ -100,10 +106,10 @@ def train(
 
 @app.command
 def attack(
+    *,
     options: Annotated[AttackConfig, Parameter(name="*")],
     execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
-    *,
-    out: RunOut,
+    out: Annotated[Path, Parameter(help="Run folder to write; an unfinished run in it goes on.")],
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> None:
@@ -129,8 +135,8 @@ def attack(
 def sweep(
     file: Annotated[Path, Parameter(help="TOML file: [base] options, [grid] lists of values, [[points]].")],
     /,
-    execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
     *,
+    execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
     out: Annotated[Path, Parameter(help="Folder to write, with a run folder a point; done ones are skipped.")],
     quiet: Quiet = False,
     json: AsJson = False,
@@ -308,6 +314,7 @@ def verify(
     victim: Annotated[Path, Parameter(help="Folder of the victim that was attacked.")],
     root: Annotated[Path | None, Parameter(help="Folder with the data set's files, as for attack.")] = None,
     input: Annotated[Path | None, Parameter(help="Recordings that were attacked, as for attack.")] = None,
+    device: Annotated[str | None, Parameter(help="Where the victim runs; the run's own when not given.")] = None,
     samples: Annotated[int, Parameter(help="How many rows.")] = 20,
     seed: Annotated[int, Parameter(help="Which rows: seed of their choice.")] = 0,
     quiet: Quiet = False,
@@ -317,7 +324,16 @@ def verify(
     from spikeflip.runs import verify_run
 
     with Bars(quiet or json) as bars:
-        found = verify_run(run, victim=victim, root=root, input=input, samples=samples, seed=seed, progress=bars.stage)
+        found = verify_run(
+            run,
+            victim=victim,
+            root=root,
+            input=input,
+            device=device,
+            samples=samples,
+            seed=seed,
+            progress=bars.stage,
+        )
     if json:
         print_json(found)
     elif not quiet:
@@ -351,7 +367,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if "\0" in argument or any("\ud800" <= letter <= "\udfff" for letter in argument):
                 raise SpikeflipError(f"the argument {argument[:80]!a} is no UTF-8 text: rename what it names")
         options = {} if file is None else read_options(file)
-        app.config = () if file is None else (cyclopts.config.Dict(options, use_commands_as_keys=False),)
+        named = cyclopts.config.Dict(options, use_commands_as_keys=False, source=f"-c {file}")
+        app.config = () if file is None else (named,)
         # Huge pages make large buffers cheap; PyTorch reads this when it first allocates.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         app(rest, exit_on_error=False, print_error=False)

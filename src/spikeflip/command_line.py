@@ -43,7 +43,8 @@ def split_options(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
 def read_options(file: Path) -> dict[str, Any]:
     """The options in a TOML file."""
     if not file.is_file():
-        raise SpikeflipError(f"-c {file} does not exist: give a TOML file with the command's options")
+        what = "is no file" if file.exists() else "does not exist"
+        raise SpikeflipError(f"-c {file} {what}: give a TOML file with the command's options")
     try:
         values = tomllib.loads(small_text(file, _LARGEST_FILE))
     except (ValueError, RecursionError) as error:

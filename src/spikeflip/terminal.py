@@ -3,7 +3,7 @@
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -90,6 +90,14 @@ def say(text: str) -> None:
     Console(soft_wrap=True, highlight=False).print(one_line(text), markup=False)
 
 
+def _console() -> Console:
+    """Where a table goes; what is no terminal has long lines, so that names stay whole."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDE)
+    return console
+
+
 def _plain(text: str, style: str = "") -> Text:
     """A cell or title with text from elsewhere, in which nothing is markup."""
     return Text(one_line(text), style)
@@ -124,33 +132,35 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
     whole = [row for row in rows if row["state"] != "damaged"]
     same = common(whole, ("victim", "goal"))
     unset = [] if any(row["settings"] for row in whole) else ["settings"]
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDE)
-    dropped = ["passes", "s"] if console.width < _WIDE else []
-    table = Table(box=None, pad_edge=False)
-    kept = [at for at, name in enumerate(COLUMNS) if name not in (*same, *unset, *dropped)]
-    for at in kept:
-        words = COLUMNS[at] in WORDS
-        table.add_column(COLUMNS[at], justify="left" if words else "right", overflow="fold", no_wrap=not words)
-    table.columns[0].min_width = _NARROWEST_NAME
-    for row in whole:
-        line = cells(row)
-        table.add_row(*(_plain(line[at]) for at in kept))
-    if whole:
+    console = _console()
+    if console.width < _WIDE:
+        print_points(whole, leave_out=same)
+    elif whole:
+        table = Table(box=None, pad_edge=False)
+        kept = [at for at, name in enumerate(COLUMNS) if name not in (*same, *unset)]
+        for at in kept:
+            words = COLUMNS[at] in WORDS
+            table.add_column(COLUMNS[at], justify="left" if words else "right", overflow="fold", no_wrap=not words)
+        table.columns[0].min_width = _NARROWEST_NAME
+        for row in whole:
+            line = cells(row)
+            table.add_row(*(_plain(line[at]) for at in kept))
         console.print(table)
-        for name, value in same.items():
-            say(f"{name}: {value}")
+    for name, value in same.items():
+        say(f"{name}: {value}")
     for row in rows:
         if row["state"] == "damaged":
             say(f"damaged: {row['note']}")
 
 
-def print_points(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the points of a sweep, a line each: their names say their settings."""
+def print_points(rows: Sequence[Mapping[str, Any]], leave_out: Container[str] = WORDS) -> None:
+    """Write runs as a line each; without ``leave_out``, for the points of a sweep all that their names say."""
     for row in rows:
-        name, _, _, _, n, success, verified, *_ = (one_line(cell) for cell in cells(row))
-        say(f"{name}: n = {n}, success {success} %, verified {verified} %")
+        line = dict(zip(COLUMNS, map(one_line, cells(row)), strict=True))
+        n, success, verified = (line[column] for column in ("n", "success %", "verified %"))
+        words = [line[column] for column in ("victim", "goal", "settings") if column not in leave_out]
+        words.append(f"n = {n}, success {success} %, verified {verified} %" if success else n)
+        say(f"{line['name']}: {', '.join(filter(None, words))}")
 
 
 def print_comparison(found: Mapping[str, Any]) -> None:
@@ -179,18 +189,21 @@ def print_comparison(found: Mapping[str, Any]) -> None:
 
 def print_differences(found: Mapping[str, Any]) -> None:
     """Write what differs between a run and its recomputation."""
-    rows = dict.fromkeys(difference["row"] for difference in found["differences"])
+    rows = {difference["row"] for difference in found["differences"]}
     checked = f"{len(found['checked']):,} of {found['rows']:,} rows of {found['run']} attacked again"
     if not rows:
-        say(f"{checked}: all equal, adversarials and values")
+        say(f"{checked}: all equal, adversarials, values and summary")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("row", "column", "stored", "recomputed"):
         table.add_column(heading, justify="right" if heading == "row" else "left", overflow="fold")
     for difference in found["differences"]:
-        table.add_row(*(_plain(str(difference[name])) for name in ("row", "column", "stored", "recomputed")))
+        shown = {**difference, "row": "summary" if difference["row"] is None else difference["row"]}
+        table.add_row(*(_plain(str(shown[name])) for name in ("row", "column", "stored", "recomputed")))
     Console(highlight=False).print(table)
-    say(f"{checked}: {len(rows):,} differ; see docs/reproducibility.md for what may change the last bits")
+    summary = ", and the summary is not that of the rows" if None in rows else ""
+    hint = "see docs/reproducibility.md for what may change the last bits"
+    say(f"{checked}: {len(rows - {None}):,} differ{summary}; {hint}")
 
 
 def _percent(rate: float | None) -> str:
@@ -222,8 +235,8 @@ def print_names(entries: Mapping[str, str]) -> None:
     table.add_column(no_wrap=True, style="bold")
     table.add_column()
     for name, description in entries.items():
-        table.add_row(name, description)
-    Console().print(table)
+        table.add_row(_plain(name), _plain(description))
+    _console().print(table)
 
 
 def print_verdicts(answers: Sequence[Mapping[str, Any]]) -> None:
@@ -242,7 +255,7 @@ def print_verdicts(answers: Sequence[Mapping[str, Any]]) -> None:
         said = _plain(answer["prediction"] or "tie", "italic" if answer["prediction"] is None else "bold")
         seen = f"{answer['events'] - answer['events_outside']:,} of {answer['events']:,} events"
         table.add_row(_plain(answer["file"]), said, f"{rate:.2f}", _plain(f"{runner_up} {runner_rate:.2f}"), seen)
-    Console().print(table)
+    _console().print(table)
     say(f"frames: {answers[0]['frames']}")
     for note in dict.fromkeys(note for answer in answers for note in answer["notes"]):
         say(f"note: {note}")
@@ -270,7 +283,7 @@ def print_recording(facts: Mapping[str, Any], pixels: Any) -> None:
         table.add_row("note", _plain(note))
     console = Console(highlight=False)
     console.print(table)
-    if console.is_terminal:
+    if console.is_terminal and console.color_system and not console.no_color:  # the picture is its colours alone
         console.print(_half_blocks(pixels))
 
 

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import struct
 
 import numpy as np
@@ -213,6 +214,35 @@ def event_victim(tmp_path_factory):
 
 
 CAMERA = ("a.es", "a.aedat4", "a.dat", "a.raw")
+
+
+BINNINGS = [
+    {"steps": 4.0}, {"steps": True}, {"steps": 10**400}, {"steps": None}, {"time_bin": "5"}, {"time_bin": True},
+    {"time_bin": 1e300}, {"time_bin": 10**400}, {"time_bin": None}, {"rule": "foo"}, {"rule": "foo", "time_bin": None},
+    {"rule": [], "time_bin": None}, {"height": "9"}, {"height": 9.0}, {"height": 0}, {"width": 10**400},
+    {"counted": True}, {"counted": "no"}, {"x" * 2000: 1},
+]  # fmt: skip
+
+
+@MANY
+def test_victims_of_a_damaged_binning(ground, event_victim, many):
+    base = written(ground.work, "a.npz")
+    for change in BINNINGS[:: 1 if many else 5]:
+        path, victim = ground.fresh() / "a.npz", ground.work / "events"
+        path.write_bytes(base)
+        shutil.copytree(event_victim, victim)
+        binning = json.loads((victim / "victim.json").read_text())["facts"]["binning"]
+        described(victim, facts__binning=binning | change)
+        for command in (["judge", path], ["attack", "--input", path, "--quiet", "--out", ground.work / "out"]):
+            status, said = ground.meet("victim by hand", *command, "--victim", victim)
+            assert (status, "the victim's" in said) == (2, True), said
+
+
+@pytest.mark.parametrize(("time_bin", "allowed"), [("1e9", True), ("1.1e9", False), ("1e300", False)])
+def test_time_bins_beyond_eleven_days_are_no_option(ground, time_bin, allowed):
+    options = ["--data", ground.work / "gone", "--time-bin", time_bin, "--out", ground.work / "out"]
+    status, said = ground.meet("value of an option", "train", *options)
+    assert (status, "--time-bin is" in said) == (2, not allowed), said
 
 
 @MANY

@@ -17,6 +17,7 @@ from disturbances import change, small_config, stop_after
 from processes import heed_interrupts
 from safetensors.torch import load_file
 
+from spikeflip.errors import SpikeflipError
 from spikeflip.runs import AttackConfig, Execution, attack, merge, run_attack
 from spikeflip.runs.lock import locked
 from spikeflip.snn.checkpoint import load_checkpoint, save_checkpoint
@@ -206,6 +207,33 @@ def test_a_damaged_shard_is_attacked_again(command, undisturbed, results, run, t
     (shards[1] / "shard.json").write_bytes(b"")
     status, _, err = run(*command, tmp_path / "run")
     assert (status, err) == (0, "spikeflip: shard 0 is damaged and attacked again\n")
+    assert results(tmp_path / "run") == results(undisturbed)
+
+
+@pytest.mark.parametrize("sizes", [None, 5, {}, [["rows.parquet"]], {"rows.parquet": 1}])
+def test_a_shard_with_a_wrong_list_is_attacked_again(command, undisturbed, results, run, tmp_path, monkeypatch, sizes):
+    stop_after(monkeypatch, 1)
+    assert run(*command, tmp_path / "run")[0] == 130
+    monkeypatch.undo()
+    shard = tmp_path / "run" / "shards" / "00000"
+    (shard / "shard.json").write_text(json.dumps({"seconds": 1, "sizes": sizes}))
+    (shard / "adversarials.safetensors").unlink()
+    assert run(*command, tmp_path / "run")[0] == 0
+    assert results(tmp_path / "run") == results(undisturbed)
+
+
+def test_a_file_that_is_removed_meanwhile_is_not_a_full_disk(small_victim, undisturbed, results, tmp_path, monkeypatch):
+    joined = attack.merge
+
+    def after_a_loss(shards, *given, **options):
+        (shards[1] / "rows.parquet").unlink()
+        joined(shards, *given, **options)
+
+    monkeypatch.setattr(attack, "merge", after_a_loss)
+    with pytest.raises(SpikeflipError, match=r"was removed during the run: give the same command again; 6 of 6 shards"):
+        run_attack(small_config(small_victim), tmp_path / "run")
+    monkeypatch.undo()
+    run_attack(small_config(small_victim), tmp_path / "run")
     assert results(tmp_path / "run") == results(undisturbed)
 
 

@@ -2,12 +2,14 @@
 
 import csv
 import json
+import shutil
 
 import pytest
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.report import sweep as page
 from spikeflip.runs import run_sweep
+from spikeflip.runs import sweep as sweep_module
 from spikeflip.runs.sweep import read_sweep
 
 BASE = '[base]\nvictim = "{victim}"\nsamples = 10\ndraws = 3\n'
@@ -114,6 +116,47 @@ def test_a_run_folder_is_no_sweep(sweep_file, undisturbed, run):
     status, _, err = run("sweep", sweep_file("[grid]\nseed = [1]\n"), "--out", undisturbed)
     assert status == 2
     assert "is a run: give a folder of its own" in err
+
+
+@pytest.mark.parametrize("name", ["table.csv", "report.html"])
+def test_files_of_ones_own_are_not_written_over(sweep_file, tmp_path, run, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    status, _, err = run("sweep", sweep_file("[grid]\nseed = [1]\n"), "--out", tmp_path / "out")
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"holds a {name} and no run of a sweep: give a folder of its own" in err
+    assert (tmp_path / "out" / name).read_text() == "mine"
+
+
+def test_points_on_other_data_are_not_taken_as_finished(small_recordings, tmp_path, monkeypatch):
+    victim, data = small_recordings
+    file = tmp_path / "sweep.toml"
+
+    def swept(recordings, seeds):
+        base = f'[base]\nvictim = "{victim}"\ninput = "{recordings}"\nsteps = 1\n'
+        file.write_text(f"{base}[grid]\nseed = {seeds}\n")
+        return [row["name"] for row in run_sweep(file, tmp_path / "out")]
+
+    assert swept(data / "left", [0, 1]) == ["seed=0", "seed=1"]
+    with pytest.raises(SpikeflipError, match=r"point seed=0: .* holds a run with other options [(]data's checksum: "):
+        swept(data / "right", [0, 1, 2])
+    made, real = [], sweep_module.data_checksum
+    monkeypatch.setattr(sweep_module, "data_checksum", lambda *given: made.append(given) or real(*given))
+    assert len(swept(data / "left", [0, 1, 2])) == 3
+    assert len(made) == 1  # for all points
+
+
+def test_points_of_a_victim_that_changed_are_not_taken_as_finished(sweep_file, small_victim, tmp_path):
+    victim = shutil.copytree(small_victim, tmp_path / "victim")
+    file = sweep_file("[grid]\nseed = [0]\n", BASE.replace("{victim}", str(victim)))
+    run_sweep(file, tmp_path / "out")
+    description = json.loads((victim / "victim.json").read_text())
+    description["neuron"]["decay"] = 0.9
+    (victim / "victim.json").write_text(json.dumps(description))
+    with pytest.raises(
+        SpikeflipError, match=r"point seed=0: .* holds a run with other options [(]victim's description: "
+    ):
+        run_sweep(file, tmp_path / "out")
 
 
 def test_curves_have_a_line_for_each_setting_of_the_other_options():

@@ -62,7 +62,9 @@ def test_what_was_touched_is_named(victim, touched, run):
     tensors["adversarials"][20, 0, 3, 3] = 1 - tensors["adversarials"][20, 0, 3, 3]
     save_file(tensors, touched / "adversarials.safetensors")
     found = verify_run(touched, victim=victim, samples=36)["differences"]
-    assert [(entry["row"], entry["column"]) for entry in found] == [(7, "mse"), (9, "success"), (20, "adversarials")]
+    of_rows = [(entry["row"], entry["column"]) for entry in found if entry["row"] is not None]
+    assert of_rows == [(7, "mse"), (9, "success"), (20, "adversarials")]
+    assert {"attack_success_rate", "mse_mean"} <= {entry["column"] for entry in found[3:]}  # of the summary
     assert found[0]["stored"] == 0.123
     assert found[0]["recomputed"] == stored["mse"][7]
     assert found[2]["recomputed"].endswith("1 of 64 values differ")
@@ -70,6 +72,39 @@ def test_what_was_touched_is_named(victim, touched, run):
     assert status == 1
     assert "3 differ" in out.replace("\n", " ")
     assert json.loads(run("verify", touched, "--victim", victim, "--samples", 36, "--json")[1])["differences"] == found
+
+
+def test_a_summary_that_is_not_of_the_rows_is_named(victim, touched, run):
+    summary = json.loads((touched / "summary.json").read_text())
+    rate = summary["attack_success_rate"]
+    (touched / "summary.json").write_text(json.dumps(summary | {"attack_success_rate": 0.123, "of_another_version": 1}))
+    found = verify_run(touched, victim=victim, samples=1)
+    assert found["differences"] == [{"row": None, "column": "attack_success_rate", "stored": 0.123, "recomputed": rate}]
+    status, out, _ = run("verify", touched, "--victim", victim, "--samples", 1)
+    assert status == 1
+    assert "0 differ, and the summary is not that of the rows" in out.replace("\n", " ")
+
+
+def test_the_device_need_not_be_that_of_the_run(victim, touched, run):
+    config = json.loads((touched / "config.json").read_text())
+    config["options"]["device"] = "cuda:77"
+    (touched / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SpikeflipError, match="--device cuda:77 cannot be used"):
+        verify_run(touched, victim=victim, samples=1)
+    assert run("verify", touched, "--victim", victim, "--samples", 1, "--device", "cpu")[0] == 0
+
+
+def test_a_victim_of_the_same_weights_and_another_neuron_is_refused(victim, touched, tmp_path):
+    shutil.copytree(victim, tmp_path / "other")
+    description = json.loads((victim / "victim.json").read_text())
+    description["neuron"]["reset"] = "soft" if description["neuron"]["reset"] == "hard" else "hard"
+    (tmp_path / "other" / "victim.json").write_text(json.dumps(description))
+    with pytest.raises(SpikeflipError, match="attacked another victim"):
+        verify_run(touched, victim=tmp_path / "other")
+    config = json.loads((touched / "config.json").read_text())
+    del config["victim"]["description_sha256"]  # as of an earlier version
+    (touched / "config.json").write_text(json.dumps(config))
+    assert verify_run(touched, victim=victim, samples=1)["differences"] == []
 
 
 def test_another_victim_or_another_configuration_is_refused(victim, finished, touched, tmp_path):
@@ -110,6 +145,15 @@ def test_recordings_are_written_and_read_again(tmp_path):
     found = verify_run(tmp_path / "run", victim=tmp_path / "victim", input=tmp_path / "in")
     assert found["differences"] == []
     assert len(found["checked"]) == found["rows"] > 0
+    file = next((tmp_path / "run" / "adversarial").rglob("*.npz"))
+    whole = file.read_bytes()
+    for content in (whole[:-1] + bytes([whole[-1] ^ 1]), whole + b"0", None):
+        file.unlink() if content is None else file.write_bytes(content)
+        (difference,) = verify_run(tmp_path / "run", victim=tmp_path / "victim", input=tmp_path / "in")["differences"]
+        assert difference["column"] == "recording"
+        assert difference["stored"] != difference["recomputed"]
+    file.write_bytes(whole)
+    assert verify_run(tmp_path / "run", victim=tmp_path / "victim", input=tmp_path / "in")["differences"] == []
     (tmp_path / "in" / "two.npz").unlink()
     with pytest.raises(SpikeflipError, match="attacked other data"):
         verify_run(tmp_path / "run", victim=tmp_path / "victim", input=tmp_path / "in")

@@ -55,11 +55,17 @@ class EventSet:
 
     @cached_property
     def sha256(self) -> str:
-        """Of name, label, start, stop and the file's own SHA-256 of every clip, sorted by name; reads every file."""
+        """Of name, label, start, stop and the file's own SHA-256 of every clip, sorted by name; reads every file.
+
+        Names say the order of the clips too, but for stretches of files that are not in the order of their names.
+        """
         files = {path: _sha256(path) for path in {clip.path for clip in self.clips}}
         digest = hashlib.sha256()
         for clip in sorted(self.clips, key=lambda clip: clip.name):
             digest.update(f"{clip.name}\0{clip.label}\0{clip.start}\0{clip.stop}\0{files[clip.path]}\n".encode())
+        cut = list(dict.fromkeys(clip.path.name for clip in self.clips if clip.start is not None))
+        if cut != sorted(cut):
+            digest.update("\n".join(cut).encode())
         return digest.hexdigest()
 
     def read(self, index: int) -> Recording:

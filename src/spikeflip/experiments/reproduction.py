@@ -115,7 +115,7 @@ def _preset(name: str, data: Sequence[str] | None, width: float | None) -> Prese
         for wanted in data:
             if wanted not in preset.data:
                 raise SpikeflipError(
-                    f"--data {wanted} is none of the {name} preset's: choose from {', '.join(preset.data)}"
+                    f"--data {wanted} is none of the {name} preset's: choose from {', '.join(map(repr, preset.data))}"
                 )
         preset = preset.only(data)
     if width is not None:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from spikeflip.runs.config import AttackConfig, Execution, TrainConfig
     from spikeflip.runs.recordings import judge_files
     from spikeflip.runs.sweep import run_sweep
-    from spikeflip.runs.train import run_training
+    from spikeflip.runs.train import is_trained, run_training
     from spikeflip.runs.transfer import transfer_run
     from spikeflip.runs.verify import verify_run
 
@@ -19,6 +19,7 @@ __all__ = [
     "TrainConfig",
     "compare_runs",
     "is_finished",
+    "is_trained",
     "judge_files",
     "list_runs",
     "run_attack",
@@ -34,6 +35,7 @@ _HOME = {
     "TrainConfig": "config",
     "compare_runs": "compare",
     "is_finished": "attack",
+    "is_trained": "train",
     "judge_files": "recordings",
     "list_runs": "compare",
     "run_attack": "attack",

@@ -3,14 +3,13 @@
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.judging import fresh_draws
 from spikeflip.report import render_report
 from spikeflip.report.loading import read_json
 from spikeflip.runs.config import AttackConfig, Execution
@@ -18,9 +17,9 @@ from spikeflip.runs.executors import Job, in_processes, in_this_process
 from spikeflip.runs.folder import PARTIAL, check_plain, manifest, moment, sync, write_bytes, write_json
 from spikeflip.runs.lock import LOCK, check_unlocked, locked
 from spikeflip.runs.merge import DAMAGE, merge, summarise
-from spikeflip.runs.plan import Plan, Task, differences, make_plan, open_task, stored_options
+from spikeflip.runs.plan import Plan, Task, description_sha256, differences, make_plan, open_task, stored_options
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
-from spikeflip.runs.shard import ROWS
+from spikeflip.runs.shard import INPUTS, ROWS
 from spikeflip.snn.checkpoint import load_checkpoint
 
 Progress = Callable[[str, int, int], None]
@@ -64,6 +63,10 @@ def run_attack(
     execution = execution or Execution()
     if execution.address is not None and execution.executor != "ray":
         raise SpikeflipError(f"--address {execution.address} is that of a Ray cluster: add --executor ray")
+    if execution.executor == "ray":
+        from spikeflip.runs.ray_executor import import_ray
+
+        import_ray()
     _check_folder(out)
     task = open_task(config)
     if (out / _CONFIG).exists():
@@ -72,6 +75,8 @@ def run_attack(
             return read_json(out / _SUMMARY)
     plan = make_plan(task)
     with locked(out), _logged(out):
+        if (out / _CONFIG).exists():  # of another process, which may have begun since the folder was looked at
+            _check_same(out, task)
         return _Run(plan, out, progress, page).finish(execution)
 
 
@@ -80,16 +85,21 @@ def is_finished(out: Path, *, page: bool = True) -> bool:
     return (out / _SUMMARY).is_file() and ((out / _PAGE).is_file() or not page) and not (out / SHARDS).exists()
 
 
-def is_done(config: AttackConfig, out: Path) -> bool:
-    """Whether a folder holds a finished run of these options and this victim, without a look at the data."""
+def is_done(config: AttackConfig, out: Path, checksum: Callable[[AttackConfig], str]) -> bool:
+    """Whether a folder holds a finished run of these options, this victim and data of this checksum."""
     if not is_finished(out):
         return False
     stored = read_json(out / _CONFIG)
-    options = stored.get("options")
-    if not isinstance(options, dict) or differences(options, stored_options(config)):
+    options, identity = stored.get("options"), stored.get("identity")
+    if not isinstance(options, dict) or not isinstance(identity, dict) or differences(options, stored_options(config)):
         return False
-    victim = stored.get("victim")
-    return isinstance(victim, dict) and victim.get("weights_sha256") == load_checkpoint(config.victim).sha256
+    checkpoint = load_checkpoint(config.victim)
+    ours = {
+        "victim's weights": checkpoint.sha256,
+        "victim's description": description_sha256(checkpoint),
+        "data's checksum": checksum(config),
+    }
+    return not _changes({name: identity[name] for name in ours if name in identity}, ours)
 
 
 @dataclass
@@ -113,10 +123,7 @@ class _Run:
                 self._merge()
             return self._close()
         except OSError as error:
-            message = (
-                f"{error.filename or self.out} cannot be written ({error.strerror or error}): see that the disk has "
-                f"room and the folder can be written to, then give the same command again; {self._state()}"
-            )
+            message = f"{_trouble(error, self.out)}; {self._state()}"
             _log.error(message)
             raise SpikeflipError(message) from error
         except SpikeflipError as error:
@@ -191,25 +198,24 @@ class _Run:
         try:
             sizes = read_json(folder / _DONE)["sizes"]
             places = {name: self.out if name.startswith(f"{RECORDINGS}/") else folder for name in sizes}
-            if all((places[name] / name).stat().st_size == size for name, size in sizes.items()):
+            if {ROWS, INPUTS} <= set(sizes) and all(
+                (places[name] / name).stat().st_size == size for name, size in sizes.items()
+            ):
                 return True
             _log.warning("shard %d is damaged and attacked again", number)
-        except (OSError, KeyError, AttributeError, ValueError):
+        except (OSError, KeyError, AttributeError, TypeError, ValueError):
             pass
         if folder.exists():
             shutil.rmtree(folder)
         return False
 
     def _merge(self) -> None:
-        task, config = self.plan.task, self.plan.task.config
-        draws = fresh_draws(task.kind, task.victim.coding, config.draws)
-        goal = "untargeted" if self.plan.targets is None else "targeted"
+        plan = self.plan
         facts = read_json(self.out / _MANIFEST)
+        shards = [self.out / SHARDS / f"{number:05}" for number in range(plan.shards)]
         try:
-            merge(
-                [self.out / SHARDS / f"{number:05}" for number in range(self.plan.shards)], self.out, steps=config.steps
-            )
-            summary = summarise(self.out / ROWS, goal=goal, kind=task.kind, draws=draws)
+            merge(shards, self.out, steps=plan.task.config.steps)
+            summary = summarise(self.out / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws)
             seconds = sum(float(read_json(path)["seconds"]) for path in (self.out / SHARDS).glob(f"*/{_DONE}"))
         except DAMAGE as error:
             raise SpikeflipError(
@@ -282,12 +288,30 @@ def _check_folder(out: Path) -> None:
 
 
 def _check_same(out: Path, task: Task) -> None:
-    theirs = read_json(out / _CONFIG).get("identity")
-    changed = differences(theirs if isinstance(theirs, dict) else {}, task.identity)
+    stored = read_json(out / _CONFIG)
+    theirs = stored.get("identity")
+    # Labels are positions among the classes: where these are others, so are the labels.
+    named = {"classes": stored.get("classes")} | (theirs if isinstance(theirs, dict) else {})
+    changed = _changes(named, {"classes": list(task.data.classes)} | task.identity)
     if changed:
         raise SpikeflipError(
             f"--out {out} holds a run with other options ({'; '.join(changed)}): give the same, or another folder"
         )
+
+
+def _changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """What two identities differ in, but for what an earlier version did not record."""
+    unsaid = {"victim's description"} - theirs.keys()
+    return differences(theirs, {name: value for name, value in ours.items() if name not in unsaid})
+
+
+def _trouble(error: OSError, out: Path) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename or f'a file in {out}'} was removed during the run: give the same command again"
+    return (
+        f"{error.filename or out} cannot be written ({error.strerror or error}): see that the disk has room and the "
+        "folder can be written to, then give the same command again"
+    )
 
 
 class _LogFile(logging.FileHandler):

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ class _Found:
     goal: str
     settings: Mapping[str, Any]
     identity: tuple[str, ...]
-    """Checksums of victim and data."""
+    """Checksums of the victim's weights and the data."""
+    description: str | None
+    """Checksum of what the victim is beside its weights; None where the run does not say it."""
     figures: Mapping[str, Any] | None
     done: float | None = None
 
@@ -63,6 +65,7 @@ def list_runs(folders: Sequence[Path], *, merge: Sequence[str] = ()) -> list[dic
             found.append(_read(path))
         except SpikeflipError as error:
             damaged.append(_row(str(path), "damaged", note=str(error)))
+    found = _told_apart(found)
     for name in merge:
         if found and not any(name in run.settings for run in found):
             known = ", ".join(sorted({name for run in found for name in run.settings}))
@@ -88,7 +91,7 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
     Raises:
         SpikeflipError: a run is damaged or not finished, or the two have other data or no input in common.
     """
-    runs = [_read(path) for path in (first, second)]
+    runs = _told_apart([_read(path) for path in (first, second)])
     for path, run in zip((first, second), runs, strict=True):
         if run.figures is None:
             raise SpikeflipError(f"{path} is not finished: resume the run first")
@@ -162,7 +165,7 @@ def _read(path: Path) -> _Found:
         raise SpikeflipError(f"{path / 'config.json'} describes no attack: give the folder that the attack wrote")
     settings = {"data": data.get("name"), "split": data.get("split")} | _part(config, "options")
     settings |= _part(config, "settings")
-    sha = str(victim.get("weights_sha256"))
+    sha, description = str(victim.get("weights_sha256")), victim.get("description_sha256")
     finished = (path / "summary.json").exists()
     return _Found(
         name=str(path),
@@ -170,9 +173,24 @@ def _read(path: Path) -> _Found:
         goal=str(config.get("goal")),
         settings={str(name): _short(value) for name, value in settings.items()},
         identity=(sha, str(data.get("sha256"))),
+        description=None if description is None else str(description),
         figures=_figures(path, read_facts(path, "summary"), read_facts(path, "manifest")) if finished else None,
         done=None if finished else rows_done(path, config),
     )
+
+
+def _told_apart(found: Sequence[_Found]) -> list[_Found]:
+    """The runs with victims of other names where their weights are the same and the rest is not."""
+    known: dict[str, set[str | None]] = {}
+    for run in found:
+        known.setdefault(run.identity[0], set()).add(run.description)
+    several = {weights for weights, descriptions in known.items() if len(descriptions - {None}) > 1}
+    return [
+        replace(run, victim=f"{run.victim}, described {(run.description or 'nowhere')[:8]}")
+        if run.identity[0] in several
+        else run
+        for run in found
+    ]
 
 
 def _figures(path: Path, summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:

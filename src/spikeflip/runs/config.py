@@ -11,7 +11,9 @@ from spikeflip.errors import SpikeflipError
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 Size = Annotated[str, Field(pattern=_SIZE)]
 """``WIDTHxHEIGHT``; see :func:`sides`."""
-Target = Annotated[str, Field(pattern=r"^(none|all|next|[0-9]{1,9})$")]
+_TARGET = r"^(none|all|next|[0-9]{1,9})$"
+Target = Annotated[str, Field(pattern=_TARGET)]
+_FORMS = {_SIZE: "WIDTHxHEIGHT, such as 34x34", _TARGET: "none, all, next or the number of a class"}
 
 
 class _Config(BaseModel):
@@ -32,6 +34,10 @@ def explain(error: ValidationError) -> str:
     """The first option that is wrong, its value and the rule, in one sentence."""
     first = error.errors()[0]
     option = "--" + "-".join(map(str, first["loc"])).replace("_", "-")
+    if first["type"] == "missing":
+        return f"{option} is missing: give it"
+    if first["type"] == "string_pattern_mismatch":
+        return f"{option} is {first['input']!r}: give {_FORMS[first['ctx']['pattern']]}"
     return f"{option} is {first.get('input')!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
@@ -77,7 +83,7 @@ class TrainConfig(DataConfig):
         "equally many events.",
     )
     time_bin: float | None = Field(
-        None, ge=0.001, description="Length of a time bin in ms; the paper's for the data when not given, or 5."
+        None, ge=0.001, le=1e9, description="Length of a time bin in ms; the paper's for the data when not given, or 5."
     )
     size: Size | None = Field(
         None, description="Recordings down-sampled to WIDTHxHEIGHT; the paper's for the data, or the sensor's."

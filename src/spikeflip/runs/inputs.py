@@ -93,11 +93,7 @@ def load_inputs(
     if is_recordings(config):
         if binning is None:
             raise SpikeflipError(f"{config.data} are recordings, and the victim does not say how to bin them: train it")
-        height, width = sides(config.sensor)
-        found = load_event_set(
-            config.data, split, root=config.root, download=config.download, height=height, width=width
-        )
-        return load_recordings(found, binning, first=first, keep=keep)
+        return load_recordings(_event_set(config, split), binning, first=first, keep=keep)
     pictures = load_images(config.data, split, root=config.root, download=config.download)
     images, labels = pictures.images[:first], pictures.labels[:first]
     facts: dict[str, object] = {
@@ -157,16 +153,52 @@ def load_recordings(found: EventSet, binning: Binning, *, first: int | None = No
     return Inputs(read, found.labels[:n], found.classes, facts, found, binning)
 
 
+def _event_set(config: DataConfig, split: str) -> EventSet:
+    height, width = sides(config.sensor)
+    return load_event_set(config.data, split, root=config.root, download=config.download, height=height, width=width)
+
+
 def load_given(config: AttackConfig, checkpoint: Checkpoint) -> Inputs:
     """The recordings of ``--input``, with ``--label`` or their sub-folders' names as labels, -1 where neither says."""
+    return load_recordings(_given(config, checkpoint), stored_binning(checkpoint), first=config.samples, keep=False)
+
+
+def _given(config: AttackConfig, checkpoint: Checkpoint) -> EventSet:
     if config.input is None:
         raise SpikeflipError("--input is not given: name a recording or a folder of recordings")
     classes = tuple(checkpoint.facts.get("classes") or map(str, range(checkpoint.network.classes)))
     height, width = sides(config.sensor)
-    found = folder_of_recordings(
+    return folder_of_recordings(
         config.input, classes, label=config.label, height=height, width=width, unsaid=stored_sensor(checkpoint)
     )
-    return load_recordings(found, stored_binning(checkpoint), first=config.samples, keep=False)
+
+
+def data_checksum(config: AttackConfig, checkpoint: Checkpoint) -> str:
+    """The checksum of what is attacked, without reading it as inputs."""
+    if config.input is not None:
+        return _given(config, checkpoint).sha256
+    if is_recordings(config):
+        return _event_set(config, config.split).sha256
+    return load_images(config.data, config.split, root=config.root, download=config.download).sha256
+
+
+def labelled_by_name(data: Inputs, checkpoint: Checkpoint) -> Inputs:
+    """The data with labels that are positions in the victim's classes, where it names them.
+
+    Raises:
+        SpikeflipError: the data have a class that the victim does not have.
+    """
+    classes = checkpoint.facts.get("classes")
+    if not classes:
+        return data
+    unknown = [name for name in data.classes if name not in classes]
+    if unknown:
+        raise SpikeflipError(
+            f"{data.facts['name']} has a class {unknown[0]!r}, and the victim has {', '.join(classes)[:200]}: name the "
+            "sub-folders as the victim names its classes, or give --input to attack recordings of no class"
+        )
+    positions = torch.tensor([classes.index(name) for name in data.classes])
+    return replace(data, labels=positions[data.labels], classes=tuple(classes))
 
 
 def stored_binning(checkpoint: Checkpoint) -> Binning:
@@ -178,9 +210,12 @@ def stored_binning(checkpoint: Checkpoint) -> Binning:
             'fact {"binning": {"steps": 15, "rule": "time", "time_bin": 5}}'
         )
     try:
-        return Binning(**stored)
-    except TypeError as error:
-        raise SpikeflipError(f"the victim's binning {stored} is damaged ({error}): train or save it anew") from error
+        binning = Binning(**stored)
+    except (TypeError, SpikeflipError) as error:
+        raise SpikeflipError(f"the victim's binning is damaged ({error!s:.200}): train or save it anew") from error
+    if binning.counted:
+        raise SpikeflipError("the victim's frames count events, and only frames of 0 and 1 are read: train it anew")
+    return binning
 
 
 def stored_sensor(checkpoint: Checkpoint) -> tuple[int, int] | None:

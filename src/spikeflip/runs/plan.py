@@ -1,22 +1,25 @@
 """What a run will do, decided before anything is written: which inputs, towards which targets, in which shards."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from spikeflip.attacks import ATTACKS, Budget, every_target, next_target
-from spikeflip.data import select_per_class
+from spikeflip.data import EVENT_SETS, select_per_class
 from spikeflip.errors import SpikeflipError
+from spikeflip.judging import fresh_draws
 from spikeflip.runs.config import AttackConfig
 from spikeflip.runs.devices import placed
-from spikeflip.runs.inputs import Inputs, is_recordings, load_given, load_inputs, stored_binning
+from spikeflip.runs.inputs import Inputs, is_recordings, labelled_by_name, load_given, load_inputs, stored_binning
 from spikeflip.runs.recordings import check_all_writable
 from spikeflip.runs.shard import Shard, Work
-from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, load_checkpoint
+from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, describe, load_checkpoint
 from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.engines.choose import EngineName
 from spikeflip.snn.inputs import Kind, kind_of
@@ -54,6 +57,7 @@ class Task:
         return stored_options(self.config) | {
             "engine": self.engine,
             "victim's weights": self.checkpoint.sha256,
+            "victim's description": description_sha256(self.checkpoint),
             "data's checksum": self.data.facts["sha256"],
         }
 
@@ -76,6 +80,16 @@ class Plan:
     def shards(self) -> int:
         """How many shards there are; at least one, which may be empty."""
         return max(1, -(-len(self.rows) // self.task.config.shard_size))
+
+    @property
+    def goal(self) -> Literal["untargeted", "targeted"]:
+        """Whether there are targets."""
+        return "untargeted" if self.targets is None else "targeted"
+
+    @property
+    def draws(self) -> int:
+        """Fresh encodings that verify each input."""
+        return fresh_draws(self.task.kind, self.task.victim.coding, self.task.config.draws)
 
     def work(self) -> Work:
         """What is done to every shard."""
@@ -122,7 +136,6 @@ class Plan:
         budget = settings.pop("budget", None)
         if budget is not None:
             settings |= {"budget": budget.limit, "budget_metric": budget.metric}
-        goal = "untargeted" if self.targets is None else "targeted"
         run = {
             "target": config.target,
             "draws": config.draws,
@@ -132,9 +145,9 @@ class Plan:
             "surrogate_width": config.surrogate_width,
         }
         return {
-            "name": f"{data.facts['name']}, {goal}",
+            "name": f"{data.facts['name']}, {self.goal}",
             "attack": config.attack,
-            "goal": goal,
+            "goal": self.goal,
             "kind": self.task.kind,
             "rows": len(self.rows),
             "settings": settings | run,
@@ -154,6 +167,12 @@ def open_task(config: AttackConfig) -> Task:
         SpikeflipError: one of both cannot be used, they do not fit each other, or the attack lacks an option given.
     """
     _check_options(config)
+    recordings = config.input is not None or is_recordings(config)
+    for name in () if recordings else ("label", "sensor"):
+        if (value := getattr(config, name)) is not None:
+            raise SpikeflipError(
+                f"--{name} {value} is for recordings, and --data {config.data} is of images: leave it out"
+            )
     checkpoint = load_checkpoint(config.victim)
     victim = placed(checkpoint.network, config.device)
     for position, weight in enumerate(victim.weights, 1):
@@ -165,14 +184,23 @@ def open_task(config: AttackConfig) -> Task:
     if config.input is not None:
         data = load_given(config, checkpoint)
     else:
-        binning = stored_binning(checkpoint) if is_recordings(config) else None
+        binning = stored_binning(checkpoint) if recordings else None
         data = load_inputs(
             config, config.split, time_steps=victim.time_steps, binning=binning, first=config.samples, keep=False
         )
+        # A folder may hold some of the victim's classes alone; other data sets have theirs in an order of their own.
+        if binning is not None and config.data not in EVENT_SETS:
+            data = labelled_by_name(data, checkpoint)
     if not len(data.labels):
         raise SpikeflipError(f"there are no {config.split} inputs in {data.facts['name']}: try the other --split")
     first = data.read(torch.arange(1))
-    kind_of(first.expand(len(data.labels), *first.shape[1:]), victim.input_shape, victim.coding)
+    try:
+        kind_of(first, victim.input_shape, victim.coding)
+    except SpikeflipError as error:
+        raise SpikeflipError(
+            f"{data.facts['name']} gives inputs {tuple(first.shape[1:])}, the victim takes {victim.input_shape}: give "
+            "what it was trained on as --data or --input"
+        ) from error
     return Task(config, checkpoint, victim, engine, surrogate, data)
 
 
@@ -329,7 +357,14 @@ def _describe_victim(checkpoint: Checkpoint) -> dict[str, Any]:
         "loss": facts.get("loss"),
         **neurons,
         "weights_sha256": checkpoint.sha256,
+        "description_sha256": description_sha256(checkpoint),
     }
+
+
+def description_sha256(checkpoint: Checkpoint) -> str:
+    """Of all that a victim is beside its weights: what its network is built from, and the facts that runs go by."""
+    facts = {name: checkpoint.facts.get(name) for name in ("binning", "sensor", "loss", "classes")}
+    return hashlib.sha256(json.dumps([describe(checkpoint.network), facts], sort_keys=True).encode()).hexdigest()
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:

@@ -60,7 +60,7 @@ def connected(address: str | None) -> Iterator[Any]:
     Raises:
         SpikeflipError: Ray is not installed, or the cluster not reached.
     """
-    ray = _imported()
+    ray = import_ray()
     if ray.is_initialized():
         yield ray
         return
@@ -71,7 +71,8 @@ def connected(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _imported() -> Any:
+def import_ray() -> Any:
+    """Ray; a SpikeflipError where it is not installed."""
     try:
         import ray
         import ray.exceptions

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from spikeflip.report.sweep import render_sweep
 from spikeflip.report.tables import to_csv
 from spikeflip.runs.attack import Progress, is_done, run_attack
 from spikeflip.runs.compare import list_runs
-from spikeflip.runs.config import AttackConfig, Execution, explain
+from spikeflip.runs.config import AttackConfig, DataConfig, Execution, explain
 from spikeflip.runs.folder import write_bytes
+from spikeflip.runs.inputs import data_checksum
 from spikeflip.runs.lock import locked
+from spikeflip.snn.checkpoint import load_checkpoint
 
 PAGE, TABLE = "report.html", "table.csv"
 _PARTS = ("base", "grid", "points")
@@ -94,26 +96,46 @@ def run_sweep(
     sweep = read_sweep(file)
     if out.is_file() or (out / "config.json").exists():
         raise SpikeflipError(f"--out {out} is a {'file' if out.is_file() else 'run'}: give a folder of its own")
+    for name in (TABLE, PAGE):
+        if (out / name).exists() and not any(out.glob("*/config.json")):
+            raise SpikeflipError(f"--out {out} holds a {name} and no run of a sweep: give a folder of its own")
+    checksums = _Checksums()
     with locked(out), _cluster(execution):
         for number, point in enumerate(sweep.points):
             if progress is not None:
                 progress("points", number, len(sweep.points))
-            _attack(point, out, execution, progress)
+            _attack(point, out, checksums, execution, progress)
         if progress is not None:
             progress("points", len(sweep.points), len(sweep.points))
         return _compare(sweep, out)
 
 
-def _attack(point: Point, out: Path, execution: Execution, progress: Progress | None) -> None:
-    if is_done(point.config, out / point.name):
-        return
+@dataclass
+class _Checksums:
+    """The checksums of the points' data, each made once."""
+
+    known: dict[str, str] = field(default_factory=dict)
+
+    def of(self, config: AttackConfig) -> str:
+        """The checksum of what a point attacks."""
+        # The victim's classes are the labels of recordings that are given as --input.
+        options = {*DataConfig.model_fields, "split", "input", "label"} | ({"victim"} if config.input else set())
+        key = config.model_dump_json(include=options)
+        if key not in self.known:
+            self.known[key] = data_checksum(config, load_checkpoint(config.victim))
+        return self.known[key]
+
+
+def _attack(point: Point, out: Path, checksums: _Checksums, execution: Execution, progress: Progress | None) -> None:
+    folder = out / point.name
 
     def staged(stage: str, done: int, every: int) -> None:
         if progress is not None:
             progress(f"{stage}|{point.name}", done, every)
 
     try:
-        run_attack(point.config, out / point.name, execution=execution, progress=staged)
+        if not is_done(point.config, folder, checksums.of):
+            run_attack(point.config, folder, execution=execution, progress=staged)
     except SpikeflipError as error:
         raise SpikeflipError(f"point {point.name}: {error}") from error
 

@@ -1,15 +1,17 @@
 """Training a victim into a folder."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import TrainConfig
 from spikeflip.runs.devices import placed
 from spikeflip.runs.folder import check_free, manifest, moment
 from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
-from spikeflip.snn.architecture import Shape
+from spikeflip.runs.lock import locked
+from spikeflip.snn.architecture import Shape, parse
 from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint, load_checkpoint, save_checkpoint
 from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
 from spikeflip.snn.presets import PRESETS
@@ -33,14 +35,14 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     Raises:
         SpikeflipError: an option is wrong, or ``out`` holds something else.
     """
-    if (out / DESCRIPTION).exists():
-        raise SpikeflipError(f"--out {out} already holds a victim: choose another folder, or delete it")
+    recordings = is_recordings(config)
+    _check(config, recordings)
+    if is_trained(out):
+        return _trained(config, out)
     state = out / _STATE
     if not state.exists():
         check_free(out)
     started = time.monotonic()
-    recordings = is_recordings(config)
-    _check(config, recordings)
     binning = binning_of(config) if recordings else None
     preset = PRESETS[_preset(config, recordings)]
     time_steps = binning.steps if binning else config.time_steps or preset.time_steps
@@ -65,6 +67,7 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
         fingerprint += f" {start}"
     parts = (data.values[:cut], data.labels[:cut]), (data.values[cut:], data.labels[cut:])
     kept: _Kept = {"progress": progress, "state": state, "fingerprint": fingerprint}
+    _check_writable(out)
     if isinstance(runner, ReluNetwork):
         history = train_twin(runner, *parts, settings, **kept)
     else:
@@ -72,7 +75,7 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     seconds = time.monotonic() - started
     measured = len(held_out.labels) > 0
     facts = {
-        "config": config.model_dump(mode="json", exclude={"root", "download", "device", "start"}),
+        "config": _stored(config),
         "start_sha256": start,
         "loss": config.loss,
         "accuracy": accuracy(runner, held_out.values, held_out.labels, seed=config.seed) if measured else None,
@@ -86,6 +89,35 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     digest = save_checkpoint(network, out, facts)
     state.unlink(missing_ok=True)
     return Checkpoint(network, facts, digest)
+
+
+def _check_writable(out: Path) -> None:
+    """Raise a SpikeflipError, before hours of work, if a folder cannot be made or written to; makes none."""
+    with locked(out):
+        pass
+    with suppress(OSError):
+        out.rmdir()
+
+
+def is_trained(out: Path) -> bool:
+    """Whether a folder holds a finished victim."""
+    return (out / DESCRIPTION).exists()
+
+
+def _trained(config: TrainConfig, out: Path) -> Checkpoint:
+    """The victim that is there, if it was trained with these options."""
+    found = load_checkpoint(out)
+    start = None if config.start is None else load_checkpoint(config.start).sha256
+    if (found.facts.get("config"), found.facts.get("start_sha256")) != (_stored(config), start):
+        raise SpikeflipError(
+            f"--out {out} already holds a victim of other options: choose another folder, or delete it"
+        )
+    return found
+
+
+def _stored(config: TrainConfig) -> dict[str, Any]:
+    """The options that make a victim what it is."""
+    return config.model_dump(mode="json", exclude={"root", "download", "device", "start"})
 
 
 def _begin_with(network: Network, start: Path) -> str:
@@ -103,6 +135,14 @@ def _begin_with(network: Network, start: Path) -> str:
 
 def _check(config: TrainConfig, recordings: bool) -> None:
     """Raise a SpikeflipError for options that need images, or exclude each other."""
+    if config.network is not None and config.network not in PRESETS:
+        parse(config.network)
+    for name in () if recordings else ("sensor", "size", "time_bin"):
+        if (value := getattr(config, name)) is not None:
+            raise SpikeflipError(
+                f"--{name.replace('_', '-')} {value} is for recordings, and --data {config.data} is of images: "
+                "leave it out"
+            )
     if config.twin and config.start is not None:
         raise SpikeflipError("--start is for spiking victims, and --twin trains a ReLU network: leave one out")
     option = "--twin" if config.twin else f"--coding {config.coding}"

@@ -53,9 +53,11 @@ def transfer_run(
     read_facts(run, "summary")
     description, saved = read_facts(run, "config"), open_inputs(run)
     rows = read_rows(run, saved.samples)
-    network = placed(load_checkpoint(victim).network, device)
+    checkpoint = load_checkpoint(victim)
+    network = placed(checkpoint.network, device)
     _check_fits(run, saved.shape, network.input_shape)
     _check_classes(run, rows, network.classes)
+    _check_names(run, description.get("classes"), checkpoint.facts.get("classes"))
     targeted = description.get("goal") == "targeted"
     chosen = np.flatnonzero(rows["success"] > 0) if successes else np.arange(len(saved.samples))
     parts: list[dict[str, torch.Tensor]] = []
@@ -100,6 +102,15 @@ def _check_classes(run: Path, rows: Mapping[str, NDArray[Any]], classes: int) ->
     if largest >= classes:
         raise SpikeflipError(
             f"{run} holds inputs of class {largest}, and the victim has classes 0 to {classes - 1}: choose a victim of "
+            "the same data"
+        )
+
+
+def _check_names(run: Path, ours: object, theirs: object) -> None:
+    """Labels and targets are positions in the classes: both must name them alike, where both do."""
+    if ours and theirs and ours != theirs:
+        raise SpikeflipError(
+            f"{run} holds inputs of the classes {ours!s:.200}, and the victim has {theirs!s:.200}: choose a victim of "
             "the same data"
         )
 

@@ -4,6 +4,9 @@ A sample's result depends on no other sample, its random streams are named by it
 as one small run of their own, and what that writes is compared with what the run holds.
 """
 
+import hashlib
+import json
+import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,8 +21,9 @@ from pydantic import ValidationError
 from spikeflip.errors import SpikeflipError
 from spikeflip.report.loading import SavedInputs, open_inputs, read_facts, read_rows, read_whole_rows
 from spikeflip.runs.config import AttackConfig, explain
-from spikeflip.runs.plan import Plan, make_plan, open_task
-from spikeflip.runs.shard import Worker
+from spikeflip.runs.merge import DAMAGE, summarise
+from spikeflip.runs.plan import Plan, description_sha256, make_plan, open_task
+from spikeflip.runs.shard import ROWS, Worker
 from spikeflip.snn.checkpoint import load_checkpoint
 
 Progress = Callable[[str, int, int], None]
@@ -34,24 +38,29 @@ def verify_run(
     victim: Path,
     root: Path | None = None,
     input: Path | None = None,
+    device: str | None = None,
     samples: int = 20,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Compute rows of a run again, and compare them and their adversarial inputs with what the run holds.
 
+    The summary is made again too, of all rows as the run holds them.
+
     Args:
         run: a finished run.
         victim: the folder of its victim.
         root: the folder with its data set's files, where the data have one.
         input: the recordings that were attacked, where the run was of ``--input``.
+        device: where the victim runs; where it did in the run when not given.
         samples: how many rows; all where the run has no more.
         seed: of the choice of the rows.
         progress: called with the stage, and what is done of what.
 
     Returns:
         ``rows`` of the run, ``checked`` row numbers, and ``differences``: one dict a row and column that differ, with
-        ``row``, ``column``, ``stored`` and ``recomputed``. Inputs are the columns ``originals`` and ``adversarials``.
+        ``row``, ``column``, ``stored`` and ``recomputed``. Inputs are the columns ``originals`` and ``adversarials``,
+        the bytes of a row's recording are ``recording``. The summary is of ``row`` None, with its names as columns.
 
     Raises:
         SpikeflipError: the run is damaged or not finished, the victim or data are others, or ``samples`` is below 1.
@@ -61,11 +70,15 @@ def verify_run(
     if not 0 <= seed < 1 << 63:
         raise SpikeflipError(f"--seed is {seed}: give a whole number from 0 to 2^63 - 1")
     description = read_facts(run, "config")
-    read_facts(run, "summary")
+    summary = read_facts(run, "summary")
     saved = open_inputs(run)
     read_rows(run, saved.samples)
-    config = _config(run, description, victim, root, input)
-    _check_same(run, "victim", "weights_sha256", description, load_checkpoint(victim).sha256)
+    config = _config(run, description, {"victim": victim, "root": root, "input": input}, device)
+    checkpoint = load_checkpoint(victim)
+    _check_same(run, "victim", "weights_sha256", description, checkpoint.sha256)
+    # Earlier versions did not write it.
+    if "description_sha256" in (description.get("victim") or {}):
+        _check_same(run, "victim", "description_sha256", description, description_sha256(checkpoint))
     task = open_task(config)
     _check_same(run, "data", "sha256", description, str(task.data.facts.get("sha256")))
     plan = make_plan(task)
@@ -84,11 +97,12 @@ def verify_run(
             shown = None if progress is None else _after(progress, first, len(chosen))
             worker.attack(_only(plan, part).shard(0), Path(folder), shown or (lambda *_: None))
             differences += _differences(run, saved, part, Path(folder))
+    differences += _of_summary(run, summary, plan)
     return {"run": str(run), "rows": n, "checked": chosen.tolist(), "differences": differences}
 
 
 def _config(
-    run: Path, description: Mapping[str, Any], victim: Path, root: Path | None, given: Path | None
+    run: Path, description: Mapping[str, Any], places: Mapping[str, Path | None], device: str | None
 ) -> AttackConfig:
     """The options of the run, validated as if they were given now; "auto" is what it was then."""
     options, settings = (description.get(name) for name in ("options", "settings"))
@@ -97,9 +111,10 @@ def _config(
     known = {str(name): value for name, value in options.items()}
     if isinstance(settings, dict) and "engine" in settings:
         known["engine"] = settings["engine"]
-    paths = {"victim": victim, "root": root, "input": given, "download": False}
+    if device is not None:
+        known["device"] = device
     try:
-        return AttackConfig(**known | paths)
+        return AttackConfig(**known | dict(places) | {"download": False})
     except ValidationError as error:
         raise SpikeflipError(f"{run / 'config.json'} is damaged or of another version ({explain(error)})") from error
 
@@ -142,7 +157,42 @@ def _differences(run: Path, saved: SavedInputs, chosen: NDArray[np.int64], again
             if before.dtype != after.dtype or not np.array_equal(before, after):
                 change = {"stored": _describe(before), "recomputed": _describe(after, before)}
                 found.append({"row": row, "column": name, **change})
+        if "file" in made:
+            # The name that was made again: a stranger's could lead anywhere.
+            new = _recording(again / made["file"][i])
+            old = _recording(run / made["file"][i], like=new)
+            if old != new:
+                found.append({"row": row, "column": "recording", "stored": old, "recomputed": new})
     return found
+
+
+def _recording(path: Path, like: str = "") -> str:
+    """The size and checksum of a file; the size alone where that is another than the one it shall be ``like``."""
+    try:
+        facts = path.lstat()
+        if not stat.S_ISREG(facts.st_mode):
+            return "no plain file"
+        size = f"{facts.st_size:,} bytes"
+        if like and not like.startswith(f"{size}, "):
+            return size
+        return f"{size}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    except OSError as error:
+        return f"nothing that can be read ({error.strerror})"
+
+
+def _of_summary(run: Path, stored: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
+    """Where the summary is not that of the rows; what another version says beside it is not compared."""
+    try:
+        made = summarise(run / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws)
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SpikeflipError(f"{run / ROWS} is damaged ({reason}): run the attack again or restore the file") from error
+    again = json.loads(json.dumps(made))
+    return [
+        {"row": None, "column": name, "stored": stored[name], "recomputed": value}
+        for name, value in again.items()
+        if name in stored and not _same(stored[name], value)
+    ]
 
 
 def _same(old: object, new: object) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.architecture import Shape, count_weights, parse
@@ -50,7 +50,7 @@ def save_checkpoint(network: Network, folder: Path, facts: Mapping[str, Any]) ->
     folder.mkdir(parents=True, exist_ok=True)
     weights = {f"weights.{i}": value.detach().float().cpu().contiguous() for i, value in enumerate(network.weights)}
     partial = folder / f".{WEIGHTS}.partial"
-    save_file(weights, partial)
+    partial.write_bytes(save(weights))  # save_file keeps files from other users
     digest = _sha256(partial)
     description = {"format": _FORMAT, **described, "weights_sha256": digest, "facts": dict(facts)}
     described_partial = folder / f".{DESCRIPTION}.partial"

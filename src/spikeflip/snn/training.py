@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
@@ -299,7 +299,7 @@ def _save(
     metadata = {"identity": json.dumps(identity), "history": json.dumps(asdict(history)), "update": str(update)}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
-    save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, temporary, metadata)
+    temporary.write_bytes(save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
     temporary.replace(path)
 
 

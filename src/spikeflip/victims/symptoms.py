@@ -10,6 +10,7 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import winner
+from spikeflip.snn.network import ReluNetwork
 from spikeflip.victims import checks
 from spikeflip.victims.checks import Probed, Verdict, difference
 from spikeflip.victims.spike_functions import Change, NeuronType
@@ -17,7 +18,7 @@ from spikeflip.victims.state import shadowed
 from spikeflip.victims.vanishing import Remark, attack_gradient, failed, live
 from spikeflip.victims.wrapped import WrappedModel
 
-_NO_THRESHOLD = "attack with threshold=None"
+_NO_THRESHOLD = "attack with threshold=None (--no-tuning)"
 
 Fire = Callable[..., Tensor]
 
@@ -189,6 +190,8 @@ def _listening(replaced: Any, note: Callable[[Fire, Any, Any], None]) -> Any:
 
 
 def _of_a_victim(check: str, victim: Probed, inputs: Tensor) -> Verdict:
+    if isinstance(victim, ReluNetwork):
+        return Verdict(check, True, "a ReLU network has neither, and needs none")
     own = getattr(victim, "penultimate_threshold", None)
     options = {"output_window": 2.0} if own is None else {"output_window": 2.0, "penultimate_threshold": 2 * own}
     try:
@@ -201,6 +204,8 @@ def _of_a_victim(check: str, victim: Probed, inputs: Tensor) -> Verdict:
 def penultimate_layer(victim: Probed) -> Verdict:
     """There is a spiking layer before the last weights."""
     check, own = "penultimate layer", getattr(victim, "penultimate_threshold", None)
+    if isinstance(victim, ReluNetwork):
+        return Verdict(check, True, "a ReLU network has none, and needs none")
     if not isinstance(victim, WrappedModel):
         if own is None:
             return Remark(check, False, "the victim has no spiking layer before its output", _NO_THRESHOLD)
