@@ -219,7 +219,7 @@ def test_results_are_written_by_one_process_at_a_time(tiny, tmp_path, monkeypatc
         (
             ["table-3"],
             {"preset": "smoke", "data": ["mnist"]},
-            r"--data mnist is none of the smoke preset's: choose from MNIST",
+            r"--data mnist is none of the smoke preset's: choose from 'MNIST'",
         ),
         (["table-3"], {"preset": "smoke", "width": 0.0}, r"--width is 0.0: give a positive factor"),
         (["table-3"], {"preset": "smoke", "width": float("nan")}, r"--width is nan"),

@@ -327,7 +327,7 @@ def _check_values(example: Example, kind: str, path: Path) -> None:
 
 
 def _missing(path: Path) -> SpikeflipError:
-    return SpikeflipError(f"{path.parent} is no finished run, {path.name} is missing: give the folder of one, or finish it with the same command")
+    return SpikeflipError(f"{path.parent} is no finished run, {path.name} is missing: give its attack command again")
 
 
 def _damaged(path: Path, reason: object) -> SpikeflipError:
