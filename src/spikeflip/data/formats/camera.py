@@ -164,25 +164,23 @@ def _check(recording: Recording, path: Path, *, name: str) -> None:
         raise SpikeflipError(f"{path}: t0 is {recording.t0} µs and {name} holds none below 0; write .npz")
     if name == "DAT" and not len(recording):
         raise SpikeflipError(f"{path}: a DAT file without events cannot be read back; write another format")
-    if name == "EVT3":
-        _check_pauses(recording, path)
-
-
-def _check_pauses(recording: Recording, path: Path) -> None:
-    """Refuse what faery's EVT3 reader would put at wrong times.
-
-    A file holds the lowest 24 bits of a time in two words of 12. The reader counts on from one round of 2²⁴ µs to the
-    next only where the upper word goes from all ones to zero: rounds may only meet in neighbouring upper words.
-    """
-    times = recording.events["t"]
-    upper = times >> 12
-    lost = (np.diff(upper, prepend=0) > 1) & (np.diff(upper >> 12, prepend=0) > 0)
-    if lost.any():
-        at = int(lost.argmax())
+    if name == "EVT3" and (at := evt3_loses_count(recording)) is not None:
+        times = recording.events["t"]
         raise SpikeflipError(
             f"{path}: nothing happens from {times[at - 1] if at else 0:,} to {times[at]:,} µs, and EVT3 loses count in "
             f"such a pause over a multiple of {1 << 24:,} µs: write EVT2 or .npz"
         )
+
+
+def evt3_loses_count(recording: Recording) -> int | None:
+    """The first event that faery's EVT3 reader would put at a wrong time, if there is one.
+
+    A file holds the lowest 24 bits of a time in two words of 12. The reader counts on from one round of 2²⁴ µs to the
+    next only where the upper word goes from all ones to zero: rounds may only meet in neighbouring upper words.
+    """
+    upper = recording.events["t"] >> 12
+    lost = (np.diff(upper, prepend=0) > 1) & (np.diff(upper >> 12, prepend=0) > 0)
+    return int(lost.argmax()) if lost.any() else None
 
 
 def _insert_zero(path: Path, word: str, t0: int) -> None:

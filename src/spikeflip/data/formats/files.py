@@ -140,8 +140,13 @@ def write_recording(recording: Recording, path: Path | str, *, format: str | Non
 
 
 def writable_format(recording: Recording) -> str:
-    """The format a recording is written back in: the one it came from, AEDAT 3.1 for one that is only read."""
+    """The format a recording is written back in: the one it came from, AEDAT 3.1 for one that is only read.
+
+    EVT2, of the same ending, where EVT3 does not keep the times.
+    """
     entry = FORMATS.get(recording.format or npz.FORMAT.name, npz.FORMAT)
+    if entry is camera.EVT3 and camera.evt3_loses_count(recording) is not None:
+        return camera.EVT2.name
     return entry.name if entry.write is not None else aedat3.FORMAT.name
 
 
