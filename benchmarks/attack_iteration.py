@@ -1,6 +1,7 @@
 """Time one iteration of the SCG attack against the bare convolutions and linear layers of the same network.
 
-    python benchmarks/attack_iteration.py [--networks paper-image paper-spike] [--width 1] [--samples 8] [--json]
+    python benchmarks/attack_iteration.py [--networks paper-image paper-spike] [--width 1] [--samples 8]
+                                          [--device cuda] [--json]
 
 An iteration is all the attack does to every sample: encoding, forward pass, the head again at the tuned threshold,
 reverse pass to the input, converter, update. The network is made so that no sample succeeds and no gradient vanishes:
@@ -9,13 +10,12 @@ same process. Both sides are measured in turn, and the ratio is that of the medi
 """
 
 import sys
-import time
 
 import torch
 from torch import Tensor
 
-from measuring import Dense, in_turn, machine, milliseconds, never_fooled, random_spikes, ratio
-from rows import parser_of, print_rows
+from measuring import Dense, in_turn, machine, milliseconds, never_fooled, now, random_spikes, ratio
+from rows import parser_of, print_rows, with_device
 from spikeflip import SCG, SpikingNetwork
 from spikeflip.snn.presets import PRESETS
 
@@ -43,16 +43,16 @@ def attack_seconds(network: SpikingNetwork, values: Tensor, steps: int) -> float
     """Of a whole attack with exactly ``steps`` updates a sample."""
     labels = torch.zeros(len(values), dtype=torch.int64)
     attack = SCG(steps=steps, threshold=1.0, loss="ce", output_window=1e3)
-    started = time.perf_counter()
+    started = now(network.device)
     result = attack(network, values, labels, labels + 1, micro_batch=len(values))
-    seconds = time.perf_counter() - started
+    seconds = now(network.device) - started
     if not bool((result.steps == steps).all()) or not bool((result.backwards == steps).all()):
         sys.exit(f"the benchmark's network let {int((result.backwards != steps).sum())} samples skip work")
     return seconds
 
 
-def measure(name: str, width: float, samples: int, repeats: int) -> dict[str, object]:
-    network = victim(name, width)
+def measure(name: str, width: float, samples: int, repeats: int, device: str) -> dict[str, object]:
+    network = victim(name, width).to(device)
     values = inputs(network, name, samples)
     dense = Dense(network, samples)
 
@@ -71,18 +71,18 @@ def measure(name: str, width: float, samples: int, repeats: int) -> dict[str, ob
         **milliseconds("iteration_ms", times["iteration"]),
         **milliseconds("dense_ms", times["dense"]),
         "repeats": repeats,
-        **machine(),
+        **machine(network.device),
     }
 
 
 def main() -> None:
-    parser = parser_of(__doc__)
+    parser = with_device(parser_of(__doc__))
     parser.add_argument("--networks", nargs="+", default=["paper-image", "paper-spike"], choices=sorted(PRESETS))
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    rows = [measure(name, options.width, options.samples, options.repeats) for name in options.networks]
+    rows = [measure(name, options.width, options.samples, options.repeats, options.device) for name in options.networks]
     sentence = "{network} width {width}: iteration {iteration_ms} ms, dense {dense_ms} ms, ratio {ratio}"
     print_rows(rows, options.json, lambda row: sentence.format(**row))
 

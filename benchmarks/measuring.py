@@ -47,8 +47,16 @@ def ratio(name: str, above: Sequence[float], below: Sequence[float]) -> dict[str
     }
 
 
-def machine() -> dict[str, object]:
-    return {
+def now(device: torch.device) -> float:
+    """The clock's seconds when the device has done all that it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def machine(device: torch.device | None = None) -> dict[str, object]:
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device is not None and device.type == "cuda" else {}
+    return gpu | {
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
@@ -93,15 +101,16 @@ class Dense:
 
     def __init__(self, network: SpikingNetwork, samples: int, *, training: bool = False) -> None:
         generator = torch.Generator().manual_seed(1)
-        self.samples, self.training, self.layers = samples, training, []
+        self.samples, self.training, self.device, self.layers = samples, training, network.device, []
         for layer, weight, shape in zip(network.layers, network.weights_by_layer(), network.shapes, strict=False):
             if isinstance(layer, AvgPool):
                 continue
             frames = (torch.rand((samples, network.time_steps, *shape), generator=generator) < 0.1).float()
+            frames = frames.to(self.device)
             out = synapses.apply(layer, frames, weight)
             if len(shape) == 3:
                 frames = synapses.channels_last(frames.flatten(0, 1)).view(frames.shape)
-            gradient = torch.randn(out.shape, generator=generator)
+            gradient = torch.randn(out.shape, generator=generator).to(self.device)
             if gradient.ndim == 5:
                 gradient = synapses.channels_last(gradient.flatten(0, 1)).view(out.shape)
             self.layers.append((layer, weight, synapses.transposed(layer, weight), frames, gradient, shape))
@@ -116,16 +125,16 @@ class Dense:
         below = i > 0 or not self.training
         leaf = frames.detach().requires_grad_(below)
         parameter = weight.detach().requires_grad_(self.training)
-        started = time.perf_counter()
+        started = now(self.device)
         out = synapses.apply(layer, leaf, parameter)
-        forward = time.perf_counter() - started
-        started = time.perf_counter()
+        forward = now(self.device) - started
+        started = now(self.device)
         torch.autograd.grad(out, [one for one in (leaf, parameter) if one.requires_grad], gradient)
-        backward = time.perf_counter() - started
+        backward = now(self.device) - started
         with torch.no_grad():
-            started = time.perf_counter()
+            started = now(self.device)
             if below:
                 synapses.apply_transposed(layer, gradient, flipped, shape)
             if self.training:
                 synapses.weight_gradient(layer, frames, gradient, weight)
-            return forward + min(backward, time.perf_counter() - started)
+            return forward + min(backward, now(self.device) - started)

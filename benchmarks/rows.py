@@ -12,6 +12,12 @@ def parser_of(documentation: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def with_device(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The same parser with ``--device``."""
+    parser.add_argument("--device", default="cpu", help="where the networks are: cpu, cuda or cuda:N")
+    return parser
+
+
 def print_rows(rows: Sequence[Mapping[str, object]], as_json: bool, sentence: Callable[[Mapping], str]) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))

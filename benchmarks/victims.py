@@ -120,15 +120,15 @@ def first_inputs(checkpoint: Checkpoint, root: Path | None, split: str, n: int |
     return inputs.values, inputs.labels
 
 
-def subject(checkpoint: Checkpoint, root: Path | None, samples: int) -> Subject:
+def subject(checkpoint: Checkpoint, root: Path | None, samples: int, device: str = "cpu") -> Subject:
     """A victim with its first ``samples`` correctly classified test inputs."""
-    network, config = checkpoint.network, checkpoint.facts["config"]
+    network, config = checkpoint.network.to(device), checkpoint.facts["config"]
     values, labels = first_inputs(checkpoint, root, "test", None)
     found = [torch.empty(0, dtype=torch.int64)]
     for rows in torch.arange(len(labels)).split(64):
         shape, steps = network.input_shape, network.time_steps
         spikes = encode(values[rows], shape, steps, coding=network.coding, seed=0, samples=rows)
-        found.append(rows[winner(network.scores(spikes)) == labels[rows]])
+        found.append(rows[winner(network.scores(spikes.to(device))).cpu() == labels[rows]])
         if sum(map(len, found)) >= samples:
             break
     chosen = torch.cat(found)[:samples]

@@ -1,7 +1,8 @@
 """Time whole untargeted attacks on trained victims, against the dense limit and against other people's loops.
 
     python benchmarks/whole_attack.py --root DIR [--data nmnist mnist] [--width 0.25] [--victim FOLDER ...]
-                                      [--samples 48] [--peers plain spikingjelly snntorch] [--quick] [--json]
+                                      [--samples 48] [--micro-batch 16] [--peers plain spikingjelly snntorch]
+                                      [--device cuda] [--quick] [--json]
     python benchmarks/whole_attack.py --minute
 
 An attack is SCG with 25 steps on the first test inputs that the victim classifies correctly, at the untouched and at a
@@ -21,25 +22,23 @@ a small victim of simulated recordings and exits with 1 where an engine is slowe
 import argparse
 import statistics
 import sys
-import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from measuring import Dense, engines, in_turn, machine, milliseconds, ratio
+from measuring import Dense, engines, in_turn, machine, milliseconds, now, ratio
 from peers import PEERS
-from rows import parser_of, print_rows
+from rows import parser_of, print_rows, with_device
 from spikeflip import SCG, AttackResult, SpikeflipError, load_checkpoint
 from spikeflip.victims import Victim
 from victims import Subject, small, subject, trained
 
 STEPS = 25
-MICRO_BATCH = 16
 TUNED = {"nmnist": 0.7, "mnist": 1.0}
-# A full micro-batch for those that have batches.
-PEER_SAMPLES = {"plain": 4, "spikingjelly": MICRO_BATCH, "snntorch": MICRO_BATCH}
+# A full micro-batch for the others, which have batches.
+PEER_SAMPLES = {"plain": 4}
 # Of --minute: twice the ratios to dense that are normal there, which are well above those of larger recordings. They
 # hold for the best of the rounds, on one thread: what else a machine does must not fail a check.
 BOUNDS = {"torch": 3.5, "event": 1.6}
@@ -53,14 +52,14 @@ class Attack:
     settings: SCG
     subject: Subject
     samples: int
-    micro_batch: int = MICRO_BATCH
+    micro_batch: int
     result: AttackResult | None = None
 
     def __call__(self) -> float:
         values, labels = self.subject.first(self.samples)
-        started = time.perf_counter()
+        started = now(self.subject.network.device)
         self.result = self.settings(self.victim, values, labels, micro_batch=self.micro_batch)
-        return time.perf_counter() - started
+        return now(self.subject.network.device) - started
 
     def warm_up(self) -> None:
         values, labels = self.subject.first(min(self.samples, self.micro_batch))
@@ -82,7 +81,7 @@ class Attack:
         return [one / self.iterations for one in seconds]
 
 
-def peer_attacks(subject: Subject, settings: SCG, names: Sequence[str]) -> dict[str, Attack]:
+def peer_attacks(subject: Subject, settings: SCG, names: Sequence[str], micro_batch: int) -> dict[str, Attack]:
     """The peers that are installed here."""
     found = {}
     for name in names:
@@ -91,25 +90,31 @@ def peer_attacks(subject: Subject, settings: SCG, names: Sequence[str]) -> dict[
         except ImportError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
             continue
-        samples = min(PEER_SAMPLES[name], len(subject.labels))
-        found[name] = Attack(peer, settings, subject, samples, MICRO_BATCH if peer.together else 1)
+        samples = min(PEER_SAMPLES.get(name, micro_batch), len(subject.labels))
+        found[name] = Attack(peer, settings, subject, samples, micro_batch if peer.together else 1)
     return found
 
 
-def measure(subject: Subject, threshold: float | None, names: Sequence[str], repeats: int) -> list[dict[str, object]]:
+def measure(
+    subject: Subject, threshold: float | None, names: Sequence[str], micro_batch: int, repeats: int
+) -> list[dict[str, object]]:
     """One row an engine."""
     settings = SCG(steps=STEPS, threshold=threshold, loss=subject.loss)
     ours = engines(subject.network)
-    peers = peer_attacks(subject, settings, names)
+    peers = peer_attacks(subject, settings, names, micro_batch)
     counts = {len(subject.labels), *(peer.samples for peer in peers.values())}
-    attacks = {(engine, n): Attack(victim, settings, subject, n) for engine, victim in ours.items() for n in counts}
+    attacks = {
+        (engine, n): Attack(victim, settings, subject, n, micro_batch)
+        for engine, victim in ours.items()
+        for n in counts
+    }
     attacks |= {(name, peer.samples): peer for name, peer in peers.items()}
-    dense = Dense(subject.network, MICRO_BATCH)
+    dense = Dense(subject.network, micro_batch)
     dense.seconds()
     for attack in attacks.values():
         attack.warm_up()
     times = in_turn({**attacks, "dense": dense.seconds_a_sample}, repeats)
-    about = {"micro_batch": MICRO_BATCH, "repeats": repeats, **machine()}
+    about = {"micro_batch": micro_batch, "repeats": repeats, **machine(subject.network.device)}
     return [subject.facts() | row(engine, subject, attacks, peers, times) | about for engine in ours]
 
 
@@ -162,16 +167,17 @@ def subjects(options: argparse.Namespace) -> list[Subject]:
         checkpoints = [load_checkpoint(folder) for folder in options.victim]
     else:
         checkpoints = [trained(data, options.width, options.root, quick=options.quick) for data in options.data]
-    return [subject(checkpoint, options.root, options.samples) for checkpoint in checkpoints]
+    return [subject(checkpoint, options.root, options.samples, options.device) for checkpoint in checkpoints]
 
 
 def arguments() -> argparse.Namespace:
-    parser = parser_of(__doc__)
+    parser = with_device(parser_of(__doc__))
     parser.add_argument("--root", type=Path)
     parser.add_argument("--data", nargs="+", choices=sorted(TUNED), default=["nmnist"])
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--victim", nargs="+", type=Path, help="folders that 'spikeflip train' wrote, instead of both")
     parser.add_argument("--samples", type=int, help="default: 48, or 24 with --quick or --minute")
+    parser.add_argument("--micro-batch", type=int, default=16)
     parser.add_argument("--peers", nargs="*", choices=sorted(PEERS), help="default: all, none with --minute")
     parser.add_argument("--repeats", type=int, help="default: 5, or 3 with --quick or --minute")
     parser.add_argument("--quick", action="store_true")
@@ -199,7 +205,7 @@ def main() -> None:
         row
         for one in chosen
         for threshold in (None, TUNED.get(one.data, 0.7))
-        for row in measure(one, threshold, options.peers, options.repeats)
+        for row in measure(one, threshold, options.peers, options.micro_batch, options.repeats)
     ]
     print_rows(rows, options.json, sentence)
     if options.minute and (sentences := too_slow(rows)):

@@ -219,6 +219,7 @@ def transfer(
         bool, Parameter(name="--all", help="Also those that did not fool their own victim.", negative="")
     ] = False,
     draws: Annotated[int, Parameter(help="Fresh encodings of each image.")] = 20,
+    device: Annotated[str, Parameter(help="Where the victim runs: cpu, cuda or cuda:N.")] = "cpu",
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> None:
@@ -226,7 +227,7 @@ def transfer(
     from spikeflip.runs import transfer_run
 
     with Bars(quiet or json) as bars:
-        found = transfer_run(run, victim, successes=not every, draws=draws, progress=bars.stage)
+        found = transfer_run(run, victim, successes=not every, draws=draws, device=device, progress=bars.stage)
     if json:
         print_json(found)
     elif not quiet:

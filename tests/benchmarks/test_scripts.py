@@ -75,7 +75,7 @@ def test_recordings_are_cut_and_repeated_in_time(script, some_spikes):
 
 
 def test_a_whole_attack_is_reported_as_it_ran(script, subject):
-    rows = script("whole_attack").measure(subject, 1.0, ["plain"], 1)
+    rows = script("whole_attack").measure(subject, 1.0, ["plain"], 16, 1)
     expected = SCG(steps=25, threshold=1.0)(subject.network, subject.values, subject.labels)
     assert [row["engine"] for row in rows] == list(script("measuring").engines(subject.network))
     for row in rows:
@@ -99,7 +99,7 @@ def test_a_peer_that_is_not_installed_is_left_out(script, subject, monkeypatch):
 
     benchmark = script("whole_attack")
     monkeypatch.setitem(benchmark.PEERS, "snntorch", missing)
-    rows = benchmark.measure(subject, None, ["snntorch"], 1)
+    rows = benchmark.measure(subject, None, ["snntorch"], 16, 1)
     assert all(row["speedup_vs_snntorch"] is None and row["peers"] == {} for row in rows)
 
 

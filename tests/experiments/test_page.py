@@ -126,8 +126,8 @@ def test_findings_are_listed_with_their_state():
         for number, state in enumerate(("held", "held in part", "did not hold", "not tested"))
     ]
     page = render({"table-7": result(rows=[row()], findings=findings)}, {})
-    assert "| ✗ **did not hold** | Text 2. | [table-7](#table-7) |" in page
-    assert "| – **not tested** | Text 3. | [table-7](#table-7), our own |" in page
+    assert "| ✗ **did not hold** | Text 2. | [table-7](#cpu-table-7) |" in page
+    assert "| – **not tested** | Text 3. | [table-7](#cpu-table-7), our own |" in page
     assert "- ◐ **held in part**: Text 1. Mnist: 3." in page
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 
 import pytest
@@ -179,14 +180,15 @@ def test_every_layer_of_the_engine_takes_the_kernels(device, deep_network, some_
 @pytest.mark.parametrize(
     ("current", "potential"),
     [
-        (normal(2, 4, 5, 3, 6)[..., ::2], torch.empty(2, 4, 5, 3, 3)),  # neurons strewn in memory
-        (_channels_last(normal(2, 4, 5, 3, 3)), torch.empty(2, 4, 5, 3, 3)),  # in another order
-        (normal(2, 4, 5).double(), torch.empty(2, 4, 5).double()),
-        (normal(0, 4, 5), torch.empty(0, 4, 5)),
+        (lambda make: make(2, 4, 5, 3, 6)[..., ::2], torch.empty(2, 4, 5, 3, 3)),  # neurons strewn in memory
+        (lambda make: _channels_last(make(2, 4, 5, 3, 3)), torch.empty(2, 4, 5, 3, 3)),  # in another order
+        (lambda make: make(2, 4, 5).double(), torch.empty(2, 4, 5).double()),
+        (lambda make: make(0, 4, 5), torch.empty(0, 4, 5)),
     ],
+    ids=["strewn", "another order", "float64", "none"],
 )
 def test_what_the_kernels_do_not_take_runs_in_the_loop(device, monkeypatch, current, potential):
-    current, potential = current.to(device), potential.to(device)
+    current, potential = current(partial(normal, device=device)), potential.to(device)
     neuron, gradient = neurons("soft"), current.clone(memory_format=torch.preserve_format)
     taken = _watch(monkeypatch)
     integrate(current, neuron, potential=potential)

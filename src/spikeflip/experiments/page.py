@@ -15,8 +15,6 @@ from spikeflip.report.loading import read_json
 from spikeflip.report.tables import escape_markdown
 from spikeflip.runs.folder import write_bytes
 
-FIGURES = "reproduction"
-"""Folder of the figures, beside the page."""
 _MOST_ROWS = 24
 """Of a table that is not folded, and apart by data set."""
 _INK = {"var(--ink, #1a1c20)": "#1a1c20", "var(--accent, #1f5f8b)": "#1f5f8b", "var(--sans, sans-serif)": "sans-serif"}
@@ -50,13 +48,13 @@ def write_page(results: Path, page: Path) -> None:
 
     Args:
         results: folder of the files that :func:`spikeflip.experiments.reproduce` wrote.
-        page: Markdown file to write; the figures go into the folder ``reproduction`` beside it.
+        page: Markdown file to write; the figures go into a folder of its name beside it.
 
     Raises:
         SpikeflipError: a file is damaged, or there is none.
     """
     found = load_results(results)
-    folder = page.parent / FIGURES
+    folder = page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {name: list(_write_figures(result, folder)) for name, result in found.items()}
     write_bytes(page, render(found, drawn).encode())
@@ -105,7 +103,7 @@ def _write_figures(result: Result, folder: Path) -> Iterator[Drawn]:
         if drawing is not None:
             svg = _standalone(to_svg(drawing, title=picture.caption, prefix=f"{name}-{number}-"))
             write_bytes(folder / f"{name}-{number}.svg", svg.encode())
-            yield picture.caption, f"{FIGURES}/{name}-{number}.svg"
+            yield picture.caption, f"{folder.name}/{name}-{number}.svg"
 
 
 def _standalone(svg: str) -> str:
@@ -132,7 +130,8 @@ def _head(results: Mapping[str, Result]) -> str:
     if missing := [name for name in EXPERIMENTS if name not in results]:
         absent += f" Not run: {', '.join(missing)}."
     notes = "".join(f"\n\n{note}" for note in _notes({k: v for r in results.values() for k, v in r["notes"].items()}))
-    return f"""# The paper, reproduced
+    presets = ", ".join(sorted({escape_markdown(r["preset"]) for r in results.values()}))
+    return f"""# The paper, reproduced: preset {presets}
 
 The tables and figures of Liang et al. (2021) that report an experiment, run again with `spikeflip reproduce`, beside
 what the paper prints or, where it only draws, its trend in words; then experiments of our own on the questions that it
@@ -150,8 +149,9 @@ Passes and vanished steps are of all attacked inputs.{notes}"""
 
 def _versions(manifest: Mapping[str, Any]) -> str:
     of = manifest["versions"]
-    cpu = escape_markdown(manifest["cpu"])
-    return f"Python {of['python']}, PyTorch {of['torch']}, spikeflip {of['spikeflip']}, on {cpu}"
+    device = manifest.get("device", "cpu")
+    machine = manifest["cpu"] if device == "cpu" else f"{device} beside {manifest['cpu']}"
+    return f"Python {of['python']}, PyTorch {of['torch']}, spikeflip {of['spikeflip']}, on {escape_markdown(machine)}"
 
 
 def _overview(results: Mapping[str, Result]) -> str:
@@ -159,13 +159,17 @@ def _overview(results: Mapping[str, Result]) -> str:
     for name, result in results.items():
         for finding in result["findings"]:
             by = ", our own" if finding["ours"] else ""
-            lines.append(f"| {_state(finding)} | {escape_markdown(finding['text'])} | [{name}](#{name}){by} |")
+            lines.append(
+                f"| {_state(finding)} | {escape_markdown(finding['text'])} | [{name}](#{_anchor(result)}){by} |"
+            )
     return "\n".join(lines)
 
 
 def _section(result: Result, drawn: Sequence[Drawn]) -> str:
-    name = result["experiment"]
-    parts = [f"({name})=\n## {name}: {escape_markdown(result['title'])}", escape_markdown(result["about"])]
+    parts = [
+        f"({_anchor(result)})=\n## {result['experiment']}: {escape_markdown(result['title'])}",
+        escape_markdown(result["about"]),
+    ]
     parts.append(_tables(result))
     parts += [f"![{escape_markdown(caption)}]({path})\n\n*{escape_markdown(caption)}*" for caption, path in drawn]
     if result["trend"]:
@@ -175,6 +179,11 @@ def _section(result: Result, drawn: Sequence[Drawn]) -> str:
     if result["findings"]:
         parts.append("\n".join(_found(finding) for finding in result["findings"]))
     return "\n\n".join(parts)
+
+
+def _anchor(result: Result) -> str:
+    """Of an experiment's section; pages of two presets may stand in one set of documents."""
+    return f"{escape_markdown(result['preset'])}-{result['experiment']}"
 
 
 def _notes(notes: Mapping[str, str]) -> Iterator[str]:

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from spikeflip.snn import synapses
-from spikeflip.snn.architecture import AvgPool, Layer, Linear, Shape
+from spikeflip.snn.architecture import AvgPool, Conv, Layer, Linear, Shape
+from spikeflip.snn.engines.matrix_units import halves, has_tf32, tf32
 from spikeflip.snn.neuron import LIF, integrate, reverse
 
-# A convolution's output of one call. Larger ones fall out of the cache, and out of what the allocator gives back warm.
-_CHUNK_BYTES = 12 * 2**20
+# A convolution's output of one call. On CPUs larger ones fall out of the cache, and out of what the allocator gives
+# back warm; GPUs want work for all of their units.
+_CHUNK_BYTES, _CHUNK_BYTES_ON_GPU = 12 * 2**20, 2**30
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class DenseEngine:
             synapses.transposed(layer, weight if weight is None else weight.to(gradient_dtype or weight.dtype))
             for layer, weight in zip(chain.layers, chain.weights, strict=True)
         ]
+        self._halves: dict[int, tuple[Tensor, Tensor]] = {}
 
     @property
     def depth(self) -> int:
@@ -72,16 +75,22 @@ class DenseEngine:
             The spikes of layer ``last - 1`` and the potentials of every layer run. Both lie in the workspace: they hold
             until the next call of this method.
         """
-        return self._forward(spikes, self.depth if last is None else last, [None] * self.depth)
+        return self._forward(spikes, self.depth if last is None else last, [None] * self.depth, self.current)
 
-    def _forward(self, spikes: Tensor, last: int, dropout: Sequence[Dropout | None]) -> tuple[Tensor, list[Tensor]]:
+    def _forward(
+        self,
+        spikes: Tensor,
+        last: int,
+        dropout: Sequence[Dropout | None],
+        current_of: Callable[[int, Tensor], Tensor],
+    ) -> tuple[Tensor, list[Tensor]]:
         potentials = []
         for i in range(last):
             shape = (*spikes.shape[:2], *self.chain.shapes[i + 1])
             potential = self._buffer(f"potential {i}", shape, spikes)
             after = self._buffer(_below(i + 1), shape, spikes)
-            for rows in self._chunks(i, *spikes.shape[:2]):
-                current = self.current(i, spikes[rows])
+            for rows in self._chunks(i, spikes):
+                current = current_of(i, spikes[rows])
                 integrate(current, self.chain.neuron, potential=potential[rows], spikes=after[rows])
                 if (dropped := dropout[i]) is not None:
                     after[rows].mul_(dropped.kept[rows]).mul_(dropped.scale)
@@ -90,18 +99,26 @@ class DenseEngine:
         return spikes, potentials
 
     def current(self, layer: int, spikes: Tensor) -> Tensor:
-        """The weighted input of one layer's neurons, in new memory."""
+        """The weighted input of one layer's neurons, as exact as float32, in new memory."""
+        weight = self.chain.weights[layer]
+        if weight is None or weight.dtype != torch.float32 or not has_tf32(weight.device):
+            return self._plain_current(layer, spikes)
+        # The network's input may be an image, which needs all its bits.
+        if layer == 0:
+            with tf32(False):
+                return self._plain_current(layer, spikes)
+        if layer not in self._halves:
+            self._halves[layer] = halves(weight)
+        with tf32(True):
+            high, low = (synapses.apply(self.chain.layers[layer], spikes, half) for half in self._halves[layer])
+        return high.add_(low)
+
+    def _plain_current(self, layer: int, spikes: Tensor) -> Tensor:
         return synapses.apply(self.chain.layers[layer], spikes, self.chain.weights[layer])
 
     def input_gradient(self, layer: int, gradient: Tensor) -> Tensor:
         """The gradient of a layer's input from that of its current, over chunks of samples."""
-        shape = self.chain.shapes[layer]
-        result = self._buffer(_below(layer), (*gradient.shape[:2], *shape), gradient)
-        for rows in self._chunks(layer, *gradient.shape[:2]):
-            result[rows] = synapses.apply_transposed(
-                self.chain.layers[layer], gradient[rows], self._transposed[layer], shape
-            )
-        return result
+        return self._in_chunks(layer, gradient, lambda rows: gradient[rows])
 
     def backward(
         self, gradient: Tensor, potentials: Sequence[Tensor], rows: Tensor | None = None, *, last: int | None = None
@@ -115,7 +132,7 @@ class DenseEngine:
             last: the layer to start below; the depth when not given.
 
         Returns:
-            ``(n, T, *input)``, in the workspace.
+            ``(n, T, *input)``; it holds until the next call.
         """
         for i in reversed(range(self.depth if last is None else last)):
             gradient = self._reverse_layer(i, gradient, potentials[i], rows)
@@ -123,12 +140,26 @@ class DenseEngine:
 
     def _reverse_layer(self, i: int, gradient: Tensor, potential: Tensor, rows: Tensor | None) -> Tensor:
         """Neurons and weights of one layer in reverse, over chunks of samples while they are in the cache."""
-        shape = self.chain.shapes[i]
-        result = self._buffer(_below(i), (*gradient.shape[:2], *shape), gradient)
-        for chunk in self._chunks(i, *gradient.shape[:2]):
+
+        def through_neurons(chunk: slice) -> Tensor:
             kept = potential[chunk] if rows is None else potential[rows[chunk]]
-            through = reverse(gradient[chunk], kept, self.chain.neuron)
-            result[chunk] = synapses.apply_transposed(self.chain.layers[i], through, self._transposed[i], shape)
+            return reverse(gradient[chunk], kept, self.chain.neuron)
+
+        return self._in_chunks(i, gradient, through_neurons)
+
+    def _in_chunks(self, layer: int, gradient: Tensor, part: Callable[[slice], Tensor]) -> Tensor:
+        """The gradient of a layer's input from that of its current, ``part`` by part."""
+        shape, chunks = self.chain.shapes[layer], self._chunks(layer, gradient)
+
+        def below(rows: slice) -> Tensor:
+            return synapses.apply_transposed(self.chain.layers[layer], part(rows), self._transposed[layer], shape)
+
+        # What a convolution returns lies in memory as a buffer does.
+        if len(chunks) == 1 and isinstance(self.chain.layers[layer], Conv) and gradient.device.type != "cpu":
+            return below(chunks[0]).to(gradient.dtype)
+        result = self._buffer(_below(layer), (*gradient.shape[:2], *shape), gradient)
+        for rows in chunks:
+            result[rows] = below(rows)
         return result
 
     def weight_sums(self) -> list[Tensor]:
@@ -154,7 +185,7 @@ class DenseEngine:
             dropout: of every layer's spikes, or None.
             sums: from :meth:`weight_sums`.
         """
-        out, potentials = self._forward(spikes, self.depth, dropout)
+        out, potentials = self._forward(spikes, self.depth, dropout, self._plain_current)
         gradient = output_gradient(out)
         for i in reversed(range(self.depth)):
             if (dropped := dropout[i]) is not None:
@@ -172,12 +203,14 @@ class DenseEngine:
         torch.ge(potential, self.chain.neuron.threshold, out=spikes)
         return spikes if dropout is None else spikes.mul_(dropout.kept).mul_(dropout.scale)
 
-    def _chunks(self, layer: int, samples: int, time_steps: int) -> list[slice]:
+    def _chunks(self, layer: int, values: Tensor) -> list[slice]:
+        samples, time_steps = values.shape[:2]
         # A fully-connected layer reads all its weights in every call: give it all samples at once.
         if isinstance(self.chain.layers[layer], Linear):
             return [slice(0, samples)]
         larger = max(torch.Size(self.chain.shapes[layer]).numel(), torch.Size(self.chain.shapes[layer + 1]).numel())
-        each = max(1, _CHUNK_BYTES // (4 * larger * max(1, time_steps)))
+        together = _CHUNK_BYTES if values.device.type == "cpu" else _CHUNK_BYTES_ON_GPU
+        each = max(1, together // (4 * larger * max(1, time_steps)))
         return [slice(start, min(start + each, samples)) for start in range(0, samples, each)]
 
     def _buffer(self, name: str, shape: Sequence[int], like: Tensor) -> Tensor:
