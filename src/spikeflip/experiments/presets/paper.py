@@ -12,7 +12,7 @@ _FULL = {
     "micro_batch": 64,
     "learning_rate": 0.001,
     "validation": 1000,
-    "validate_every": 500,
+    "validate_every": 250,
     "test_samples": None,
     "engine": "torch",
 }
@@ -50,9 +50,9 @@ PAPER = Preset(
     name="paper",
     summary="the paper's networks and sample counts, for a GPU",
     data={
-        "MNIST": _images("mnist", {"updates": 1000}, {"updates": 1500}),
+        "MNIST": _images("mnist", {"updates": 500}, {"updates": 1500}),
         "CIFAR10": _images(
-            "cifar10", {"updates": 2000, "learning_rate": 0.0005, "initial_rate": 0.1}, {"updates": 3000, "shift": 2}
+            "cifar10", {"updates": 1200, "learning_rate": 0.0005, "initial_rate": 0.1}, {"updates": 3000, "shift": 2}
         ),
         "N-MNIST": _events("nmnist", 420),
         "CIFAR10-DVS": _events("cifar10dvs", 14_000),
@@ -67,7 +67,7 @@ PAPER = Preset(
         ),
     },
     thresholds=(None, 0.5, 0.7, 1.0, 2.0),
-    bounded=(None, 0.7, 1.0, 2.0),
+    bounded=(None, 0.7, 1.0),
     gammas=(0.01, 0.02, 0.05, 0.1, 0.2),
     constants=(0.0, 0.05, 0.25, 0.5),
     linf=(8, 16, 32, 64),
