@@ -16,7 +16,6 @@ from spikeflip.experiments.page import load_results, render
 from spikeflip.experiments.rows import Rows
 
 HOME = Path(__file__).parents[2]
-COMMITTED = HOME / "results" / "reproduction"
 
 
 def result(experiment="table-7", rows=(), **given):
@@ -55,12 +54,13 @@ def table_of(page):
     return [line for line in page.splitlines() if line.startswith("|")]
 
 
-@pytest.mark.skipif(not COMMITTED.is_dir(), reason="there are no committed results yet (results/reproduction)")
-def test_the_committed_page_is_what_its_results_give(tmp_path):
-    write_page(COMMITTED, tmp_path / "reproduction.md")
-    assert (tmp_path / "reproduction.md").read_text() == (HOME / "docs" / "reproduction.md").read_text()
-    drawn = {path.name for path in (tmp_path / "reproduction").iterdir()}
-    assert drawn == {path.name for path in (HOME / "docs" / "reproduction").iterdir()}
+@pytest.mark.parametrize("name", ["reproduction", "reproduction-full-width"])
+def test_the_committed_pages_are_what_their_results_give(name, tmp_path):
+    write_page(HOME / "results" / name, tmp_path / f"{name}.md")
+    assert (tmp_path / f"{name}.md").read_text() == (HOME / "docs" / f"{name}.md").read_text()
+    assert {path.name for path in (tmp_path / name).iterdir()} == {
+        path.name for path in (HOME / "docs" / name).iterdir()
+    }
 
 
 def test_the_same_results_give_the_same_bytes(smoke, tmp_path):

@@ -56,7 +56,7 @@ def check_complete(out, results):
         assert len(set(labels)) == len(labels)
     page = (out / "reproduction.md").read_text()
     for result in results:
-        assert f"({result['experiment']})=\n## {result['experiment']}: " in page
+        assert f"(smoke-{result['experiment']})=\n## {result['experiment']}: " in page
         for finding in result["findings"]:
             assert page.count(f"**{finding['state']}** | {escape_markdown(finding['text'])} |") == 1
             assert page.count(f"**{finding['state']}**: {escape_markdown(finding['text'])} ") == 1
