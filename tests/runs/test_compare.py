@@ -177,6 +177,7 @@ print(*(line.split()[1] for line in lines if line.startswith("VmHWM")), file=sys
 """
 
 
+@pytest.mark.processes
 def test_a_hundred_thousand_rows_are_listed_and_shown_in_seconds_and_little_memory(tmp_path):
     big, page = write_run(tmp_path / "big", 100_000, shape=(1, 28, 28)), tmp_path / "page.html"
     for arguments in (["runs", big], ["runs", "--compare", big, big], ["report", big, "--out", page]):

@@ -77,7 +77,7 @@ def test_a_lost_worker_is_one_sentence_and_the_run_goes_on(small_victim, undistu
     assert "a worker process was lost" in (tmp_path / "run" / "run.log").read_text()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.processes)])
 def test_a_mistake_found_by_a_worker_is_its_sentence(small_victim, tmp_path, workers):
     network = load_checkpoint(small_victim).network
     with torch.no_grad():

@@ -26,6 +26,8 @@ from spikeflip import LIF, ReluNetwork, SpikeflipError, SpikingNetwork, scg
 from spikeflip.snn.surrogate import Sigmoid
 from spikeflip.victims import load_nir, save_nir
 
+pytestmark = pytest.mark.frameworks
+
 # Our own networks, there and back.
 
 

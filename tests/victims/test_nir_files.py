@@ -28,6 +28,8 @@ import spikeflip
 from spikeflip import SpikeflipError
 from spikeflip.victims import load_nir, save_nir
 
+pytestmark = pytest.mark.frameworks
+
 # What is missing, does not fit or is hostile: one sentence.
 
 
