@@ -238,6 +238,7 @@ def test_equal_runs_give_equal_bytes_whatever_the_users_matplotlib_settings(tmp_
         assert dict(matplotlib.rcParams) == before
 
 
+@pytest.mark.slow
 def test_four_runs_stay_small(tmp_path: Path) -> None:
     shapes = [
         ("images", (1, 28, 28)),

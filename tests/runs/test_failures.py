@@ -15,6 +15,7 @@ from spikeflip.runs.plan import make_plan, open_task
 from spikeflip.snn.checkpoint import load_checkpoint, save_checkpoint
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing(small_victim, run, results, tmp_path, monkeypatch):
     command = ["attack", "--victim", small_victim, "--samples", "4", "--shard-size", "2", "--draws", "2", "--quiet"]
     assert run(*command, "--trace", "--out", tmp_path / "whole")[0] == 0
