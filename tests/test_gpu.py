@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from few_steps import few_steps
 from torch import nn
 
 from spikeflip import SCG, Rectangular, SpikingNetwork, judge, simulate_saccades, wrap
@@ -20,11 +21,6 @@ pytestmark = [
 ]
 
 GPU = "cuda"
-OPTIONS = {
-    "fgsm": {},
-    "greedy-pixels": {"steps": 3, "candidates": 2},
-    "greedy-flips": {"steps": 3, "candidates": 4},
-}
 
 
 def on_gpu(network):
@@ -121,7 +117,7 @@ def test_attacks(setting, name, goal, where):
 
     def run():
         given = inputs.to(where), labels.to(where), None if targets is None else targets.to(where)
-        return ATTACKS[name].settings(**OPTIONS.get(name, {"steps": 6}))(victim, *given, seed=3, micro_batch=7)
+        return ATTACKS[name].settings(**few_steps(name, 6))(victim, *given, seed=3, micro_batch=7)
 
     result, again = run(), run()
     assert result.adversarials.device.type == where
@@ -134,7 +130,7 @@ def test_attacks(setting, name, goal, where):
         assert (predictions == result.prediction).float().mean() > 0.9
     else:
         assert (result.adversarials.min() >= 0) & (result.adversarials.max() <= 1)
-    on_cpu = ATTACKS[name].settings(**OPTIONS.get(name, {"steps": 6}))(network, inputs, labels, targets, seed=3)
+    on_cpu = ATTACKS[name].settings(**few_steps(name, 6))(network, inputs, labels, targets, seed=3)
     assert torch.equal(result.already_wrong, on_cpu.already_wrong)
     assert (result.success == on_cpu.success).float().mean() > 0.8
 

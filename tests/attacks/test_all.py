@@ -2,17 +2,11 @@
 
 import pytest
 import torch
+from few_steps import few_steps
 
 from spikeflip import SpikeflipError, SpikingNetwork, simulate_saccades
 from spikeflip.attacks import ATTACKS
 from spikeflip.snn.coding import winner
-
-OPTIONS = {
-    "fgsm": {},
-    "greedy-pixels": {"steps": 3, "candidates": 2},
-    "greedy-flips": {"steps": 3, "candidates": 4},
-}
-"""Other settings than six steps."""
 
 FORWARDS = {"conversion": 2, "greedy-pixels": 1 + 2 * 2, "greedy-flips": 1 + 4}
 """Passes of a step, the one that judges it included, where they are not one."""
@@ -40,7 +34,7 @@ def run(setting, name, kind, goal, rows=None, **options):
     victim, inputs, labels = setting[kind]
     rows = torch.arange(len(inputs)) if rows is None else rows
     targets = (labels + 1) % 10 if goal == "targeted" else None
-    return ATTACKS[name].settings(**OPTIONS.get(name, {"steps": 6}))(
+    return ATTACKS[name].settings(**few_steps(name, 6))(
         victim,
         inputs[rows],
         labels[rows],

@@ -8,18 +8,18 @@ import pytest
 import torch
 from attack_libraries import INPUTS as N
 from attack_libraries import And, Closure, Estimator, Misclassification, TargetedMisclassification
+from few_steps import few_steps
 
 from spikeflip import SCG, Budget
 from spikeflip.attacks import ATTACKS
 from spikeflip.interop import ArtAttack, FoolboxAttack, adv_lib_attack, as_module
 from spikeflip.snn.coding import encode
 
-OPTIONS = {"fgsm": {}, "greedy-pixels": {"steps": 3, "candidates": 2}, "greedy-flips": {"steps": 3, "candidates": 4}}
 CASES = [(name, kind, goal) for name, info in ATTACKS.items() for kind in info.inputs for goal in info.goals]
 
 
 def options(name):
-    return OPTIONS.get(name, {"steps": 4})
+    return few_steps(name, 4)
 
 
 def direct(setting, name, kind, targets=None, labels=None, **more):
@@ -192,8 +192,8 @@ def test_type_of_images_is_kept(setting, dtype):
     victim, inputs, labels = setting["images"]
     x = (inputs.double() * 0.999 + 0.0001234567890123).to(dtype)
     precise = x if dtype == torch.float64 else x.float()
-    wanted = ATTACKS["greedy-pixels"].settings(**OPTIONS["greedy-pixels"])(victim, precise, labels, seed=3).adversarials
-    found = adv_lib_attack("greedy-pixels", seed=3, **OPTIONS["greedy-pixels"])(victim, x, labels)
+    wanted = ATTACKS["greedy-pixels"].settings(**options("greedy-pixels"))(victim, precise, labels, seed=3).adversarials
+    found = adv_lib_attack("greedy-pixels", seed=3, **options("greedy-pixels"))(victim, x, labels)
     assert found.dtype == dtype
     assert torch.equal(found, wanted.to(dtype))
     assert 0.7 < (found == x).double().mean() < 1
