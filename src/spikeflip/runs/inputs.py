@@ -21,6 +21,7 @@ from spikeflip.data import (
     simulate_saccades,
 )
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
 from spikeflip.runs.config import AttackConfig, DataConfig, TrainConfig, sides
 from spikeflip.snn.checkpoint import Checkpoint
 from spikeflip.snn.presets import TABLE_VI
@@ -45,6 +46,8 @@ class Inputs:
     facts: dict[str, object]
     recordings: EventSet | None = None
     binning: Binning | None = None
+    notices: tuple[Notice, ...] = ()
+    """What was found wrong or remarkable when the data were loaded."""
 
     @cached_property
     def values(self) -> Tensor:
