@@ -42,7 +42,7 @@ def digit_victim():
     """A small victim trained on the bundled digits in a few seconds."""
     data = load_images("digits", "train")
     network = SpikingNetwork("16C3-AP2-64FC-10FC", (1, 8, 8), time_steps=10, neuron=LIF(0.3, 0.25))
-    settings = Training(updates=60, learning_rate=5e-3, dropout=0, widest_dropout=0, validate_every=60)
+    settings = Training(updates=60, learning_rate=5e-3, dropout=0, widest_dropout=0, initial_share=0, validate_every=60)
     cut = len(data) - 100
     train(network, (data.images[:cut], data.labels[:cut]), (data.images[cut:], data.labels[cut:]), settings)
     return network

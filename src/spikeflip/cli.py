@@ -28,8 +28,10 @@ from spikeflip.terminal import (
     print_points,
     print_runs,
     print_summary,
+    print_training,
     print_verdicts,
     say,
+    training_facts,
     training_label,
 )
 
@@ -86,21 +88,17 @@ def train(
     trained = is_trained(out)
     with Bars(quiet or json) as bars:
         checkpoint = run_training(
-            options, out, progress=lambda now: bars.stage(training_label(now), now.update, now.updates)
+            options,
+            out,
+            progress=lambda now: bars.stage(training_label(now), now.update, now.updates),
+            announce=bars.note,
         )
-    facts = {name: checkpoint.facts[name] for name in ("accuracy", "accuracy_n", "loss", "validation_accuracy")}
     if json:
-        print_json({"architecture": checkpoint.network.architecture, **facts})
+        print_json(training_facts(checkpoint))
     elif not quiet:
         if trained:
             say(f"{out} was trained already; this is its summary")
-        data = checkpoint.facts["data"]
-        if "events" in data:
-            say(f"{data['source']}; {data['frames']}; {data['events_outside']:,} of {data['events']:,} events outside")
-        right = (
-            "no test inputs" if facts["accuracy"] is None else f"{facts['accuracy']:.2%} of {facts['accuracy_n']} right"
-        )
-        say(f"{checkpoint.network.architecture}: {right}")
+        print_training(checkpoint)
         say(f"victim: {out}")
 
 

@@ -47,6 +47,7 @@ class Bars:
 
     def __init__(self, quiet: bool) -> None:
         console = Console(stderr=True)
+        self._console, self._quiet = console, quiet
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -68,6 +69,11 @@ class Bars:
         self._progress.stop()
         logging.getLogger("spikeflip.runs").removeHandler(self._notes)
 
+    def note(self, text: str) -> None:
+        """Show a line above the bars; nothing where they are hidden from the user."""
+        if not self._quiet:
+            self._console.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
+
     def stage(self, name: str, done: int, every: int) -> None:
         """Show that ``done`` of ``every`` steps of a stage are done; text after a ``|`` is not part of its name."""
         key = name.partition("|")[0]
@@ -80,9 +86,50 @@ class Bars:
 
 
 def training_label(now: Any) -> str:
-    """The training bar's text, from a TrainingProgress."""
-    accuracy = "" if now.validation_accuracy is None else f" val {now.validation_accuracy:.0%}"
-    return f"train|loss {now.loss:.3f}{accuracy}"
+    """The training bar's text, from a TrainingProgress: the layer with most silent neurons says how it is alive."""
+    label = f"{now.stage}|loss {now.loss:.3f}"
+    if now.validation_accuracy is not None:
+        label += f" val {now.validation_accuracy:.0%}"
+    if now.firing is not None:
+        quiet, output = now.firing.quietest, now.firing.output
+        label += f" silent {quiet.silent_neurons:.0%} of layer {quiet.layer}"
+        if output.silent_samples:
+            label += f" no output {output.silent_samples:.0%}"
+    return label
+
+
+_TRAINING_FACTS = (
+    "accuracy",
+    "accuracy_n",
+    "training_accuracy",
+    "training_accuracy_n",
+    "learned",
+    "loss",
+    "recipe",
+    "firing",
+    "validation_accuracy",
+    "notices",
+)
+
+
+def training_facts(checkpoint: Any) -> dict[str, Any]:
+    """What ``train --json`` says of a victim; victims of earlier versions know less."""
+    known = {name: checkpoint.facts[name] for name in _TRAINING_FACTS if name in checkpoint.facts}
+    return {"architecture": checkpoint.network.architecture, **known}
+
+
+def print_training(checkpoint: Any) -> None:
+    """Write what was trained on what, how good it is, and what a reader of that must know."""
+    facts = checkpoint.facts
+    data, found = facts["data"], []
+    if "events" in data:
+        say(f"{data['source']}; {data['frames']}; {data['events_outside']:,} of {data['events']:,} events outside")
+    for name, what in (("accuracy", "test inputs"), ("training_accuracy", "training samples")):
+        if facts.get(name) is not None:
+            found.append(f"{facts[name]:.2%} of {facts[f'{name}_n']:,} {what} right")
+    say(f"{checkpoint.network.architecture}: {', '.join(found)}")
+    for notice in facts.get("notices", ()):
+        say(f"note: {notice['text']}")
 
 
 def say(text: str) -> None:

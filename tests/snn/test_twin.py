@@ -192,7 +192,7 @@ def test_training_is_deterministic_and_goes_on(labelled, tmp_path):
 
 def test_the_first_update_is_adams(labelled):
     """One update without dropout, shift or schedule, beside a plain one."""
-    twin, _ = trained(labelled, updates=1, batch_size=80, shift=0, loss="ce", **KEPT)
+    twin, _ = trained(labelled, updates=1, batch_size=80, shift=0, loss="ce", learning_rate=1e-3, **KEPT)
     plain = ReluNetwork("4C3-AP2-8FC-10FC", (1, 8, 8))
     with torch.no_grad():
         for weight in plain.weights[:-1]:

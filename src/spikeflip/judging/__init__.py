@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from spikeflip.judging.intervals import wilson
+from spikeflip.intervals import wilson
 
 if TYPE_CHECKING:
     from spikeflip.judging.judgement import Judgement, fresh_draws, judge

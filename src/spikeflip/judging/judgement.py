@@ -13,7 +13,7 @@ from torch import Tensor
 from spikeflip.attacks.metrics import METRICS, METRICS_VERSION
 from spikeflip.attacks.result import AttackResult, Vanishing
 from spikeflip.errors import SpikeflipError
-from spikeflip.judging.intervals import wilson
+from spikeflip.intervals import wilson
 from spikeflip.snn.coding import Coding, encode, winner
 from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams, check_values, kind_of
 from spikeflip.victims import Victim

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.judging.intervals import wilson
+from spikeflip.intervals import wilson
 from spikeflip.report.loading import open_inputs, read_facts, read_rows
 from spikeflip.runs.progress import rows_done
 

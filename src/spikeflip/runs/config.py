@@ -13,6 +13,7 @@ Size = Annotated[str, Field(pattern=_SIZE)]
 """``WIDTHxHEIGHT``; see :func:`sides`."""
 _TARGET = r"^(none|all|next|[0-9]{1,9})$"
 Target = Annotated[str, Field(pattern=_TARGET)]
+_BY_RECIPE = "chosen by the data and their number when not given"
 _FORMS = {_SIZE: "WIDTHxHEIGHT, such as 34x34", _TARGET: "none, all, next or the number of a class"}
 
 
@@ -88,21 +89,47 @@ class TrainConfig(DataConfig):
     size: Size | None = Field(
         None, description="Recordings down-sampled to WIDTHxHEIGHT; the paper's for the data, or the sensor's."
     )
-    updates: int = Field(150, ge=1, le=1 << 31, description="Optimiser steps.")
-    batch_size: int = Field(64, ge=1, le=1 << 16, description="Samples an update.")
-    learning_rate: float = Field(3e-3, gt=0, description="Highest learning rate of Adam.")
-    dropout: float = Field(0.25, ge=0, lt=1, description="Share of spikes dropped after a hidden weight layer.")
-    widest_dropout: float = Field(0.5, ge=0, lt=1, description="The same after the widest convolution.")
-    shift: int = Field(0, ge=0, le=1024, description="Augmentation: inputs are moved by up to so many cells.")
+    updates: int | None = Field(None, ge=1, le=1 << 31, description=f"Optimiser steps; {_BY_RECIPE}.")
+    batch_size: int | None = Field(None, ge=1, le=1 << 16, description=f"Samples an update; {_BY_RECIPE}.")
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Highest learning rate of Adam, one for all layers; --relative-rate instead when not given.",
+    )
+    relative_rate: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description=f"Highest learning rate as a share of each layer's weights; {_BY_RECIPE}.",
+    )
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description=f"Share of spikes dropped after a hidden weight layer; {_BY_RECIPE}."
+    )
+    widest_dropout: float | None = Field(
+        None, ge=0, lt=1, description=f"The same after the widest convolution; {_BY_RECIPE}."
+    )
+    shift: int | None = Field(
+        None, ge=0, le=1024, description=f"Augmentation: inputs are moved by up to so many cells; {_BY_RECIPE}."
+    )
+    initial_share: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Weights are first scaled until this share of each layer's potentials that receive input reaches "
+        f"the threshold; 0: not at all; {_BY_RECIPE}.",
+    )
     initial_rate: float | None = Field(
         None,
         ge=0,
         lt=1,
-        description="Weights are first scaled until this share of each layer's neurons fires; 0: not at all. 0.05 for "
-        "recordings, else 0, when not given.",
+        description="The same for a share of all potentials, as earlier versions had it, instead of --initial-share.",
+    )
+    firing_threshold: float | None = Field(
+        None, gt=0, le=1e6, description="Firing threshold of all neurons; that of the network's preset when not given."
     )
     validation: int | None = Field(
-        None, ge=0, description="Training samples held out for validation; a fifth, at most 200, when not given."
+        None, ge=0, description="Training samples held out for validation; 200 of 5,000 and more when not given."
     )
     test_samples: int | None = Field(
         None, ge=1, description="Measure the accuracy on the first so many test inputs; on all when not given."

@@ -1,94 +1,127 @@
 """Training a victim into a folder."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import as_json
 from spikeflip.runs.config import TrainConfig
 from spikeflip.runs.devices import placed
 from spikeflip.runs.folder import check_free, manifest, moment
 from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
 from spikeflip.runs.lock import locked
+from spikeflip.runs.outcome import judge_training
+from spikeflip.runs.recipe import Kind, choose_recipe, held_out
 from spikeflip.snn.architecture import Shape, parse
 from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint, load_checkpoint, save_checkpoint
 from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
+from spikeflip.snn.neuron import LIF
 from spikeflip.snn.presets import PRESETS
-from spikeflip.snn.training import Progress, Training, accuracy, train
+from spikeflip.snn.training import Labelled, Progress, Training, TrainingProgress, train
 from spikeflip.snn.twin_training import train_twin
 
-_STATE = "training.safetensors"
-_MOST_HELD_OUT = 200
-_RECORDINGS_RATE = 0.05
+_STATE, _TWIN_STATE = "training.safetensors", "twin-training.safetensors"
 
 
-class _Kept(TypedDict):
-    progress: Progress | None
-    state: Path
-    fingerprint: str
-
-
-def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = None) -> Checkpoint:
+def run_training(
+    config: TrainConfig,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> Checkpoint:
     """Train a victim and write it to ``out``; an interrupted training in ``out`` goes on where it was.
 
+    Args:
+        config: what is trained, and how; what it leaves open is chosen by :mod:`spikeflip.runs.recipe`.
+        out: folder to write.
+        progress: called after every update.
+        announce: called with the recipe in one line, before the first update.
+
+    Returns:
+        The victim. Its facts hold the recipe, how its layers fire, whether it ``learned``, and ``notices``.
+
     Raises:
-        SpikeflipError: an option is wrong, or ``out`` holds something else.
+        SpikeflipError: an option is wrong, ``out`` holds something else, or a layer cannot fire.
     """
     recordings = is_recordings(config)
     _check(config, recordings)
     if is_trained(out):
         return _trained(config, out)
-    state = out / _STATE
-    if not state.exists():
+    states = out / _STATE, out / _TWIN_STATE
+    if not any(state.exists() for state in states):
         check_free(out)
     started = time.monotonic()
     binning = binning_of(config) if recordings else None
     preset = PRESETS[_preset(config, recordings)]
     time_steps = binning.steps if binning else config.time_steps or preset.time_steps
     data = load_inputs(config, "train", time_steps=time_steps, binning=binning)
-    held_out = load_inputs(config, "test", time_steps=time_steps, binning=binning, first=config.test_samples)
-    n = len(data.values)
-    validation = min(_MOST_HELD_OUT, n // 5) if config.validation is None else config.validation
-    if validation >= n:
-        raise SpikeflipError(f"--validation is {validation} of {n} samples: leave some to train on")
-    cut = n - validation
+    test = load_inputs(config, "test", time_steps=time_steps, binning=binning, first=config.test_samples)
+    cut = len(data.values) - held_out(config, len(data.values))
     network = _network(config, data, recordings, time_steps)
     start = None if config.start is None else _begin_with(network, config.start)
     placed(network, config.device)
-    options = config.model_dump(include=set(Training.__dataclass_fields__))
-    if options["initial_rate"] is None:
-        options["initial_rate"] = _RECORDINGS_RATE if recordings else 0.0
-    settings = Training(**options)
+    kind: Kind = "recordings" if recordings else "simulated" if config.simulate_events else "images"
+    recipe = choose_recipe(config, kind, cut, network.input_shape[0])
+    if announce is not None:
+        announce(recipe.sentence(cut))
     engine = network.best_engine() if config.engine == "auto" else config.engine
     runner = network.on(engine)
     fingerprint = f"{data.facts['sha256']} {data.facts.get('frames', config.simulate_events)} {cut} {engine}"
     if start is not None:
         fingerprint += f" {start}"
     parts = (data.values[:cut], data.labels[:cut]), (data.values[cut:], data.labels[cut:])
-    kept: _Kept = {"progress": progress, "state": state, "fingerprint": fingerprint}
     _check_writable(out)
     if isinstance(runner, ReluNetwork):
-        history = train_twin(runner, *parts, settings, **kept)
+        history = train_twin(
+            runner, *parts, recipe.training, progress=progress, state=states[0], fingerprint=fingerprint
+        )
     else:
-        history = train(runner, *parts, settings, **kept)
-    seconds = time.monotonic() - started
-    measured = len(held_out.labels) > 0
+        if recipe.twin is not None and not states[0].exists():
+            _begin_with_twin(runner, parts, recipe.twin, states[1], fingerprint, progress)
+        history = train(runner, *parts, recipe.training, progress=progress, state=states[0], fingerprint=fingerprint)
+    outcome = judge_training(runner, parts[0], (test.values, test.labels), history, seed=config.seed)
     facts = {
         "config": _stored(config),
+        "recipe": recipe.as_json(),
         "start_sha256": start,
         "loss": config.loss,
-        "accuracy": accuracy(runner, held_out.values, held_out.labels, seed=config.seed) if measured else None,
-        "accuracy_n": len(held_out.labels),
+        **outcome.as_json(),
         "validation_accuracy": history.validation_accuracy,
+        "history": asdict(history),
         "data": data.facts,
         "classes": list(data.classes),
         **binning_facts(data),
-        "manifest": manifest(network.device) | {"finished": moment(), "seconds": round(seconds, 1)},
+        "notices": as_json((*data.notices, *history.notices, *outcome.notices)),
+        "manifest": manifest(network.device) | {"finished": moment(), "seconds": round(time.monotonic() - started, 1)},
     }
     digest = save_checkpoint(network, out, facts)
-    state.unlink(missing_ok=True)
+    for state in states:
+        state.unlink(missing_ok=True)
     return Checkpoint(network, facts, digest)
+
+
+def _begin_with_twin(
+    network: SpikingNetwork,
+    parts: tuple[Labelled, Labelled],
+    settings: Training,
+    state: Path,
+    fingerprint: str,
+    progress: Progress | None,
+) -> None:
+    """Train the ReLU twin of a network, and give the network its weights."""
+    twin = ReluNetwork(network.architecture, network.input_shape, seed=settings.seed).to(network.device)
+
+    def shown(now: TrainingProgress) -> None:
+        if progress is not None:
+            progress(replace(now, stage="twin"))
+
+    train_twin(twin, *parts, settings, progress=shown, state=state, fingerprint=fingerprint)
+    network.load_state_dict(twin.state_dict())
 
 
 def _check_writable(out: Path) -> None:
@@ -149,6 +182,10 @@ def _check(config: TrainConfig, recordings: bool) -> None:
     if (config.twin or config.coding != "rate") and (recordings or config.simulate_events):
         given = f"--data {config.data} is of recordings" if recordings else "--simulate-events makes recordings of them"
         raise SpikeflipError(f"{option} is for images, and {given}: leave one out")
+    if config.twin and config.firing_threshold is not None:
+        raise SpikeflipError(
+            f"--firing-threshold {config.firing_threshold:g} is for spiking neurons, and --twin has none: leave one out"
+        )
     if config.twin and config.coding != "rate":
         raise SpikeflipError(
             f"--coding {config.coding} makes spikes of images, and --twin takes them as they are: leave one out"
@@ -172,14 +209,28 @@ def _network(config: TrainConfig, data: Inputs, recordings: bool, time_steps: in
     hidden = PRESETS[name].architecture.rsplit("-", 1)[0]
     shape: Shape = tuple(data.values.shape[2:] if recordings or config.simulate_events else data.values.shape[1:])
     architecture = f"{hidden}-{len(data.classes)}FC" if config.network in (None, name) else str(config.network)
+    if (outputs := str(parse(architecture)[-1])) != f"{len(data.classes)}FC":
+        raise SpikeflipError(
+            f"--network ends with {outputs}, and {data.facts['name']} has {len(data.classes)} classes: end it with "
+            f"{len(data.classes)}FC"
+        )
     if config.twin:
         return ReluNetwork(architecture, shape, width=config.width, seed=config.seed)
     return SpikingNetwork(
         architecture,
         shape,
         time_steps=time_steps,
-        neuron=PRESETS[name].neuron,
+        neuron=_neuron(config, PRESETS[name].neuron),
         coding=config.coding,
         width=config.width,
         seed=config.seed,
     )
+
+
+def _neuron(config: TrainConfig, neuron: LIF) -> LIF:
+    """The preset's neuron, with the firing threshold that is asked for and its window scaled along."""
+    threshold = config.firing_threshold
+    if threshold is None:
+        return neuron
+    surrogate = neuron.surrogate.with_width(neuron.surrogate.width * threshold / neuron.threshold)
+    return replace(neuron, threshold=threshold, surrogate=surrogate)

@@ -4,26 +4,31 @@ Every random number comes from a stream of (seed, purpose, sample or update), so
 resumed ends with the same weights as an undisturbed one.
 """
 
-import json
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.batches import Masks, batches, schedule, shifted
 from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.firing import Firing, measure_firing
 from spikeflip.snn.inputs import check_classes, check_counts, check_values, kind_of
 from spikeflip.snn.losses import LossName, resolve, score_gradient
 from spikeflip.snn.network import Network, SpikingNetwork
-from spikeflip.snn.neuron import integrate
+from spikeflip.snn.startup import scale_weights
+from spikeflip.snn.training_state import History, restore_state, save_state
+from spikeflip.snn.watch import Seen, Watch
+
+LARGEST_RATE = 100.0
+"""Of learning rates; larger ones leave the range of the optimiser's numbers."""
+
+# Inputs on which layers are scaled before training, and watched in it.
+_WATCHED = 32
 
 _log = logging.getLogger(__name__)
 
@@ -36,26 +41,33 @@ class Training:
         loss: on the output rates, ``"mse"`` against one-hot classes or ``"ce"`` with the rates as logits.
         updates: number of optimiser steps.
         batch_size: samples an update.
-        learning_rate: of Adam, at its highest; it rises over the first 3 % of the updates and falls as a half cosine.
+        learning_rate: of Adam, at its highest, the same for all layers; it rises over the first updates (3 % of them)
+            and falls as a half cosine. None takes ``relative_rate`` instead.
+        relative_rate: the same as a share of each layer's weights (their root mean square). A rate for all layers
+            moves the small weights of a wide layer so far in one update that the layer falls silent.
         dropout: share of spikes dropped after a hidden weight layer, one mask a sample for all time steps.
         widest_dropout: the same after the convolution with the most channels.
         shift: augmentation: each input of an update is moved by up to so many cells, in both directions.
-        initial_rate: before training, weights are scaled layer by layer until this share of a layer's neurons would
-            fire (without reset) on the first inputs; sparse recordings leave deep layers silent otherwise, and a
-            silent network does not learn. 0 leaves the weights as they are.
+        initial_share: before training, weights are scaled layer by layer until this share of the potentials that
+            receive input would reach the threshold, without reset, on the first 32 inputs; sparse recordings leave deep
+            layers silent otherwise, and a silent network does not learn. 0 leaves the weights as they are.
+        initial_rate: the same for a share of all potentials of the first batch, as earlier versions had it: with sparse
+            inputs single events fire then. Where it is not 0, ``initial_share`` is not used.
         seed: of batches, encodings, masks.
-        micro_batch: samples in memory at a time, but for ``initial_rate``, which takes a whole batch. It changes the
-            rounding of the sums and, with dropout, which masks a sample gets.
+        micro_batch: samples in memory at a time, but before training. It changes the rounding of the sums and, with
+            dropout, which masks a sample gets.
         validate_every: updates between two measurements of the validation accuracy, and between two saved states.
     """
 
     loss: LossName = "mse"
     updates: int = 300
     batch_size: int = 64
-    learning_rate: float = 1e-3
-    dropout: float = 0.25
-    widest_dropout: float = 0.5
+    learning_rate: float | None = None
+    relative_rate: float = 0.05
+    dropout: float = 0.1
+    widest_dropout: float = 0.1
     shift: int = 0
+    initial_share: float = 0.1
     initial_rate: float = 0.0
     seed: int = 0
     micro_batch: int = 16
@@ -71,30 +83,35 @@ class Training:
         )
         if self.shift < 0:
             raise SpikeflipError(f"shift is {self.shift}: give a number of cells, 0 for none")
-        if not 0 < self.learning_rate < math.inf:
-            raise SpikeflipError(f"learning_rate is {self.learning_rate}: give a positive number, such as 0.001")
-        for name in ("dropout", "widest_dropout", "initial_rate"):
+        if self.learning_rate is not None and not 0 < self.learning_rate <= LARGEST_RATE:
+            raise SpikeflipError(
+                f"learning_rate is {self.learning_rate}: give a number above 0, at most {LARGEST_RATE}, such as 0.001"
+            )
+        if not 0 < self.relative_rate < 1:
+            raise SpikeflipError(f"relative_rate is {self.relative_rate}: give a share in (0, 1), such as 0.05")
+        for name in ("dropout", "widest_dropout", "initial_share", "initial_rate"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise SpikeflipError(f"{name} is {value}: give a share in [0, 1)")
 
 
-@dataclass
-class History:
-    """What training saw: one entry a validation; no accuracies where nothing was held out."""
-
-    update: list[int] = field(default_factory=list)
-    loss: list[float] = field(default_factory=list)
-    validation_accuracy: list[float] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Given to the progress callback after every update; the accuracy is that of the last validation."""
+    """Given to the progress callback after every update.
+
+    Args:
+        update, updates: the number of this update, and of all.
+        loss: the mean loss of its batch.
+        validation_accuracy: of the last validation; None before the first.
+        firing: of a spiking network when the watch looked last.
+        stage: ``"train"``, or ``"twin"`` for a ReLU network whose weights a spiking one then begins with.
+    """
 
     update: int
     updates: int
     loss: float
     validation_accuracy: float | None
+    firing: Firing | None = None
+    stage: str = "train"
 
 
 Progress = Callable[[TrainingProgress], None]
@@ -124,11 +141,27 @@ def train(
         fingerprint: of the data; a saved state of other data is refused.
 
     Returns:
-        Losses and validation accuracies.
+        Losses, validation accuracies and the firing of the layers. Where the network fell silent the training went back
+        to a state in which it fired, with a lower learning rate; what did not help is in its notices.
 
     Raises:
-        SpikeflipError: the inputs do not fit the network, or the saved state is damaged or of another training.
+        SpikeflipError: the inputs do not fit the network, a layer stays silent however its weights are scaled, or the
+            saved state is damaged or of another training.
     """
+    _check(network, (data, validation), settings)
+    seen = data[0][:_WATCHED], torch.arange(min(_WATCHED, len(data[0])))
+
+    def spikes(values: Tensor, samples: Tensor) -> Tensor:
+        return encode(
+            values,
+            network.input_shape,
+            network.time_steps,
+            coding=network.coding,
+            seed=settings.seed,
+            samples=samples,
+            purpose="train",
+        )
+
     identity = {
         "architecture": network.architecture,
         "time_steps": network.time_steps,
@@ -138,14 +171,43 @@ def train(
         "data": fingerprint,
     }
 
+    def scale() -> None:
+        scale_weights(network, spikes(*seen), settings.initial_share or Training.initial_share)
+
     def begin() -> None:
         if settings.initial_rate:
-            _scale_weights(network, data[0][: settings.batch_size], settings)
+            first = data[0][: settings.batch_size]
+            given = spikes(first, torch.arange(len(first)))
+            scale_weights(network, given, settings.initial_rate, of_stimulated=False)
+        elif settings.initial_share:
+            scale()
 
-    def update(batch: Tensor, number: int) -> float:
+    def update(batch: Tensor, number: int) -> Seen:
         return _update(network, data, batch, settings, number)
 
-    return optimise(network, data, validation, settings, update, begin, identity, progress=progress, state=state)
+    def measure() -> Firing:
+        return measure_firing(network, spikes(*seen), micro_batch=settings.micro_batch)
+
+    steps = Steps(begin, update, measure, scale)
+    return optimise(network, data, validation, settings, steps, identity, progress=progress, state=state)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a kind of network is trained by.
+
+    Args:
+        begin: called before the first update, not when a training goes on.
+        update: puts the gradient of a batch ``(n,)`` of positions into the parameters, given the number of the update
+            from 1; returns what it saw.
+        measure: says how the network fires; None for one without spikes.
+        scale: scales the weights until every layer fires.
+    """
+
+    begin: Callable[[], None]
+    update: Callable[[Tensor, int], Seen]
+    measure: Callable[[], Firing] | None = None
+    scale: Callable[[], None] | None = None
 
 
 def optimise(
@@ -153,8 +215,7 @@ def optimise(
     data: Labelled,
     validation: Labelled,
     settings: Training,
-    update: Callable[[Tensor, int], float],
-    begin: Callable[[], None],
+    steps: Steps,
     identity: Mapping[str, Any],
     *,
     progress: Progress | None = None,
@@ -164,37 +225,52 @@ def optimise(
 
     Args:
         network, data, validation, settings, progress, state: as for :func:`train`.
-        update: puts the gradient of a batch ``(n,)`` of positions into the parameters, given the number of the update
-            from 1; returns the mean loss.
-        begin: called before the first update, not when a training goes on.
+        steps: what is done before the first update, and in each.
         identity: what a saved state must agree in.
     """
     _check(network, (data, validation), settings)
-    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    optimiser = torch.optim.Adam([{"params": [weight]} for weight in network.weights])
+    chance = float(data[1].bincount().max() / len(data[1]))
+    weights = list(network.weights)
+    watch = Watch(weights, optimiser, settings.updates, chance, steps.measure, steps.scale)
     history, first = History(), 0
     if state is not None and state.exists():
-        history, first = _restore(state, network, optimiser, identity)
+        history, first = restore_state(state, network, optimiser, identity, watch)
         _log.info("training goes on at update %d of %d", first, settings.updates)
     else:
-        begin()
+        steps.begin()
+    watch.begin(first)
     following = batches(len(data[0]), settings.batch_size, seed=settings.seed, first=first)
     for number, batch in zip(range(first + 1, settings.updates + 1), following, strict=False):
         for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * schedule(number, settings.updates)
-        loss = update(batch, number)
+            group["lr"] = _rate(group["params"][0], settings) * watch.factor * schedule(number, settings.updates)
+        seen = steps.update(batch, number)
         optimiser.step()
-        if number % settings.validate_every == 0 or number == settings.updates:
-            history.update.append(number)
-            history.loss.append(loss)
-            if len(validation[0]):
-                history.validation_accuracy.append(accuracy(network, *validation, seed=settings.seed))
+        watch.saw(seen)
+        keep = number % settings.validate_every == 0 or number == settings.updates
+        if keep or number % watch.every == 0:
+            watch.look(number, keep=keep)
+            if watch.firing is not None:
+                history.add_firing(number, watch.firing)
+        if keep or watch.gave_up:
+            history.add(number, seen.loss, accuracy(network, *validation, seed=settings.seed), len(validation[0]))
             if state is not None:
-                _save(state, network, optimiser, identity, history, number)
+                save_state(state, network, optimiser, identity, history, number, watch)
         if progress is not None:
             known = history.validation_accuracy
-            progress(TrainingProgress(number, settings.updates, loss, known[-1] if known else None))
+            progress(TrainingProgress(number, settings.updates, seen.loss, known[-1] if known else None, watch.firing))
+        if watch.gave_up:
+            break
     optimiser.zero_grad()  # they would stay in memory as long as the network
+    history.notices = watch.notices
     return history
+
+
+def _rate(weight: Tensor, settings: Training) -> float:
+    """The highest learning rate of a layer's weights."""
+    if settings.learning_rate is not None:
+        return settings.learning_rate
+    return settings.relative_rate * float(weight.detach().square().mean().sqrt())
 
 
 def _check(network: Network, parts: Sequence[Labelled], settings: Training) -> None:
@@ -222,10 +298,10 @@ def accuracy(network: Network, inputs: Tensor, classes: Tensor, *, seed: int = 0
     return right / max(1, len(inputs))
 
 
-def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Training, update: int) -> float:
-    """Put the gradient of one batch into the parameters; returns the mean loss."""
+def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Training, update: int) -> Seen:
+    """Put the gradient of one batch into the parameters; returns what was seen of it."""
     engine, device = network.engine, network.device
-    sums, total = engine.weight_sums(), 0.0
+    sums, total, right, silent = engine.weight_sums(), 0.0, 0, 0
     dropout = Masks(network, settings.dropout, settings.widest_dropout, seed=settings.seed, update=update)
     for rows in batch.split(settings.micro_batch):
         values, classes = data[0][rows], data[1][rows].to(device)
@@ -241,90 +317,23 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
             purpose="train",
             step=update,
         ).to(device)
+        scores: list[Tensor] = []
         losses: list[Tensor] = []
 
-        def output_gradient(out: Tensor, classes: Tensor = classes, losses: list[Tensor] = losses) -> Tensor:
-            loss, gradient = score_gradient(settings.loss, out.mean(1), classes)
+        def output_gradient(
+            out: Tensor, classes: Tensor = classes, scores: list[Tensor] = scores, losses: list[Tensor] = losses
+        ) -> Tensor:
+            scores.append(out.mean(1))
+            loss, gradient = score_gradient(settings.loss, scores[0], classes)
             losses.append(loss)
             return (gradient / (len(batch) * out.shape[1])).unsqueeze(1).expand_as(out).contiguous()
 
         with torch.no_grad():
             engine.add_weight_gradients(spikes, output_gradient, dropout.draw(len(rows)), sums)
         total += float(losses[0].sum())
+        right += int((winner(scores[0]) == classes).sum())
+        silent += int((scores[0].amax(1) == 0).sum())
     gradients = [gradient for gradient in engine.weight_gradients(sums) if gradient is not None]
     for parameter, gradient in zip(network.weights, gradients, strict=True):
         parameter.grad = gradient
-    return total / len(batch)
-
-
-def _scale_weights(network: SpikingNetwork, inputs: Tensor, settings: Training) -> None:
-    """Scale each layer's weights so that ``initial_rate`` of its potentials, without reset, reach the threshold."""
-    engine, neuron = network.engine, network.neuron
-    samples = torch.arange(len(inputs))
-    with torch.no_grad():
-        spikes = encode(
-            inputs,
-            network.input_shape,
-            network.time_steps,
-            coding=network.coding,
-            seed=settings.seed,
-            samples=samples,
-            purpose="train",
-        )
-        spikes = spikes.to(network.device)
-        for i, weight in enumerate(network.weights_by_layer()):
-            current = engine.current(i, spikes)
-            if weight is not None:
-                potentials, _ = integrate(current, replace(neuron, reset="none"))
-                rank = max(1, round(settings.initial_rate * potentials.numel()))
-                reached = float(potentials.flatten().topk(rank).values[-1])
-                if reached > 0:
-                    weight.mul_(neuron.threshold / reached)
-                    current.mul_(neuron.threshold / reached)
-            _, spikes = integrate(current, neuron)
-
-
-def _save(
-    path: Path,
-    network: Network,
-    optimiser: torch.optim.Adam,
-    identity: Mapping[str, Any],
-    history: History,
-    update: int,
-) -> None:
-    tensors: dict[str, Tensor] = {}
-    for i, weight in enumerate(network.weights):
-        moments = optimiser.state[weight]
-        tensors |= {f"{i}.weight": weight.data, f"{i}.first": moments["exp_avg"], f"{i}.second": moments["exp_avg_sq"]}
-    metadata = {"identity": json.dumps(identity), "history": json.dumps(asdict(history)), "update": str(update)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
-    temporary.replace(path)
-
-
-def _restore(
-    path: Path, network: Network, optimiser: torch.optim.Adam, identity: Mapping[str, Any]
-) -> tuple[History, int]:
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            if json.loads(metadata["identity"]) != identity:
-                raise SpikeflipError(
-                    f"{path} holds the unfinished training of another network, setting or data set: "
-                    "train with the same options to finish it, or delete it"
-                )
-            update = int(metadata["update"])
-            for i, weight in enumerate(network.weights):
-                with torch.no_grad():
-                    weight.copy_(file.get_tensor(f"{i}.weight"))
-                optimiser.state[weight] = {
-                    "step": torch.tensor(float(update)),
-                    "exp_avg": torch.empty_like(weight.data).copy_(file.get_tensor(f"{i}.first")),
-                    "exp_avg_sq": torch.empty_like(weight.data).copy_(file.get_tensor(f"{i}.second")),
-                }
-            return History(**json.loads(metadata["history"])), update
-    except SpikeflipError:
-        raise
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise SpikeflipError(f"the saved training {path} is damaged ({error}): delete it to start anew") from error
+    return Seen(total / len(batch), right, silent, len(batch))

@@ -9,9 +9,12 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.batches import Masks, shifted
+from spikeflip.snn.coding import winner
 from spikeflip.snn.losses import resolve
-from spikeflip.snn.training import History, Labelled, Progress, Training, optimise
+from spikeflip.snn.training import Labelled, Progress, Steps, Training, optimise
+from spikeflip.snn.training_state import History
 from spikeflip.snn.twin import ReluNetwork
+from spikeflip.snn.watch import Seen
 
 # From PyTorch's default, uniform within 1 / sqrt(fan-in), to He's, within sqrt(6 / fan-in), which keeps the size of
 # what passes a ReLU layer: without it nothing arrives at the end of the paper's eight layers.
@@ -60,22 +63,25 @@ def train_twin(
             for weight in list(network.weights)[:-1]:
                 weight.mul_(_HE)
 
-    def update(batch: Tensor, number: int) -> float:
+    def update(batch: Tensor, number: int) -> Seen:
         return _update(network, data, batch, settings, number)
 
-    return optimise(network, data, validation, settings, update, begin, identity, progress=progress, state=state)
+    steps = Steps(begin, update)
+    return optimise(network, data, validation, settings, steps, identity, progress=progress, state=state)
 
 
-def _update(network: ReluNetwork, data: Labelled, batch: Tensor, settings: Training, update: int) -> float:
-    """Put the gradient of one batch into the parameters; returns the mean loss."""
+def _update(network: ReluNetwork, data: Labelled, batch: Tensor, settings: Training, update: int) -> Seen:
+    """Put the gradient of one batch into the parameters; returns what was seen of it."""
     network.zero_grad()
     masks = Masks(network, settings.dropout, settings.widest_dropout, seed=settings.seed, update=update)
-    total = 0.0
+    total, right = 0.0, 0
     for rows in batch.split(settings.micro_batch):
         images, classes = data[0][rows], data[1][rows].to(network.device)
         if settings.shift:
             images = shifted(images, settings.shift, seed=settings.seed, rows=rows, update=update)
-        loss = resolve(settings.loss)(network(images.to(network.device), masks.draw(len(rows))), classes).sum()
+        logits = network(images.to(network.device), masks.draw(len(rows)))
+        loss = resolve(settings.loss)(logits, classes).sum()
         (loss / len(batch)).backward()
         total += loss.item()
-    return total / len(batch)
+        right += int((winner(logits) == classes).sum())
+    return Seen(total / len(batch), right, 0, len(batch))

@@ -1,0 +1,122 @@
+"""What came of a training: accuracies, how the layers fire, and whether anything was learned."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from spikeflip.intervals import wilson
+from spikeflip.notices import Notice
+from spikeflip.snn.coding import encode
+from spikeflip.snn.firing import Firing, measure_firing
+from spikeflip.snn.network import Network, SpikingNetwork
+from spikeflip.snn.training import Labelled, accuracy
+from spikeflip.snn.training_state import History
+
+# Of the training samples, so many say whether anything was learned where there are few test inputs or none.
+_TRIED = 200
+_FEW = 30
+_MOSTLY_SILENT = 0.9
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How good a trained victim is; accuracies are over one encoding each, and a tie is wrong.
+
+    Args:
+        accuracy: of the test inputs; None where there are none.
+        accuracy_n: how many there are.
+        training_accuracy: of the first training samples.
+        training_accuracy_n: how many were tried.
+        firing: of a spiking network's layers, on these training samples.
+        chance: the accuracy of a victim that always says the most frequent class.
+        learned: whether its accuracy is above chance beyond the 95 % interval.
+        notices: what a reader of the accuracy must know.
+    """
+
+    accuracy: float | None
+    accuracy_n: int
+    training_accuracy: float
+    training_accuracy_n: int
+    firing: Firing | None
+    chance: float
+    learned: bool
+    notices: tuple[Notice, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """For a victim's description; the notices are left out, which it joins with others."""
+        return {
+            "accuracy": self.accuracy,
+            "accuracy_n": self.accuracy_n,
+            "training_accuracy": self.training_accuracy,
+            "training_accuracy_n": self.training_accuracy_n,
+            "chance": self.chance,
+            "learned": self.learned,
+            "firing": None if self.firing is None else self.firing.as_json(),
+        }
+
+
+def judge_training(network: Network, trained: Labelled, test: Labelled, history: History, *, seed: int) -> Outcome:
+    """Measure a trained victim.
+
+    Args:
+        network: as training left it.
+        trained: the training inputs and classes.
+        test: inputs that it was not trained on, none or more.
+        history: of the training, whose notices say what was tried.
+        seed: of the encodings.
+    """
+    few = trained[0][:_TRIED], trained[1][:_TRIED]
+    on_training = accuracy(network, *few, seed=seed)
+    on_test = accuracy(network, *test, seed=seed) if len(test[1]) else None
+    chance = float(trained[1].bincount().max() / len(trained[1]))
+    beyond = wilson(on_training, len(few[1]))[0] > chance
+    if on_test is not None and (len(test[1]) >= _FEW or not beyond):
+        learned = wilson(on_test, len(test[1]))[0] > chance
+    else:
+        learned = beyond
+    firing = _firing(network, few[0], seed) if isinstance(network, SpikingNetwork) else None
+    outcome = Outcome(on_test, len(test[1]), on_training, len(few[1]), firing, chance, learned)
+    return replace(outcome, notices=tuple(_notices(outcome, history)))
+
+
+def _firing(network: SpikingNetwork, inputs: torch.Tensor, seed: int) -> Firing:
+    spikes = encode(
+        inputs,
+        network.input_shape,
+        network.time_steps,
+        coding=network.coding,
+        seed=seed,
+        samples=torch.arange(len(inputs)),
+    )
+    return measure_firing(network, spikes)
+
+
+def _notices(outcome: Outcome, history: History) -> Iterator[Notice]:
+    if not outcome.learned:
+        rate, n, what = outcome.accuracy, outcome.accuracy_n, "test inputs"
+        if rate is None:
+            rate, n, what = outcome.training_accuracy, outcome.training_accuracy_n, "training samples"
+        yield Notice(
+            "not-learned",
+            f"the victim did not learn: {rate:.1%} of {n:,} {what} are right, and always saying the most frequent "
+            f"class is right for {outcome.chance:.1%}; {_advice(outcome, history)}; attacks on it say nothing",
+            rate,
+        )
+    quiet = outcome.firing and outcome.firing.quietest
+    if quiet and quiet.silent_neurons >= _MOSTLY_SILENT:
+        yield Notice(
+            "silent-layer",
+            f"in layer {quiet.layer} {quiet.silent_neurons:.0%} of the neurons never fire; a lower learning rate, less "
+            "dropout or a larger --initial-share keeps more of them alive",
+            quiet.silent_neurons,
+        )
+
+
+def _advice(outcome: Outcome, history: History) -> str:
+    if outcome.firing and (silent := outcome.firing.silent):
+        return f"layer {silent.layer} never fires: try a lower learning rate, less dropout or a larger --initial-share"
+    if history.notices:
+        return "the cures that training tried did not help: try other options or another --seed"
+    return "try more --updates, another learning rate or another --seed"

@@ -1,0 +1,116 @@
+"""The recipe of a training: what the user does not say is chosen by the data, their number and the network."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from spikeflip.errors import SpikeflipError
+from spikeflip.runs.config import TrainConfig
+from spikeflip.snn.training import Training
+
+Kind = Literal["images", "simulated", "recordings"]
+
+
+@dataclass(frozen=True)
+class _Amount:
+    """How long data of a kind are trained on.
+
+    Args:
+        batch_size: samples an update, or all that there are.
+        epochs: how often each sample is seen.
+        most: samples seen in all, where there are many.
+        shift: augmentation, where there are enough samples to need a place-independent answer.
+    """
+
+    batch_size: int
+    epochs: int
+    most: int
+    shift: int = 0
+
+
+_AMOUNTS: dict[Kind, _Amount] = {
+    "images": _Amount(64, 18, 16_000),
+    "simulated": _Amount(48, 20, 30_000),
+    "recordings": _Amount(40, 14, 16_000, shift=2),
+}
+_TWIN = _Amount(64, 60, 100_000, shift=0)
+_FEWEST_UPDATES = 100
+_FEW_SAMPLES = 100
+
+# Fewer samples than this are all trained on: of a smaller set, what is held out is missed more than it tells.
+_ENOUGH_TO_HOLD_OUT = 5000
+_HELD_OUT = 200
+
+_OPTIONS = tuple(field.name for field in fields(Training))
+_ELSEWHERE = ("loss", "seed", "micro_batch", "validate_every")
+"""Settings that the configuration always says."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a victim is trained, and how the ReLU twin whose weights it begins with, where it does."""
+
+    training: Training
+    twin: Training | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings that were given or chosen, for a victim's description."""
+        made = {name: value for name, value in asdict(self.training).items() if name not in _ELSEWHERE}
+        return made if self.twin is None else made | {"twin": asdict(self.twin)}
+
+    def sentence(self, samples: int) -> str:
+        """The recipe in one line, for the terminal."""
+        made = self.training
+        rate = f"{made.relative_rate:g} of the weights" if made.learning_rate is None else f"{made.learning_rate:g}"
+        twin = "" if self.twin is None else f"a ReLU twin for {self.twin.updates:,} updates, then "
+        share = f"initial rate {made.initial_rate:g}" if made.initial_rate else f"initial share {made.initial_share:g}"
+        return (
+            f"recipe for {samples:,} samples: {twin}{made.updates:,} updates of {made.batch_size}, learning rate "
+            f"{rate}, dropout {made.dropout:g} and {made.widest_dropout:g}, shift {made.shift}, {share}"
+        )
+
+
+def held_out(config: TrainConfig, samples: int) -> int:
+    """How many of the training samples are held out for validation."""
+    if config.validation is None:
+        return _HELD_OUT if samples >= _ENOUGH_TO_HOLD_OUT else 0
+    if config.validation >= samples:
+        raise SpikeflipError(f"--validation is {config.validation} of {samples} samples: leave some to train on")
+    return config.validation
+
+
+def choose_recipe(config: TrainConfig, kind: Kind, samples: int, channels: int) -> Recipe:
+    """The settings of a training: those given, and for the others what was measured to work on data of their kind.
+
+    Args:
+        config: what the user says; an option that is None is chosen here.
+        kind: what is trained on.
+        samples: number of training samples, without those held out.
+        channels: of an input. Colour images begin with the weights of a ReLU twin unless ``--start`` gives others: a
+            deep spiking network learns them from random weights slowly or not at all.
+
+    Raises:
+        SpikeflipError: options exclude each other.
+    """
+    given = {name: value for name in _OPTIONS if (value := getattr(config, name)) is not None}
+    for one, other in (("learning_rate", "relative_rate"), ("initial_rate", "initial_share")):
+        if one in given and other in given:
+            names = [f"--{name.replace('_', '-')} {given[name]:g}" for name in (one, other)]
+            raise SpikeflipError(f"{' and '.join(names)} exclude each other: give one")
+    if "initial_rate" in given:
+        given["initial_share"] = 0.0
+    training = Training(**(_chosen(_TWIN if config.twin else _AMOUNTS[kind], samples, given) | given))
+    if kind != "images" or channels != 3 or config.twin or config.start is not None:
+        return Recipe(training)
+    kept = {name: given[name] for name in _ELSEWHERE}
+    return Recipe(training, Training(**(_chosen(_TWIN, samples, {}) | kept | {"loss": "ce"})))
+
+
+def _chosen(amount: _Amount, samples: int, given: dict[str, Any]) -> dict[str, Any]:
+    """How much of the data is seen, in which batches."""
+    size = given.get("batch_size", min(samples, amount.batch_size))
+    seen = min(amount.epochs * samples, amount.most)
+    return {
+        "updates": max(_FEWEST_UPDATES, round(seen / size)),
+        "batch_size": size,
+        "shift": amount.shift if samples >= _FEW_SAMPLES else 0,
+    }

@@ -1,0 +1,178 @@
+"""A watch over a training: it notices that nothing is learned any more, and tries a cure before it gives up.
+
+A spiking network can die: an update moves the weights of a layer so that no potential reaches its window, its gradient
+is then zero, and no further update brings it back. The watch looks every few updates. It keeps the last state in which
+the network fired, goes back to it with a lower learning rate when the network has fallen silent or its weights are no
+numbers, and scales the weights anew where that state was nearly silent too.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spikeflip.intervals import wilson
+from spikeflip.notices import Notice
+from spikeflip.snn.firing import Firing
+
+# A network that fires for so few samples has a gradient for none of the others: it is as good as silent.
+_SILENT, _NEARLY_SILENT = 0.95, 0.5
+_LOWERED = 0.25
+_MOST_CURES = 4
+# One batch may be silent by chance.
+_ENOUGH_UPDATES = 10
+# Fewer samples do not tell an accuracy from chance.
+_ENOUGH_SAMPLES = 500
+
+
+_COUNTS = ("cures", "updates", "silent", "n", "chance_right", "chance_n")
+"""Cures so far; updates and samples since the last look, and since accuracy was last compared with chance."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one update saw of its batch: the mean loss, and of its ``n`` samples, how many were right and silent."""
+
+    loss: float
+    right: int
+    silent: int
+    n: int
+
+
+@dataclass
+class Watch:
+    """Looks after one training; :meth:`state` and :meth:`restore` carry it over an interruption.
+
+    Args:
+        weights: that are trained.
+        optimiser: of these weights.
+        updates: of the training, in all.
+        chance: the accuracy of a network that says the most frequent class of every sample.
+        measure: says how the network fires; None for a network without spikes.
+        scale: scales the weights until every layer fires; called where the state that is gone back to hardly fires.
+    """
+
+    weights: list[Tensor]
+    optimiser: torch.optim.Adam
+    updates: int
+    chance: float
+    measure: Callable[[], Firing] | None = None
+    scale: Callable[[], None] | None = None
+    factor: float = 1.0
+    """On the learning rate."""
+    notices: list[Notice] = field(default_factory=list)
+    firing: Firing | None = None
+    """As it was when the watch looked last."""
+    gave_up: bool = False
+    _counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
+    _good: "_State | None" = None
+
+    def begin(self, update: int) -> None:
+        """Take the weights as they are after so many updates for a state to go back to."""
+        self._good = _State.of(update, self.weights, self.optimiser)
+        self.firing = self.measure() if self.measure else None
+
+    def saw(self, seen: Seen) -> None:
+        """Note what an update saw."""
+        for name, more in (("updates", 1), ("silent", seen.silent), ("n", seen.n)):
+            self._counts[name] += more
+        self._counts["chance_right"] += seen.right
+        self._counts["chance_n"] += seen.n
+
+    @property
+    def every(self) -> int:
+        """How many updates lie between two looks."""
+        return max(10, self.updates // 100)
+
+    def look(self, update: int, *, keep: bool) -> None:
+        """See whether the network still fires and learns after so many updates, and mend what can be mended.
+
+        Args:
+            update: the number of the last update.
+            keep: the state is saved next, and an interrupted training begins with it: it is one to go back to.
+        """
+        self.firing = self.measure() if self.measure else None
+        silent = 0.0
+        if self._counts["updates"] >= _ENOUGH_UPDATES:
+            silent = self._counts["silent"] / self._counts["n"]
+            self._counts |= dict.fromkeys(("updates", "silent", "n"), 0)
+        if not all(bool(torch.isfinite(weight).all()) for weight in self.weights):
+            self._mend(update, "the weights are no finite numbers any more")
+        elif silent >= _SILENT:
+            self._mend(update, f"{self._who_is_silent()}, so that {silent:.0%} of the samples had no output spike")
+        elif keep or silent < _NEARLY_SILENT:
+            self._good = _State.of(update, self.weights, self.optimiser)
+        self._check_chance(update)
+
+    def _who_is_silent(self) -> str:
+        silent = self.firing and (self.firing.silent or self.firing.output)
+        return f"layer {silent.layer} fell silent" if silent else "the network fell silent"
+
+    def _mend(self, update: int, trouble: str) -> None:
+        """Go back to the last good state with a lower learning rate, or give up."""
+        good = self._good
+        if good is None or self._counts["cures"] >= _MOST_CURES:
+            self.gave_up = True
+            text = f"training stopped at update {update}: {trouble}, and {self._counts['cures']} cures did not help"
+            self.notices.append(Notice("training-gave-up", f"{text}; {_ADVICE}", update))
+            return
+        good.put_back(self.weights, self.optimiser)
+        self._lower()
+        cure = f"went back to update {good.update} with {self.factor:.3g} times the learning rate"
+        self.firing = self.measure() if self.measure else None
+        if self.scale is not None and self.firing and self.firing.output.silent_samples > _NEARLY_SILENT:
+            self.scale()
+            self.firing = self.measure() if self.measure else None
+            cure += " and scaled the weights until every layer fires"
+        self.notices.append(Notice("training-cured", f"update {update}: {trouble}; {cure}", update))
+
+    def _check_chance(self, update: int) -> None:
+        """Lower the learning rate where half of the updates, or more, have taught nothing."""
+        n = self._counts["chance_n"]
+        if update < self.updates // 2 or n < _ENOUGH_SAMPLES or self.gave_up:
+            return
+        rate = self._counts["chance_right"] / n
+        self._counts |= dict.fromkeys(("chance_right", "chance_n"), 0)
+        if wilson(rate, n)[0] <= self.chance and self._counts["cures"] < _MOST_CURES:
+            self._lower()
+            trouble = f"{rate:.1%} of the training samples were right, which is chance ({self.chance:.1%})"
+            cure = f"went on with {self.factor:.3g} times the learning rate"
+            self.notices.append(Notice("training-at-chance", f"update {update}: {trouble}; {cure}", update))
+
+    def _lower(self) -> None:
+        self.factor *= _LOWERED
+        self._counts["cures"] += 1
+
+    def state(self) -> dict[str, Any]:
+        """All that an interrupted training needs to go on as if it had not been, beside the weights."""
+        return {"factor": self.factor, **self._counts, "notices": [notice.as_json() for notice in self.notices]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state` gave."""
+        self.factor, self._counts = float(state["factor"]), {name: int(state[name]) for name in _COUNTS}
+        self.notices = [Notice(**notice) for notice in state["notices"]]
+
+
+_ADVICE = "try a lower learning rate, less dropout, or weights that begin with more firing (--initial-share)"
+
+
+@dataclass(frozen=True)
+class _State:
+    """Weights with the optimiser's moments of them, after so many updates."""
+
+    update: int
+    weights: list[Tensor]
+    moments: list[dict[str, Tensor]]
+
+    @classmethod
+    def of(cls, update: int, weights: list[Tensor], optimiser: torch.optim.Adam) -> "_State":
+        moments = [{name: value.clone() for name, value in optimiser.state[weight].items()} for weight in weights]
+        return cls(update, [weight.detach().clone() for weight in weights], moments)
+
+    @torch.no_grad()
+    def put_back(self, weights: list[Tensor], optimiser: torch.optim.Adam) -> None:
+        for weight, value, moments in zip(weights, self.weights, self.moments, strict=True):
+            weight.copy_(value)
+            optimiser.state[weight] = {name: kept.clone() for name, kept in moments.items()}
