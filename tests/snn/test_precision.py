@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikeflip import LIF, SpikeflipError, SpikingNetwork, judge, scg
-from spikeflip.judging.intervals import wilson
+from spikeflip.intervals import wilson
 
 NETWORKS = [
     ("8C3-AP2-12C5-AP2-16FC-10FC", (2, 9, 9)),

@@ -18,21 +18,23 @@ class _Amount:
         batch_size: samples an update, or all that there are.
         epochs: how often each sample is seen.
         most: samples seen in all, where there are many.
-        shift: augmentation, where there are enough samples to need a place-independent answer.
+        shift: augmentation, where there are enough samples to need an answer that does not depend on the place.
+        dropout: after every hidden weight layer.
     """
 
     batch_size: int
     epochs: int
     most: int
     shift: int = 0
+    dropout: float = 0.1
 
 
 _AMOUNTS: dict[Kind, _Amount] = {
     "images": _Amount(64, 18, 16_000),
-    "simulated": _Amount(48, 20, 30_000),
-    "recordings": _Amount(40, 14, 16_000, shift=2),
+    "simulated": _Amount(64, 22, 32_000),
+    "recordings": _Amount(40, 14, 16_000, shift=2, dropout=0.15),
 }
-_TWIN = _Amount(64, 60, 100_000, shift=0)
+_TWIN = _Amount(64, 60, 100_000)
 _FEWEST_UPDATES = 100
 _FEW_SAMPLES = 100
 
@@ -113,4 +115,6 @@ def _chosen(amount: _Amount, samples: int, given: dict[str, Any]) -> dict[str, A
         "updates": max(_FEWEST_UPDATES, round(seen / size)),
         "batch_size": size,
         "shift": amount.shift if samples >= _FEW_SAMPLES else 0,
+        "dropout": amount.dropout,
+        "widest_dropout": amount.dropout,
     }

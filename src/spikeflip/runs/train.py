@@ -81,7 +81,7 @@ def run_training(
             runner, *parts, recipe.training, progress=progress, state=states[0], fingerprint=fingerprint
         )
     else:
-        if recipe.twin is not None and not states[0].exists():
+        if recipe.twin is not None:
             _begin_with_twin(runner, parts, recipe.twin, states[1], fingerprint, progress)
         history = train(runner, *parts, recipe.training, progress=progress, state=states[0], fingerprint=fingerprint)
     outcome = judge_training(runner, parts[0], (test.values, test.labels), history, seed=config.seed)
@@ -113,7 +113,7 @@ def _begin_with_twin(
     fingerprint: str,
     progress: Progress | None,
 ) -> None:
-    """Train the ReLU twin of a network, and give the network its weights."""
+    """Train the ReLU twin of a network, or take the finished one, and give the network its weights."""
     twin = ReluNetwork(network.architecture, network.input_shape, seed=settings.seed).to(network.device)
 
     def shown(now: TrainingProgress) -> None:

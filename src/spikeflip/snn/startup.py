@@ -25,7 +25,8 @@ from spikeflip.snn.neuron import integrate
 # A pooling layer has no weights: where it fires less than this share as often as the layer below, that one is scaled to
 # fire more. With the paper's neurons, whose threshold two of four inputs reach, it fires more often than that layer.
 _PASSED_ON = 0.25
-_MOST = 0.5
+# Half of the potentials are negative, whatever the weights are multiplied by.
+_MOST = 0.4
 
 
 @torch.no_grad()
@@ -58,18 +59,22 @@ def scale_weights(network: SpikingNetwork, spikes: Tensor, share: float, *, of_s
 def _factor(network: SpikingNetwork, i: int, current: Tensor, free: Tensor, share: float, of_stimulated: bool) -> float:
     """What the weights of layer i are multiplied by; more than ``share`` asks for where pooling would fall silent."""
     potentials = free[free != 0] if of_stimulated else free.flatten()
-    threshold = network.neuron.threshold
-    while True:
-        reached = _quantile(potentials, share)
-        factor = threshold / reached if reached > 0 else 1.0
-        pooled = of_stimulated and i + 1 < len(network.layers) and isinstance(network.layers[i + 1], AvgPool)
-        if not pooled or share >= _MOST:
-            return factor
-        _, below = integrate(current * factor, network.neuron)
-        _, above = integrate(network.engine.current(i + 1, below), network.neuron)
-        if above.mean() >= _PASSED_ON * below.mean():
-            return factor
+    factor = 1.0
+    while (reached := _quantile(potentials, share)) > 0:
+        factor = network.neuron.threshold / reached
+        if share >= _MOST or not of_stimulated or _passed_on(network, i, current * factor):
+            break
         share = min(2 * share, _MOST)
+    return factor
+
+
+def _passed_on(network: SpikingNetwork, i: int, current: Tensor) -> bool:
+    """Whether a pooling layer after layer i, if there is one, fires when that layer has this current."""
+    if i + 1 == len(network.layers) or not isinstance(network.layers[i + 1], AvgPool):
+        return True
+    _, below = integrate(current, network.neuron)
+    _, above = integrate(network.engine.current(i + 1, below), network.neuron)
+    return bool(above.mean() >= _PASSED_ON * below.mean())
 
 
 def _quantile(values: Tensor, share: float) -> float:

@@ -230,9 +230,7 @@ def optimise(
     """
     _check(network, (data, validation), settings)
     optimiser = torch.optim.Adam([{"params": [weight]} for weight in network.weights])
-    chance = float(data[1].bincount().max() / len(data[1]))
-    weights = list(network.weights)
-    watch = Watch(weights, optimiser, settings.updates, chance, steps.measure, steps.scale)
+    watch = _watch(network, data, settings, steps, optimiser)
     history, first = History(), 0
     if state is not None and state.exists():
         history, first = restore_state(state, network, optimiser, identity, watch)
@@ -240,6 +238,13 @@ def optimise(
     else:
         steps.begin()
     watch.begin(first)
+
+    def keep(number: int, loss: float) -> None:
+        held_out = len(validation[0])
+        history.add(number, loss, accuracy(network, *validation, seed=settings.seed) if held_out else None)
+        if state is not None:
+            save_state(state, network, optimiser, identity, history, number, watch)
+
     following = batches(len(data[0]), settings.batch_size, seed=settings.seed, first=first)
     for number, batch in zip(range(first + 1, settings.updates + 1), following, strict=False):
         for group in optimiser.param_groups:
@@ -247,23 +252,39 @@ def optimise(
         seen = steps.update(batch, number)
         optimiser.step()
         watch.saw(seen)
-        keep = number % settings.validate_every == 0 or number == settings.updates
-        if keep or number % watch.every == 0:
-            watch.look(number, keep=keep)
-            if watch.firing is not None:
-                history.add_firing(number, watch.firing)
-        if keep or watch.gave_up:
-            history.add(number, seen.loss, accuracy(network, *validation, seed=settings.seed), len(validation[0]))
-            if state is not None:
-                save_state(state, network, optimiser, identity, history, number, watch)
+        kept = number % settings.validate_every == 0 or number == settings.updates
+        if kept or number % watch.every == 0:
+            watch.look(number, keep=kept)
+            history.add_firing(number, watch.firing)
+        if kept or watch.gave_up:
+            keep(number, seen.loss)
         if progress is not None:
-            known = history.validation_accuracy
-            progress(TrainingProgress(number, settings.updates, seen.loss, known[-1] if known else None, watch.firing))
+            progress(_now(number, settings.updates, seen.loss, history, watch))
         if watch.gave_up:
             break
     optimiser.zero_grad()  # they would stay in memory as long as the network
     history.notices = watch.notices
     return history
+
+
+def _now(number: int, updates: int, loss: float, history: History, watch: Watch) -> TrainingProgress:
+    validated = history.validation_accuracy
+    return TrainingProgress(number, updates, loss, validated[-1] if validated else None, watch.firing)
+
+
+def _watch(network: Network, data: Labelled, settings: Training, steps: Steps, optimiser: torch.optim.Adam) -> Watch:
+    """A watch that can put back the weights that the network has now."""
+    weights = list(network.weights)
+    initial = [weight.detach().clone() for weight in weights]
+
+    def restart() -> None:
+        with torch.no_grad():
+            for weight, value in zip(weights, initial, strict=True):
+                weight.copy_(value)
+        steps.begin()
+
+    chance = float(data[1].bincount().max() / len(data[1]))
+    return Watch(weights, optimiser, settings.updates, chance, steps.measure, steps.scale, restart)
 
 
 def _rate(weight: Tensor, settings: Training) -> float:

@@ -38,15 +38,17 @@ class History:
     silent_samples: list[list[float]] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
 
-    def add(self, update: int, loss: float, validation_accuracy: float, held_out: int) -> None:
-        """Note a validation; its accuracy only where inputs were held out."""
+    def add(self, update: int, loss: float, validation_accuracy: float | None) -> None:
+        """Note a validation; its accuracy is None where no inputs were held out."""
         self.update.append(update)
         self.loss.append(loss)
-        if held_out:
+        if validation_accuracy is not None:
             self.validation_accuracy.append(validation_accuracy)
 
-    def add_firing(self, update: int, firing: Firing) -> None:
-        """Note what the watch saw."""
+    def add_firing(self, update: int, firing: Firing | None) -> None:
+        """Note what the watch saw; nothing of a network without spikes."""
+        if firing is None:
+            return
         self.looked.append(update)
         self.silent_neurons.append([round(layer.silent_neurons, 4) for layer in firing.layers])
         self.silent_samples.append([round(layer.silent_samples, 4) for layer in firing.layers])

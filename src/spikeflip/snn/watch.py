@@ -27,8 +27,8 @@ _ENOUGH_UPDATES = 10
 _ENOUGH_SAMPLES = 500
 
 
-_COUNTS = ("cures", "updates", "silent", "n", "chance_right", "chance_n")
-"""Cures so far; updates and samples since the last look, and since accuracy was last compared with chance."""
+_COUNTS = ("cures", "updates", "silent", "n", "quarter", "chance_right", "chance_n")
+"""Cures so far; updates and samples since the last look, and since a quarter of the training began."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Watch:
         chance: the accuracy of a network that says the most frequent class of every sample.
         measure: says how the network fires; None for a network without spikes.
         scale: scales the weights until every layer fires; called where the state that is gone back to hardly fires.
+        restart: puts the weights back that training began with; called where it has taught nothing.
     """
 
     weights: list[Tensor]
@@ -60,6 +61,7 @@ class Watch:
     chance: float
     measure: Callable[[], Firing] | None = None
     scale: Callable[[], None] | None = None
+    restart: Callable[[], None] | None = None
     factor: float = 1.0
     """On the learning rate."""
     notices: list[Notice] = field(default_factory=list)
@@ -129,17 +131,24 @@ class Watch:
         self.notices.append(Notice("training-cured", f"update {update}: {trouble}; {cure}", update))
 
     def _check_chance(self, update: int) -> None:
-        """Lower the learning rate where half of the updates, or more, have taught nothing."""
-        n = self._counts["chance_n"]
-        if update < self.updates // 2 or n < _ENOUGH_SAMPLES or self.gave_up:
+        """Begin anew with a lower learning rate where the second or third quarter of the updates taught nothing."""
+        quarter = 4 * update // self.updates
+        n, before = self._counts["chance_n"], self._counts["quarter"]
+        if quarter == before or self.gave_up:
             return
-        rate = self._counts["chance_right"] / n
-        self._counts |= dict.fromkeys(("chance_right", "chance_n"), 0)
-        if wilson(rate, n)[0] <= self.chance and self._counts["cures"] < _MOST_CURES:
-            self._lower()
-            trouble = f"{rate:.1%} of the training samples were right, which is chance ({self.chance:.1%})"
-            cure = f"went on with {self.factor:.3g} times the learning rate"
-            self.notices.append(Notice("training-at-chance", f"update {update}: {trouble}; {cure}", update))
+        rate = self._counts["chance_right"] / max(1, n)
+        self._counts |= {"quarter": quarter, "chance_right": 0, "chance_n": 0}
+        late = before == 0 or quarter > 3  # the first batches say nothing yet, and after the last no update follows
+        if late or n < _ENOUGH_SAMPLES or wilson(rate, n)[0] > self.chance or self._counts["cures"] >= _MOST_CURES:
+            return
+        self._lower()
+        if self.restart is not None:
+            self.restart()
+            self.optimiser.state.clear()
+            self._good = _State.of(update, self.weights, self.optimiser)
+        trouble = f"{rate:.1%} of the training samples were right, which is chance ({self.chance:.1%})"
+        cure = f"began anew with {self.factor:.3g} times the learning rate"
+        self.notices.append(Notice("training-at-chance", f"update {update}: {trouble}; {cure}", update))
 
     def _lower(self) -> None:
         self.factor *= _LOWERED
