@@ -45,7 +45,7 @@ def test_names_stay_whole_where_there_is_no_terminal(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "40")
     name = "recordings/of/some/length/00004.bin"
     answer = {"file": name, "prediction": "3", "rates": {"3": 1.0, "1": 0.0}, "events": 5, "events_outside": 0}
-    print_verdicts([answer | {"frames": "15 bins", "notes": []}])
+    print_verdicts([answer | {"frames": "15 bins", "notes": [], "notices": []}])
     assert name in capsys.readouterr().out
 
 

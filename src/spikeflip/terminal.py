@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spikeflip.experiments.findings import MARKS
+from spikeflip.notices import Notice
 from spikeflip.report.tables import COLUMNS, WORDS, cells, common, describe_settings, one_line
 
 _RATES = {
@@ -287,7 +288,9 @@ def print_names(entries: Mapping[str, str]) -> None:
 
 
 def print_verdicts(answers: Sequence[Mapping[str, Any]]) -> None:
-    """Write what a victim makes of each recording, and the notes of reading them."""
+    """Write what a victim makes of each recording, and what is remarkable in reading and binning them."""
+    from spikeflip.runs.data_checks import together
+
     table = Table(box=None, pad_edge=False)
     for heading, side in (
         ("recording", "left"),
@@ -304,8 +307,8 @@ def print_verdicts(answers: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(_plain(answer["file"]), said, f"{rate:.2f}", _plain(f"{runner_up} {runner_rate:.2f}"), seen)
     _console().print(table)
     say(f"frames: {answers[0]['frames']}")
-    for note in dict.fromkeys(note for answer in answers for note in answer["notes"]):
-        say(f"note: {note}")
+    for notice in together([(answer["file"], [Notice(**one) for one in answer["notices"]]) for answer in answers]):
+        say(f"note: {notice.text}")
 
 
 def print_recording(facts: Mapping[str, Any], pixels: Any) -> None:

@@ -73,7 +73,7 @@ def test_a_sensor_is_a_guess_by_its_field_and_not_by_its_words(tmp_path):
     guessed = Recording.from_columns([0, 10], [1, 2], [0, 0], [1, 0])
     said = Recording.from_columns([0, 10], [1, 2], [0, 0], [1, 0], height=34, width=34)
     assert not said.sensor_guessed
-    assert not replace(said, notes=guessed.notes).sensor_guessed
+    assert not replace(said, notices=guessed.notices).sensor_guessed
     assert guessed.between(0, 5).sensor_guessed
     placed = on_sensor(guessed, 128, 128, tmp_path)
     assert (placed.sensor_guessed, placed.notes) == (False, ())

@@ -134,7 +134,7 @@ class Binned:
         added = self._added((after == 1) & (before == 0), seed, sample)
         merged = np.concatenate([events[:first], inside[kept], events[last:], added])
         order = np.argsort(merged["t"], kind="stable")
-        return replace(self.recording, events=merged[order], notes=())
+        return replace(self.recording, events=merged[order], notices=())
 
     def _added(self, cells: NDArray[np.bool_], seed: int, sample: int) -> Events:
         """One event for every cell."""

@@ -7,17 +7,20 @@ from spikeflip.data.event_layouts import (
     Clip,
     Contents,
     count_of,
-    empty_note,
+    empty_split,
     every_nth,
     in_turn,
     left_out,
     list_folder,
     natural_order,
+    own_split,
     split_folders,
 )
 from spikeflip.data.event_set import EventSet, check_same_sensor, event_set, given_size, size_of, size_text
 from spikeflip.data.formats.files import ENDINGS, read_recording
+from spikeflip.data.recordings import SENSOR_GUESSED
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
 
 
 def folder_of_recordings(
@@ -86,17 +89,19 @@ def load_folder(folder: Path, split: str, size: tuple[int, int] | None) -> Event
         )
     if parts:
         chosen = every[split]
-        notes = [] if chosen else [empty_note(split, f"{parts[split]} has none")]
+        notices = [] if chosen else [empty_split(split, f"{parts[split]} has none")]
     else:
         chosen = {name: every_nth(paths, 5, split) for name, paths in every["all"].items()}
-        rule = "no split in the folder: every fifth recording of a class, in natural name order, is a test recording"
-        notes = [rule] if any(chosen.values()) else [rule, empty_note(split, "no class has five")]
+        rule = own_split(
+            "no split in the folder: every fifth recording of a class, in natural name order, is a test recording"
+        )
+        notices = [rule] if any(chosen.values()) else [rule, empty_split(split, "no class has five")]
     clips = in_turn(
         Clip(path, label, f"{name}/{path.name}") for label, name in enumerate(classes) for path in chosen.get(name, ())
     )
     total = sum(len(paths) for members in every.values() for paths in members.values())
     source = f"recordings in {folder}: {len(clips):,} of {total:,}, {count_of(len(classes), 'class folder')}"
-    contents = Contents(clips, source, (*notes, *left_out(sum(others for _, others in found.values()), folder)))
+    contents = Contents(clips, source, (*notices, *left_out(sum(others for _, others in found.values()), folder)))
     name = f"folder {folder.resolve().name}"
     if size is not None:
         return event_set(name, split, contents, classes, size)
@@ -128,16 +133,16 @@ def _tree(folder: Path) -> tuple[list[Path], int]:
     return found, others
 
 
-def _common_sensor(paths: list[Path]) -> tuple[tuple[int, int], Path, tuple[str, ...]]:
-    """The sensor (height, width) that all files state or let guess, the first of them, and a note if all guess."""
+def _common_sensor(paths: list[Path]) -> tuple[tuple[int, int], Path, tuple[Notice, ...]]:
+    """The sensor (height, width) that all files state or let guess, the first of them, and a notice if all guess."""
     sizes, guessed = [], True
     for path in paths:
         recording = read_recording(path)
         guessed = guessed and recording.sensor_guessed
         sizes.append(size_of(recording))
         check_same_sensor(paths[0], sizes[0], path, sizes[-1])
-    note = (
+    text = (
         f"the sensor's size, {size_text(sizes[0])}, is guessed from the first recording of each class: give --sensor "
         "WIDTHxHEIGHT (height=, width=) where it is another"
     )
-    return sizes[0], paths[0], (note,) if guessed else ()
+    return sizes[0], paths[0], (Notice(SENSOR_GUESSED, text),) if guessed else ()

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Contents:
 
     clips: tuple[Clip, ...]
     source: str
-    notes: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,17 +130,24 @@ def count_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def empty_note(split: str, why: str) -> str:
-    """A note for a split without clips."""
-    return f"no {_WORDS[split]} recordings here: {why}"
+def empty_split(split: str, why: str) -> Notice:
+    """A notice for a split without clips."""
+    return Notice("empty-split", f"no {SPLIT_WORDS[split]} recordings here: {why}", 0)
 
 
-def left_out(others: int, folder: Path) -> tuple[str, ...]:
-    """A note on files that are no recordings."""
-    return (f"{count_of(others, 'other file')} in {folder} left out: no recordings by their names",) if others else ()
+def own_split(text: str) -> Notice:
+    """A notice that the data have no split, and who is in which."""
+    return Notice("own-split", text)
 
 
-_WORDS = {"train": "training", "test": "test"}
+def left_out(others: int, folder: Path) -> tuple[Notice, ...]:
+    """A notice on files that are no recordings."""
+    text = f"{count_of(others, 'other file')} in {folder} left out: no recordings by their names"
+    return (Notice("other-files", text, others),) if others else ()
+
+
+#: The splits as sentences say them.
+SPLIT_WORDS = {"train": "training", "test": "test"}
 
 # --- N-MNIST ----------------------------------------------------------------------------------------------------------
 
@@ -167,7 +175,7 @@ def _nmnist(root: Path, split: str) -> Contents | None:
     if not clips:
         return None
     clips.sort(key=lambda clip: int(clip.path.stem))  # the order of MNIST
-    official = f"{_NMNIST_SIZE[split]:,} official {_WORDS[split]} recordings"
+    official = f"{_NMNIST_SIZE[split]:,} official {SPLIT_WORDS[split]} recordings"
     return Contents(tuple(clips), f"N-MNIST in {folder}: {len(clips):,} of {official}", left_out(others, folder))
 
 
@@ -188,7 +196,9 @@ def _cifar10dvs(root: Path, split: str) -> Contents | None:
     return None
 
 
-def _cifar10dvs_split(folder: Path, split: str, members: Mapping[str, list[Path]], notes: tuple[str, ...]) -> Contents:
+def _cifar10dvs_split(
+    folder: Path, split: str, members: Mapping[str, list[Path]], notices: tuple[Notice, ...]
+) -> Contents:
     clips = in_turn(
         Clip(path, label, f"{name}/{path.name}")
         for label, name in enumerate(_CIFAR10_CLASSES)
@@ -196,9 +206,11 @@ def _cifar10dvs_split(folder: Path, split: str, members: Mapping[str, list[Path]
     )
     total = sum(len(paths) for paths in members.values())
     source = f"CIFAR10-DVS in {folder}: {total:,} of 10,000 official recordings, {len(clips):,} of them for {split}"
-    rule = "CIFAR10-DVS has no official split: every tenth recording of a class, by number, is a test recording"
-    empty = () if clips else (empty_note(split, "no class has ten"),)
-    return Contents(clips, source, (rule, *empty, *notes))
+    rule = own_split(
+        "CIFAR10-DVS has no official split: every tenth recording of a class, by number, is a test recording"
+    )
+    empty = () if clips else (empty_split(split, "no class has ten"),)
+    return Contents(clips, source, (rule, *empty, *notices))
 
 
 # --- DVS128 Gesture ---------------------------------------------------------------------------------------------------
@@ -249,21 +261,21 @@ def _trials(folder: Path, split: str) -> Contents:
             f"{listed[0]}): give their folder with --root DIR"
         )
     clips: list[Clip] = []
-    notes: list[str] = []
+    notices: list[Notice] = []
     for path in there:
         labels = path.with_name(f"{path.stem}_labels.csv")
         if not labels.is_file():
             raise SpikeflipError(f"{labels} does not exist, which says when {path.name}'s gestures are: fetch it again")
         windows, cut = _windows(labels)
         clips += _named(path, windows)
-        notes += cut
+        notices += cut
     source = (
         f"DVS128 Gesture in {folder}: {count_of(len(clips), 'gesture')} from {len(there)} of {len(listed)} listed "
-        f"{_WORDS[split]} trials ({_TRIALS[split]} official)"
+        f"{SPLIT_WORDS[split]} trials ({_TRIALS[split]} official)"
     )
     if not listed:
-        notes.append(empty_note(split, f"{trials.name} is empty"))
-    return Contents(tuple(clips), source, tuple(notes))
+        notices.append(empty_split(split, f"{trials.name} is empty"))
+    return Contents(tuple(clips), source, tuple(notices))
 
 
 def _named(path: Path, windows: list[tuple[int, int, int]]) -> list[Clip]:
@@ -277,8 +289,8 @@ def _named(path: Path, windows: list[tuple[int, int, int]]) -> list[Clip]:
     return clips
 
 
-def _windows(labels: Path) -> tuple[list[tuple[int, int, int]], list[str]]:
-    """Label, start and stop of every gesture in order of time, without overlaps, and a note on each that was cut."""
+def _windows(labels: Path) -> tuple[list[tuple[int, int, int]], list[Notice]]:
+    """Label, start and stop of every gesture in order of time, without overlaps, and a notice on each that was cut."""
     rows = []
     for number, line in enumerate(_lines(labels), start=1):
         if line.strip() and not (number == 1 and line.lstrip("\ufeff").startswith("class")):
@@ -286,16 +298,15 @@ def _windows(labels: Path) -> tuple[list[tuple[int, int, int]], list[str]]:
     if not rows:
         raise SpikeflipError(f"{labels} lists no gesture: it must have lines class,startTime_usec,endTime_usec")
     rows.sort(key=lambda row: row[1])
-    windows, notes = [], []
+    windows, notices = [], []
     for (label, start, stop), (_, following, _) in pairwise([*rows, (0, _LATEST, _LATEST)]):
         if start == following:
             raise SpikeflipError(f"{labels} has two gestures that start at {start} µs: correct one of them")
         if stop > following:
-            notes.append(
-                f"{labels.name}: class {label + 1} ends at {stop} µs, after the next starts: cut at {following} µs"
-            )
+            text = f"{labels.name}: class {label + 1} ends at {stop} µs, after the next starts: cut at {following} µs"
+            notices.append(Notice("gesture-cut", text, stop - following))
         windows.append((label, start, min(stop, following)))
-    return windows, notes
+    return windows, notices
 
 
 def _window(line: str, where: str) -> tuple[int, int, int]:
@@ -333,9 +344,10 @@ def _tonic_gestures(folder: Path, split: str) -> Contents | None:
         return None
     source = (
         f"DVS128 Gesture, tonic's version, in {folder}: {len(clips):,} of its {_TONIC_GESTURES[split]:,} "
-        f"{_WORDS[split]} gestures"
+        f"{SPLIT_WORDS[split]} gestures"
     )
-    return Contents(tuple(clips), source, ("tonic's version has times in whole ms", *left_out(others, folder)))
+    whole_ms = Notice("whole-milliseconds", "tonic's version has times in whole ms")
+    return Contents(tuple(clips), source, (whole_ms, *left_out(others, folder)))
 
 
 _TONIC_LABELS = {str(label): label for label in range(len(_GESTURES))}

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -13,6 +13,12 @@ from spikeflip.data.event_layouts import Clip, Contents
 from spikeflip.data.formats.files import on_sensor, read_recording
 from spikeflip.data.recordings import Recording
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
+
+#: The code of the notice that a label names more of a recording than there is.
+LABEL_BEYOND = "label-beyond"
+# The last event of a gesture may well be before its end; with a tenth of it missing, the end was not recorded.
+_UNRECORDED = 0.1
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class EventSet:
         height: rows of the sensor.
         width: columns of the sensor.
         source: one line: where the recordings came from and how many of the official ones they are.
-        notes: what was decided, one sentence each.
+        notices: what was decided.
         sensor_from: the file that the sensor's size was taken from; None where it was given or is the official one.
             With a file here, recordings that state another size are refused.
     """
@@ -39,7 +45,7 @@ class EventSet:
     height: int
     width: int
     source: str
-    notes: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
     sensor_from: Path | None = None
 
     def __len__(self) -> int:
@@ -47,6 +53,11 @@ class EventSet:
 
     def __iter__(self) -> Iterator[Recording]:
         return (self.read(index) for index in range(len(self)))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The sentences of the notices."""
+        return tuple(notice.text for notice in self.notices)
 
     @property
     def labels(self) -> Tensor:
@@ -79,7 +90,7 @@ class EventSet:
             recording = read_recording(clip.path)
         else:
             changed = clip.path.stat().st_mtime_ns if clip.path.is_file() else 0
-            recording = _read_once(clip.path, changed).between(clip.start, clip.stop)
+            recording = _cut_out(_read_once(clip.path, changed), clip.start, clip.stop)
         if self.sensor_from is not None and not recording.sensor_guessed:
             check_same_sensor(self.sensor_from, (self.height, self.width), clip.path, size_of(recording))
         return on_sensor(recording, self.height, self.width, clip.path)
@@ -92,14 +103,14 @@ def event_set(
     classes: tuple[str, ...],
     size: tuple[int, int],
     sensor_from: Path | None = None,
-    notes: tuple[str, ...] = (),
+    notices: tuple[Notice, ...] = (),
 ) -> EventSet:
     """An event set of what was found."""
     for clip in contents.clips:
         if not clip.name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in clip.name):
             raise SpikeflipError(f"the name of {str(clip.path)!a} is no UTF-8 text: rename it")
-    notes = (*contents.notes, *notes)
-    return EventSet(name, split, contents.clips, classes, *size, contents.source, notes, sensor_from)
+    notices = (*contents.notices, *notices)
+    return EventSet(name, split, contents.clips, classes, *size, contents.source, notices, sensor_from)
 
 
 def given_size(height: int | None, width: int | None) -> tuple[int, int] | None:
@@ -116,6 +127,23 @@ def check_same_sensor(first: Path, first_size: tuple[int, int], path: Path, size
             f"{first} is of a sensor of {size_text(first_size)} and {path} of {size_text(size)}: a set has one sensor; "
             "give the size that holds all with --sensor WIDTHxHEIGHT (height=, width=), or part the recordings"
         )
+
+
+def _cut_out(whole: Recording, start: int, stop: int) -> Recording:
+    """The part of a recording that a label names, with a notice where the label names more than there is."""
+    part = whole.between(start, stop)
+    if not len(whole):
+        return part
+    first, last = (int(whole.events["t"][at]) + whole.t0 for at in (0, -1))
+    missing = stop - 1 - last
+    if start > last or stop <= first:
+        missing = stop - start
+        text = f"the label of {start:,} to {stop:,} µs is of no part of the recording, which has {first:,} to {last:,}"
+    elif missing > _UNRECORDED * (stop - start):
+        text = f"the label ends at {stop:,} µs and the recording at {last:,} µs"
+    else:
+        return part
+    return replace(part, notices=(*part.notices, Notice(LABEL_BEYOND, text, missing)))
 
 
 @lru_cache(maxsize=1)

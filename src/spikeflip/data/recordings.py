@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
 
 Events = NDArray[np.void]
 
@@ -16,9 +17,14 @@ EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "?")])
 
 # (height, width) of N-MNIST, DVS128, DAVIS240, ATIS, DAVIS346, VGA and HD sensors.
 _USUAL_SENSORS = ((34, 34), (128, 128), (180, 240), (240, 304), (260, 346), (480, 640), (720, 1280))
+#: The code of the notice that the sensor's size is a guess.
+SENSOR_GUESSED = "sensor-guessed"
 #: Most rows, and most columns, of a sensor.
 LARGEST_SIDE = 1 << 16
 _LARGEST_ZERO = 1 << 61
+# 71 minutes, all that 32 bits of µs hold. No scene stays still for so long, and no bins reach so far; a clock that runs
+# since 1970, or since a camera was switched on, is soon later.
+_CLOCK = 1 << 32
 _CHUNK = 1 << 20
 
 
@@ -32,8 +38,8 @@ class Recording:
         width: columns of the sensor.
         t0: time of the file's clock, in µs, at which ``t`` is 0. Time windows start at ``t`` = 0.
         format: name of the file format it came from, None if made in memory.
-        notes: what a reader had to decide or repair, one sentence each.
-        sensor_guessed: whether height and width are a guess from the events; the notes say so too.
+        notices: what a reader had to decide or repair.
+        sensor_guessed: whether height and width are a guess from the events; the notices say so too.
     """
 
     events: Events
@@ -41,7 +47,7 @@ class Recording:
     width: int
     t0: int = 0
     format: str | None = None
-    notes: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
     sensor_guessed: bool = False
 
     @classmethod
@@ -79,6 +85,11 @@ class Recording:
 
     def __len__(self) -> int:
         return len(self.events)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The sentences of the notices."""
+        return tuple(notice.text for notice in self.notices)
 
     @property
     def duration(self) -> int:
@@ -139,7 +150,7 @@ def recording_of(
     *,
     t0: int | None = 0,
     format: str | None = None,
-    notes: tuple[str, ...] = (),
+    notices: tuple[Notice, ...] = (),
 ) -> Recording:
     """Check and sort events ``(n,)`` of :data:`EVENT`, which may be changed in place.
 
@@ -149,7 +160,7 @@ def recording_of(
         width: columns of the sensor.
         t0: what the file says of its zero; None for a camera clock, whose zero becomes the first event.
         format: of the file.
-        notes: of the reader.
+        notices: of the reader.
 
     Raises:
         SpikeflipError: a pixel lies outside the sensor, only one side of it is given, or t0 is absurd.
@@ -162,7 +173,7 @@ def recording_of(
         are = (
             "event was earlier than the one before it" if behind == 1 else "events were earlier than those before them"
         )
-        notes = (*notes, f"{behind:,} {are}: sorted by time")
+        notices = (*notices, Notice("times-sorted", f"{behind:,} {are}: sorted by time", behind))
     if t0 is None:
         t0 = int(events["t"][0]) if len(events) else 0
         events["t"] -= t0
@@ -172,7 +183,8 @@ def recording_of(
     guessed = height is None or width is None
     if height is None or width is None:
         height, width = _guess_sensor(bottom, right)
-        notes = (*notes, guess_note(height, width))
+        text = f"the file does not say the sensor's size: taken as {width} × {height}"
+        notices = (*notices, Notice(SENSOR_GUESSED, text))
     _check_sensor(height, width)
     if bottom >= height or right >= width:
         outside = (events["x"] >= width) | (events["y"] >= height)
@@ -181,12 +193,22 @@ def recording_of(
             f"{int(outside.sum()):,} of {len(events):,} events lie outside the sensor of {width} × {height}, "
             f"the first at x = {first['x']}, y = {first['y']}: give the right sensor size, or remove them"
         )
-    return Recording(events, height, width, t0, format, notes, guessed)
+    return Recording(events, height, width, t0, format, notices, guessed)
 
 
-def guess_note(height: int, width: int) -> str:
-    """The note of a recording whose sensor's size is a guess."""
-    return f"the file does not say the sensor's size: taken as {width} × {height}"
+def counted_from_first(recording: Recording) -> Recording:
+    """The recording, whose events may be changed in place, counted from its first event if its times are a clock's.
+
+    ``t0`` takes up the difference, so that ``t + t0`` stays; see ``_CLOCK`` for what is a clock's.
+    """
+    first = int(recording.events["t"][0]) if len(recording) else 0
+    if first < _CLOCK or recording.t0 + first > _LARGEST_ZERO:
+        return recording
+    recording.events["t"] -= first
+    text = f"times are those of a clock, the first at {first:,} µs: they count from the first event, and t0 keeps it"
+    return replace(
+        recording, t0=recording.t0 + first, notices=(*recording.notices, Notice("absolute-clock", text, first))
+    )
 
 
 def check_zero(t0: int) -> int:

@@ -20,9 +20,18 @@ from spikeflip.data import (
     load_images,
     simulate_saccades,
 )
+from spikeflip.data.event_layouts import SPLIT_WORDS
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
 from spikeflip.runs.config import AttackConfig, DataConfig, TrainConfig, sides
+from spikeflip.runs.data_checks import (
+    Seen,
+    check_images,
+    check_labelled_parts,
+    check_labels,
+    check_recordings,
+    class_counts,
+)
 from spikeflip.snn.checkpoint import Checkpoint
 from spikeflip.snn.presets import TABLE_VI
 
@@ -98,7 +107,9 @@ def load_inputs(
             raise SpikeflipError(f"{config.data} are recordings, and the victim does not say how to bin them: train it")
         return load_recordings(_event_set(config, split), binning, first=first, keep=keep)
     pictures = load_images(config.data, split, root=config.root, download=config.download)
-    images, labels = pictures.images[:first], pictures.labels[:first]
+    images, labels, classes = pictures.images[:first], pictures.labels[:first], pictures.classes
+    what = f"{SPLIT_WORDS[split]} images"
+    notices = (*check_images(images, what), *check_labels(labels, classes, what))
     facts: dict[str, object] = {
         "name": f"simulated saccades over {pictures.name}" if config.simulate_events else pictures.name,
         "split": split,
@@ -106,6 +117,7 @@ def load_inputs(
         "source": pictures.source,
         "sha256": pictures.sha256,
         "size": len(pictures),
+        "class_counts": class_counts(labels, classes),
     }
     if config.simulate_events:
         size = max(_SMALLEST_SIMULATED, images.shape[-1])
@@ -115,8 +127,8 @@ def load_inputs(
             parts = [simulate_saccades(images[part], steps=time_steps, size=size) for part in rows.split(512)]
             return torch.cat([part.to(torch.uint8) for part in parts])
 
-        return Inputs(simulate, labels, pictures.classes, facts)
-    return Inputs(images.__getitem__, labels, pictures.classes, facts)
+        return Inputs(simulate, labels, classes, facts, notices=notices)
+    return Inputs(images.__getitem__, labels, classes, facts, notices=notices)
 
 
 def load_recordings(found: EventSet, binning: Binning, *, first: int | None = None, keep: bool = True) -> Inputs:
@@ -126,12 +138,16 @@ def load_recordings(found: EventSet, binning: Binning, *, first: int | None = No
         binning = replace(binning, height=found.height, width=found.width)
     shape = (binning.steps, 2, binning.height or 0, binning.width or 0)
     values = torch.empty((n if keep else 0, *shape), dtype=torch.uint8)
-    events = outside = 0
+    seen = []
     for index in range(n):
         binned = bin_events(found.read(index), binning)
         if keep:
             values[index] = binned.frames
-        events, outside = events + len(binned.recording), outside + binned.outside
+        seen.append(Seen.of(found.clips[index].name, binned))
+    check_labelled_parts(found.clips, seen)
+    labels, frames = found.labels[:n], describe_binning(binning)
+    what = f"{SPLIT_WORDS[found.split]} recordings" if found.split in SPLIT_WORDS else "recordings"
+    notices = check_recordings(seen, found.notices, what, frames) + check_labels(labels, found.classes, what)
     facts: dict[str, object] = {
         "name": found.name,
         "split": found.split,
@@ -139,21 +155,23 @@ def load_recordings(found: EventSet, binning: Binning, *, first: int | None = No
         "source": found.source,
         "sha256": found.sha256,
         "size": len(found),
-        "frames": describe_binning(binning),
-        "events": events,
-        "events_outside": outside,
+        "frames": frames,
+        "events": sum(one.events for one in seen),
+        "events_outside": sum(one.outside for one in seen),
+        "empty": sum(one.outside == one.events for one in seen),
+        "class_counts": class_counts(labels, found.classes),
         "notes": list(found.notes),
     }
 
     def read(rows: Tensor) -> Tensor:
         if keep:
             return values[rows]
-        frames = torch.empty((len(rows), *shape), dtype=torch.uint8)
+        made = torch.empty((len(rows), *shape), dtype=torch.uint8)
         for index in rows.unique().tolist():
-            frames[rows == index] = bin_events(found.read(index), binning).frames
-        return frames
+            made[rows == index] = bin_events(found.read(index), binning).frames
+        return made
 
-    return Inputs(read, found.labels[:n], found.classes, facts, found, binning)
+    return Inputs(read, labels, found.classes, facts, found, binning, notices)
 
 
 def _event_set(config: DataConfig, split: str) -> EventSet:

@@ -12,7 +12,9 @@ from spikeflip.data import Binning, Recording, bin_events, folder_of_recordings,
 from spikeflip.data.event_layouts import Clip
 from spikeflip.data.formats import check_writable, writable_format
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import as_json
 from spikeflip.runs.config import sides
+from spikeflip.runs.data_checks import Seen, check_outside
 from spikeflip.runs.inputs import describe_binning, stored_binning, stored_sensor
 from spikeflip.snn.checkpoint import load_checkpoint
 from spikeflip.snn.coding import winner
@@ -124,7 +126,7 @@ def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = Non
 
     Returns:
         A dict a recording: file, format, prediction (None for a tie), the rate of each class, events inside and outside
-        the bins, how it was binned, and the reader's notes.
+        the bins, how it was binned, the reader's notes, and the notices of reading and binning it.
     """
     checkpoint = load_checkpoint(victim)
     network, binning = checkpoint.network, stored_binning(checkpoint)
@@ -138,6 +140,8 @@ def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = Non
         for index, clip in enumerate(found.clips):
             recording: Recording = found.read(index)
             binned = bin_events(recording, binning)
+            seen, frames = Seen.of(str(clip.path), binned), describe_binning(binned.binning)
+            notices = (*found.notices, *seen.notices, *check_outside(seen.events, seen.outside, frames))
             if tuple(binned.frames.shape[1:]) != network.input_shape:
                 raise SpikeflipError(
                     f"{clip.path} gives frames of shape {tuple(binned.frames.shape[1:])} and the victim takes "
@@ -151,10 +155,11 @@ def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = Non
                     "format": recording.format,
                     "prediction": None if best < 0 else classes[best],
                     "rates": dict(zip(classes, (round(float(rate), 6) for rate in scores[0]), strict=True)),
-                    "events": len(recording),
-                    "events_outside": binned.outside,
-                    "frames": describe_binning(binned.binning),
+                    "events": seen.events,
+                    "events_outside": seen.outside,
+                    "frames": frames,
                     "notes": list(recording.notes),
+                    "notices": as_json(notices),
                 }
             )
     return answers

@@ -13,6 +13,7 @@ import numpy as np
 from spikeflip.data.formats.format import Format
 from spikeflip.data.recordings import EVENT, Recording, recording_of
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
 
 MAGIC = b"#!AER-DAT2.0"
 
@@ -61,8 +62,9 @@ def read(path: Path) -> Recording:
             part["p"] = address & 1 == 0
             filled += len(address)
     signals = len(events) - filled
-    notes = (f"{signals:,} records are external signals and no pixels: left out",) if signals else ()
-    return recording_of(events[:filled], _SIDE, _SIDE, t0=None, format=FORMAT.name, notes=notes)
+    text = f"{signals:,} records are external signals and no pixels: left out"
+    notices = (Notice("external-signals", text, signals),) if signals else ()
+    return recording_of(events[:filled], _SIDE, _SIDE, t0=None, format=FORMAT.name, notices=notices)
 
 
 FORMAT = Format(

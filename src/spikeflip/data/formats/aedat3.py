@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from spikeflip.data.formats.format import Format
 from spikeflip.data.recordings import EVENT, Recording, check_zero, recording_of
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
 
 MAGIC = b"#!AER-DAT3.1"
 
@@ -54,11 +55,12 @@ def read(path: Path) -> Recording:
             part["p"] = data >> 1 & 1
             filled += len(raw)
     invalid = len(events) - filled
-    notes = (f"{invalid:,} events are marked invalid in the file: left out",) if invalid else ()
+    text = f"{invalid:,} events are marked invalid in the file: left out"
+    notices = (Notice("invalid-events", text, invalid),) if invalid else ()
     events = events[:filled]
     if t0 is not None:
         events["t"] -= check_zero(t0)
-    return recording_of(events, height, width, t0=t0, format=FORMAT.name, notes=notes)
+    return recording_of(events, height, width, t0=t0, format=FORMAT.name, notices=notices)
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[int | None, int | None, int | None]:

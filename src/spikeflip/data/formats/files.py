@@ -9,8 +9,9 @@ from pathlib import Path
 
 from spikeflip.data.formats import aedat2, aedat3, camera, nmnist, npy, npz, text
 from spikeflip.data.formats.format import Format
-from spikeflip.data.recordings import Recording, guess_note, recording_of
+from spikeflip.data.recordings import SENSOR_GUESSED, Recording, counted_from_first, recording_of
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
 from spikeflip.writing import replace_file
 
 #: The formats by their names.
@@ -54,7 +55,8 @@ def read_recording(path: Path | str, *, height: int | None = None, width: int | 
         width: columns of the sensor, likewise; give both or neither.
 
     Returns:
-        The recording; ``format`` says what the file was, ``notes`` what was decided or repaired in reading.
+        The recording; ``format`` says what the file was, ``notices`` what was decided or repaired in reading. Times
+        that are those of a clock count from the first event, and ``t0`` keeps its time.
 
     Raises:
         SpikeflipError: the file is missing, of no known format, damaged, or does not fit the sensor; or its format
@@ -68,7 +70,7 @@ def read_recording(path: Path | str, *, height: int | None = None, width: int | 
         raise SpikeflipError(f"{path} is {what}: give the file of an event recording")
     try:
         entry = format_of(path)
-        recording = entry.read(path)
+        recording = counted_from_first(entry.read(path))
     except OSError as error:
         raise SpikeflipError(f"{path} cannot be read ({error.strerror or error})") from error
     except MemoryError as error:
@@ -76,24 +78,23 @@ def read_recording(path: Path | str, *, height: int | None = None, width: int | 
     except SpikeflipError as error:
         raise error if str(path) in str(error) else SpikeflipError(f"{path}: {error}") from error
     if path.suffix.lower() not in entry.endings:
-        recording = replace(
-            recording,
-            notes=(*recording.notes, f"the file is named {path.suffix or 'without ending'}, but holds {entry.name}"),
-        )
+        text = f"the file is named {path.suffix or 'without ending'}, but holds {entry.name}"
+        recording = replace(recording, notices=(*recording.notices, Notice("other-ending", text)))
     return recording if height is None or width is None else on_sensor(recording, height, width, path)
 
 
 def on_sensor(recording: Recording, height: int, width: int, path: Path) -> Recording:
     """The same recording on a sensor of another size, where all its events lie on it; noted if a file said another."""
-    notes = tuple(note for note in recording.notes if note != guess_note(recording.height, recording.width))
+    notices = tuple(notice for notice in recording.notices if notice.code != SENSOR_GUESSED)
     if not recording.sensor_guessed and (recording.height, recording.width) != (height, width):
         said = f"{recording.width} × {recording.height}"
-        notes = (*notes, f"the file says that the sensor is {said}: taken as {width} × {height}, as given")
+        text = f"the file says that the sensor is {said}: taken as {width} × {height}, as given"
+        notices = (*notices, Notice("sensor-overruled", text))
     try:
         checked = recording_of(recording.events, height, width, t0=recording.t0, format=recording.format)
     except SpikeflipError as error:
         raise SpikeflipError(f"{path}: {error}") from error
-    return replace(checked, notes=notes)
+    return replace(checked, notices=notices)
 
 
 def write_recording(recording: Recording, path: Path | str, *, format: str | None = None) -> tuple[str, ...]:

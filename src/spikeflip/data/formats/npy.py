@@ -15,11 +15,14 @@ from spikeflip.data.formats.format import Format
 from spikeflip.data.formats.npz import described, read_header
 from spikeflip.data.recordings import Recording, events_of, gathered, recording_of
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
 
 MAGIC = b"\x93NUMPY"
 
 _FIELDS = {"t", "x", "y", "p"}
-_MILLISECONDS = "(N, 4) numbers are read as x, y, p and milliseconds, as tonic writes DVS128 Gesture"
+_MILLISECONDS = Notice(
+    "milliseconds", "(N, 4) numbers are read as x, y, p and milliseconds, as tonic writes DVS128 Gesture"
+)
 _FARTHEST = 1 << 50
 """Milliseconds, so that µs fit as well."""
 _LARGEST_SIZE = 1 << 80  # Python refuses to print a thousand digits
@@ -42,7 +45,7 @@ def read(path: Path) -> Recording:
             return recording_of(events_of(**columns), format=FORMAT.name)
         if dtype.names is None and dtype.kind in "iuf" and len(shape) == 2 and shape[1] == 4:
             events = gathered(_gesture(file, dtype, path), shape[0])
-            return recording_of(events, t0=None, format=FORMAT.name, notes=(_MILLISECONDS,))
+            return recording_of(events, t0=None, format=FORMAT.name, notices=(_MILLISECONDS,))
     raise SpikeflipError(
         f"{path} holds {described(shape, dtype)}: events are a structured array with t, x, y, p, or (N, 4) "
         "numbers x, y, p and milliseconds"
