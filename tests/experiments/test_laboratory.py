@@ -74,7 +74,7 @@ def test_what_only_the_sample_count_tells_apart(tiny_laboratory):
 def test_options_that_are_defaults_do_not_rename(tiny_laboratory):
     said = replace(CASE, attack={"tuning": False, "gamma": 0.05, "sampling": True})
     assert tiny_laboratory.run(said) == tiny_laboratory.run(CASE)
-    assert changed(tiny_laboratory, shift=0, seed=0).victim(CASE) == tiny_laboratory.victim(CASE)
+    assert changed(tiny_laboratory, micro_batch=16, seed=0).victim(CASE) == tiny_laboratory.victim(CASE)
 
 
 def test_a_row_says_how_good_its_victim_is(tiny_laboratory):

@@ -70,7 +70,7 @@ def judge_training(network: Network, trained: Labelled, test: Labelled, history:
     few = trained[0][:_TRIED], trained[1][:_TRIED]
     on_training = accuracy(network, *few, seed=seed)
     on_test = accuracy(network, *test, seed=seed) if len(test[1]) else None
-    chance = float(trained[1].bincount().max() / len(trained[1]))
+    chance = int(trained[1].bincount().max()) / len(trained[1])
     beyond = wilson(on_training, len(few[1]))[0] > chance
     if on_test is not None and (len(test[1]) >= _FEW or not beyond):
         learned = wilson(on_test, len(test[1]))[0] > chance

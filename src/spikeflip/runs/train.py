@@ -10,6 +10,7 @@ from typing import Any
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import as_json
 from spikeflip.runs.config import TrainConfig
+from spikeflip.runs.data_checks import compare_splits
 from spikeflip.runs.devices import placed
 from spikeflip.runs.folder import check_free, manifest, moment
 from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
@@ -40,7 +41,7 @@ def run_training(
         config: what is trained, and how; what it leaves open is chosen by :mod:`spikeflip.runs.recipe`.
         out: folder to write.
         progress: called after every update.
-        announce: called with the recipe in one line, before the first update.
+        announce: called with the recipe in one line, at the first update.
 
     Returns:
         The victim. Its facts hold the recipe, how its layers fire, whether it ``learned``, and ``notices``.
@@ -62,18 +63,19 @@ def run_training(
     data = load_inputs(config, "train", time_steps=time_steps, binning=binning)
     test = load_inputs(config, "test", time_steps=time_steps, binning=binning, first=config.test_samples)
     cut = len(data.values) - held_out(config, len(data.values))
+    splits = compare_splits((data.values, data.labels), (test.values, test.labels), data.classes)
+    found = (*data.notices, *test.notices, *splits)
     network = _network(config, data, recordings, time_steps)
     start = None if config.start is None else _begin_with(network, config.start)
     placed(network, config.device)
     kind: Kind = "recordings" if recordings else "simulated" if config.simulate_events else "images"
     recipe = choose_recipe(config, kind, cut, network.input_shape[0])
-    if announce is not None:
-        announce(recipe.sentence(cut))
     engine = network.best_engine() if config.engine == "auto" else config.engine
     runner = network.on(engine)
     fingerprint = f"{data.facts['sha256']} {data.facts.get('frames', config.simulate_events)} {cut} {engine}"
     if start is not None:
         fingerprint += f" {start}"
+    progress = _announcing(recipe.sentence(cut), announce, progress)
     parts = (data.values[:cut], data.labels[:cut]), (data.values[cut:], data.labels[cut:])
     _check_writable(out)
     if isinstance(runner, ReluNetwork):
@@ -96,13 +98,28 @@ def run_training(
         "data": data.facts,
         "classes": list(data.classes),
         **binning_facts(data),
-        "notices": as_json((*data.notices, *history.notices, *outcome.notices)),
+        "notices": as_json((*found, *history.notices, *outcome.notices)),
         "manifest": manifest(network.device) | {"finished": moment(), "seconds": round(time.monotonic() - started, 1)},
     }
     digest = save_checkpoint(network, out, facts)
     for state in states:
         state.unlink(missing_ok=True)
     return Checkpoint(network, facts, digest)
+
+
+def _announcing(sentence: str, announce: Callable[[str], None] | None, progress: Progress | None) -> Progress | None:
+    """Progress that says a sentence first, once: what is wrong with the options has been said by then."""
+    if announce is None:
+        return progress
+    left = [sentence]
+
+    def announced(now: TrainingProgress) -> None:
+        if left:
+            announce(left.pop())
+        if progress is not None:
+            progress(now)
+
+    return announced
 
 
 def _begin_with_twin(

@@ -283,7 +283,7 @@ def _watch(network: Network, data: Labelled, settings: Training, steps: Steps, o
                 weight.copy_(value)
         steps.begin()
 
-    chance = float(data[1].bincount().max() / len(data[1]))
+    chance = int(data[1].bincount().max()) / len(data[1])
     return Watch(weights, optimiser, settings.updates, chance, steps.measure, steps.scale, restart)
 
 

@@ -1,0 +1,95 @@
+import pytest
+
+from spikeflip import SpikeflipError
+from spikeflip.runs.config import TrainConfig
+from spikeflip.runs.recipe import choose_recipe, held_out
+from spikeflip.snn.training import Training
+
+
+@pytest.mark.parametrize(
+    ("kind", "samples", "updates", "batch_size", "shift", "dropout"),
+    [
+        ("images", 500, 141, 64, 0, 0.1),  # 18 epochs
+        ("images", 59_800, 250, 64, 0, 0.1),  # 16,000 samples
+        ("simulated", 1_442, 496, 64, 0, 0.1),
+        ("recordings", 1_000, 350, 40, 2, 0.15),
+        ("recordings", 60_000, 400, 40, 2, 0.15),
+        ("recordings", 10, 100, 10, 0, 0.15),  # at least 100 updates, all samples in each
+    ],
+)
+def test_what_is_not_said_is_chosen_by_kind_and_number(kind, samples, updates, batch_size, shift, dropout):
+    made = choose_recipe(TrainConfig(), kind, samples, 1).training
+    assert (made.updates, made.batch_size, made.shift) == (updates, batch_size, shift)
+    assert (made.dropout, made.widest_dropout) == (dropout, dropout)
+    assert (made.learning_rate, made.relative_rate, made.initial_share) == (None, 0.05, 0.1)
+
+
+GIVEN = {
+    "loss": "ce",
+    "updates": 7,
+    "batch_size": 5,
+    "learning_rate": 0.01,
+    "dropout": 0.3,
+    "widest_dropout": 0.4,
+    "shift": 1,
+    "initial_rate": 0.02,
+    "seed": 9,
+    "micro_batch": 3,
+    "validate_every": 2,
+}
+
+
+def test_what_is_said_stays():
+    made = choose_recipe(TrainConfig(**GIVEN), "recordings", 1_000, 2).training
+    assert made == Training(**GIVEN, initial_share=0)
+    assert choose_recipe(TrainConfig(relative_rate=0.2, initial_share=0), "images", 9, 1).training.relative_rate == 0.2
+
+
+def test_a_batch_size_keeps_the_number_of_samples_seen():
+    assert choose_recipe(TrainConfig(batch_size=32), "images", 60_000, 1).training.updates == 500
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"learning_rate": 0.1, "relative_rate": 0.2},
+            "--learning-rate 0.1 and --relative-rate 0.2 exclude each other",
+        ),
+        ({"initial_rate": 0, "initial_share": 0.1}, "--initial-rate 0 and --initial-share 0.1 exclude"),
+    ],
+)
+def test_options_that_exclude_each_other(options, message):
+    with pytest.raises(SpikeflipError, match=message):
+        choose_recipe(TrainConfig(**options), "images", 100, 1)
+
+
+def test_colour_images_begin_with_a_twin_unless_they_begin_with_something_else(tmp_path):
+    recipe = choose_recipe(TrainConfig(seed=3, micro_batch=8), "images", 50_000, 3)
+    assert recipe.twin is not None
+    assert (recipe.twin.loss, recipe.twin.seed, recipe.twin.micro_batch) == ("ce", 3, 8)
+    assert "a ReLU twin for" in recipe.sentence(50_000)
+    assert recipe.as_json()["twin"]["loss"] == "ce"
+    for options in ({"start": tmp_path}, {"twin": True}):
+        assert choose_recipe(TrainConfig(**options), "images", 50_000, 3).twin is None
+    assert choose_recipe(TrainConfig(), "images", 50_000, 1).twin is None
+    assert choose_recipe(TrainConfig(), "recordings", 50_000, 3).twin is None
+
+
+def test_the_sentence_holds_every_choice():
+    config = TrainConfig(updates=1234, batch_size=8, dropout=0.3, widest_dropout=0.4, shift=2, initial_share=0.2)
+    assert choose_recipe(config, "images", 5_000, 1).sentence(5_000) == (
+        "recipe for 5,000 samples: 1,234 updates of 8, learning rate 0.05 of the weights, dropout 0.3 and 0.4, "
+        "shift 2, initial share 0.2"
+    )
+    said = choose_recipe(TrainConfig(learning_rate=0.002, initial_rate=0.02), "images", 5_000, 1).sentence(5_000)
+    assert "learning rate 0.002," in said
+    assert said.endswith("initial rate 0.02")
+
+
+@pytest.mark.parametrize(("samples", "expected"), [(4_999, 0), (5_000, 200)])
+def test_few_samples_are_all_trained_on(samples, expected):
+    assert held_out(TrainConfig(), samples) == expected
+    assert held_out(TrainConfig(validation=7), samples) == 7
+    with pytest.raises(SpikeflipError, match=f"--validation is {samples} of {samples} samples"):
+        held_out(TrainConfig(validation=samples), samples)
