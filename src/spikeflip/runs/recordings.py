@@ -12,12 +12,19 @@ from spikeflip.data import Binning, Recording, bin_events, folder_of_recordings,
 from spikeflip.data.event_layouts import Clip
 from spikeflip.data.formats import check_writable, writable_format
 from spikeflip.errors import SpikeflipError
+from spikeflip.judging.notices import Circumstances, did_not_learn
+from spikeflip.notices import Notice, as_json
+from spikeflip.runs.circumstances import learned
 from spikeflip.runs.config import sides
 from spikeflip.runs.inputs import describe_binning, stored_binning, stored_sensor
 from spikeflip.snn.checkpoint import load_checkpoint
 from spikeflip.snn.coding import winner
 
 FOLDER = "adversarial"
+_SILENT = Notice(
+    "silent-victim",
+    "the victim is silent: no output neuron fires for this recording, so the answer is none of the classes",
+)
 
 
 @dataclass(frozen=True)
@@ -124,11 +131,12 @@ def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = Non
 
     Returns:
         A dict a recording: file, format, prediction (None for a tie), the rate of each class, events inside and outside
-        the bins, how it was binned, and the reader's notes.
+        the bins, how it was binned, the reader's notes, and ``notices`` of a victim that is silent or never learned.
     """
     checkpoint = load_checkpoint(victim)
     network, binning = checkpoint.network, stored_binning(checkpoint)
     classes = checkpoint.facts.get("classes") or [str(k) for k in range(network.classes)]
+    unlearned = did_not_learn(Circumstances(learned=learned(checkpoint)))
     height, width = sides(sensor)
     answers: list[dict[str, Any]] = []
     for source in files:
@@ -145,6 +153,7 @@ def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = Non
                 )
             scores = network.scores(binned.frames.unsqueeze(0).float())
             best = int(winner(scores)[0])
+            silent = None if bool(scores.any()) else _SILENT
             answers.append(
                 {
                     "file": str(clip.path),
@@ -155,6 +164,7 @@ def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = Non
                     "events_outside": binned.outside,
                     "frames": describe_binning(binned.binning),
                     "notes": list(recording.notes),
+                    "notices": as_json(notice for notice in (unlearned, silent) if notice is not None),
                 }
             )
     return answers
