@@ -67,7 +67,7 @@ def test_nothing_to_fool_is_said_only_of_no_correct_input(wrong, said):
 
 
 def test_no_input_at_all_is_not_a_matter_of_the_victim():
-    assert "inputs of the wanted class are left out" in notices.nothing_right(rows(0)).text
+    assert "leaves out inputs whose class is its target" in notices.nothing_right(rows(0)).text
 
 
 @pytest.mark.parametrize(

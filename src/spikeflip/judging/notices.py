@@ -125,7 +125,10 @@ def nothing_right(rows: Rows) -> Notice | None:
     if not bool(wrong.all()):
         return None
     if not len(wrong):
-        text = "nothing was attacked: inputs of the wanted class are left out, and there are no others; give others"
+        text = (
+            "no input is left to judge: an attack leaves out inputs whose class is its target, and a transfer those "
+            "that did not fool their own victim; give others"
+        )
     else:
         text = (
             f"nothing was attacked: the victim classifies none of {len(wrong):,} originals correctly, so there is no "
