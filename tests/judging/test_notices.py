@@ -335,7 +335,7 @@ def test_one_draw_that_overstates_is_in_the_result_of_images_alone():
     found = judged(images([1.0, 0.0]), images([0.5, 0.8]), [0] * 12, draws=50)
     lucky = found.rows | {"success": torch.ones(12, dtype=torch.bool)}
     told = notices.notices_of(found._figures() | rate_of_one(12), lucky, Circumstances())
-    assert [notice.code for notice in told] == ["one-draw"]
+    assert [notice.code for notice in told] == ["one-draw-overstates"]
     assert "over 50 fresh encodings" in told[0].text
 
 

@@ -76,7 +76,7 @@ def test_a_run_without_notices_has_no_box(tmp_path: Path, summary: dict[str, Any
 
 
 def test_one_draw_is_said_once_whether_the_summary_says_it_or_not(tmp_path: Path) -> None:
-    stored = {"code": "one-draw", "text": "one draw overstates this attack: it does", "figure": 0.3}
+    stored = {"code": "one-draw-overstates", "text": "one draw overstates this attack: it does", "figure": 0.3}
     old = make_run(tmp_path / "old", summary=APART | {"draws": 20})
     new = make_run(tmp_path / "new", summary=APART | {"notices": [stored]})
     edited = make_run(tmp_path / "edited", summary=APART | {"notices": [SILENT]})
@@ -87,12 +87,19 @@ def test_one_draw_is_said_once_whether_the_summary_says_it_or_not(tmp_path: Path
 
 
 def test_a_notice_from_a_stranger_is_text(tmp_path: Path) -> None:
-    evil = "<script>alert(1)</script>: <img src=x> {{7*7}} \ud800"
+    evil = "<script>alert(1)</script>: <img src=x> {{7*7}} --onload<img> \ud800"
     run = make_run(tmp_path / "run", summary={"notices": [SILENT | {"text": evil}]})
     html = render_report([run])
     assert "<script" not in html
     assert "<img" not in html
-    assert "<img src=x> {{7*7}}" in Cells(html).text
+    assert "<img src=x> {{7*7}} --onload<img>" in Cells(html).text
+
+
+def test_options_in_a_notice_are_not_broken_over_lines(tmp_path: Path) -> None:
+    notice = SILENT | {"text": "it failed: leave out --no-flipper, or lower --threshold from 6"}
+    html = render_report([make_run(tmp_path / "run", summary={"notices": [notice]})])
+    first, second = (f'<span class="option">{option}</span>' for option in ("--no-flipper", "--threshold"))
+    assert f"<strong>It failed.</strong> Leave out {first}, or lower {second} from 6.</p>" in html
 
 
 @pytest.mark.parametrize(

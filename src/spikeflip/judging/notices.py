@@ -290,7 +290,7 @@ def one_draw(kind: str, draws: int | None, claimed: Share, verified: Share) -> N
             f"the saved recordings do worse than the attack claims: its success of {_interval(claimed)} was judged "
             f"during the attack, and read back from the saved file it is {_interval(verified)}; quote the verified rate"
         )
-    return Notice("one-draw", text, claimed[0] - verified[0])
+    return Notice("one-draw-overstates", text, claimed[0] - verified[0])
 
 
 def _share(rates: Mapping[str, Any], name: str) -> Share | None:

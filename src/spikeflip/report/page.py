@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any, TypeGuard
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from spikeflip.errors import SpikeflipError
@@ -36,6 +37,7 @@ _KNOWN_RATES = (
     "tie_rate",
     "vanished_first_step_rate",
 )
+_OPTION = re.compile("(--[a-z][a-z-]*)")
 
 
 @dataclass(frozen=True)
@@ -199,14 +201,22 @@ def _view(run: Run, number: int) -> dict[str, Any]:
     }
 
 
-def _in_two(text: str) -> dict[str, str]:
+def _in_two(text: str) -> dict[str, Markup]:
     """A notice's fact, and what follows from it, as sentences."""
     fact, _, rest = text.partition(": ")
     return {"fact": _sentence(fact), "rest": _sentence(rest)}
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+def _sentence(text: str) -> Markup:
+    """Escaped, with the options of the command as such: no line ends within one."""
+    if not text:
+        return Markup("")
+    parts = _OPTION.split(f"{text[:1].upper()}{text[1:]}.")
+    shown = (
+        Markup('<span class="option">{}</span>').format(part) if at % 2 else escape(part)
+        for at, part in enumerate(parts)
+    )
+    return Markup("").join(shown)
 
 
 def _fresh(run: Run) -> str:
