@@ -14,7 +14,7 @@ from rich.text import Text
 
 from spikeflip.experiments.findings import MARKS
 from spikeflip.notices import Notice
-from spikeflip.report.tables import COLUMNS, WORDS, cells, common, describe_settings, one_line
+from spikeflip.report.tables import COLUMNS, WORDS, cells, common, describe_settings, hints, one_line
 
 _RATES = {
     "clean_accuracy": "clean accuracy",
@@ -130,12 +130,17 @@ def print_training(checkpoint: Any) -> None:
             found.append(f"{facts[name]:.2%} of {facts[f'{name}_n']:,} {what} right")
     say(f"{checkpoint.network.architecture}: {', '.join(found)}")
     for notice in facts.get("notices", ()):
-        say(f"note: {notice['text']}")
+        note(notice["text"])
 
 
 def say(text: str) -> None:
     """Write a line of plain text."""
     Console(soft_wrap=True, highlight=False).print(one_line(text), markup=False)
+
+
+def note(text: str) -> None:
+    """Write a line that a reader must not miss."""
+    Console(soft_wrap=True, highlight=False).print(Text.assemble(("note: ", "bold yellow"), one_line(text)))
 
 
 def _console() -> Console:
@@ -157,7 +162,7 @@ def print_json(values: Any) -> None:
 
 
 def print_summary(name: str, summary: Mapping[str, Any]) -> None:
-    """Write the rates of a run as a table."""
+    """Write the rates of a run as a table, and below it what must be known of them."""
     table = Table(title=_plain(f"{name}, n = {summary['n']}"), title_justify="left", title_style="bold")
     for heading, side in (("", "left"), ("rate", "right"), ("95 % interval", "right"), ("of", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
@@ -172,7 +177,18 @@ def print_summary(name: str, summary: Mapping[str, Any]) -> None:
         say(f"successes: mse {summary['mse_mean']:.4f}{steps} on average")
     if summary.get("events_added_mean") is not None:
         added, removed, of = (summary[f"events{part}_mean"] for part in ("_added", "_removed", ""))
-        say(f"events: {added:,.0f} added and {removed:,.0f} removed of {of:,.0f} on average")
+        say(f"events: {added:,.0f} added and {removed:,.0f} removed of {of:,.0f} on average{_seen(summary)}")
+    for notice in summary.get("notices", ()):
+        note(notice["text"])
+
+
+def _seen(summary: Mapping[str, Any]) -> str:
+    """How much of a recording was changed of what the victim saw, where it did not see all."""
+    of_all, of_seen = (summary.get(f"events_changed_of_{part}") for part in ("all", "seen"))
+    seen = summary.get("events_seen_mean")
+    if of_all is None or of_seen is None or seen is None or of_all == of_seen:
+        return ""
+    return f", {of_all:.1%}, and {of_seen:.1%} of the {seen:,.0f} that the victim saw"
 
 
 def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -194,6 +210,9 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
             line = cells(row)
             table.add_row(*(_plain(line[at]) for at in kept))
         console.print(table)
+        for row in filter(hints, whole):
+            note(f"{row['name']}: {hints(row)}")
+        _explain_hints(whole)
     for name, value in same.items():
         say(f"{name}: {value}")
     for row in rows:
@@ -202,13 +221,23 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_points(rows: Sequence[Mapping[str, Any]], leave_out: Container[str] = WORDS) -> None:
-    """Write runs as a line each; without ``leave_out``, for the points of a sweep all that their names say."""
+    """Write runs as a line each; without ``leave_out``, for the points of a sweep all that their names say.
+
+    A run with notices has them in a few words at the end of its line.
+    """
     for row in rows:
         line = dict(zip(COLUMNS, map(one_line, cells(row)), strict=True))
         n, success, verified = (line[column] for column in ("n", "success %", "verified %"))
         words = [line[column] for column in ("victim", "goal", "settings") if column not in leave_out]
         words.append(f"n = {n}, success {success} %, verified {verified} %" if success else n)
-        say(f"{line['name']}: {', '.join(filter(None, words))}")
+        told = f"; note: {one_line(hints(row))}" if hints(row) else ""
+        say(f"{line['name']}: {', '.join(filter(None, words))}{told}")
+    _explain_hints(rows)
+
+
+def _explain_hints(rows: Sequence[Mapping[str, Any]]) -> None:
+    if any(map(hints, rows)):
+        say("what the notes mean is in the report.html and the summary.json of each run")
 
 
 def print_comparison(found: Mapping[str, Any]) -> None:
@@ -218,6 +247,8 @@ def print_comparison(found: Mapping[str, Any]) -> None:
         table.add_column(_plain(heading), justify="right" if heading else "left", overflow="fold")
     rows = {"victim": found["victims"], **found["settings"]}
     rows |= {name: [_percent(rate) for rate in found[name]] for name in ("success", "verified")}
+    told = [hints({"notices": codes}) for codes in found.get("notices", ())]
+    rows |= {"notes": told} if any(told) else {}
     rows |= {"only this one fooled": [found["only_first"], found["only_second"]]}
     for name, digits in (("mse", 4), ("steps", 1)):
         rows[name] = ["–" if value is None else f"{value:.{digits}f}" for value in found[name]]
@@ -239,6 +270,8 @@ def print_differences(found: Mapping[str, Any]) -> None:
     """Write what differs between a run and its recomputation."""
     rows = {difference["row"] for difference in found["differences"]}
     checked = f"{len(found['checked']):,} of {found['rows']:,} rows of {found['run']} attacked again"
+    for notice in found.get("notices", ()):
+        note(notice["text"])
     if not rows:
         say(f"{checked}: all equal, adversarials, values and summary")
         return
@@ -302,13 +335,14 @@ def print_verdicts(answers: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(heading, justify=side, overflow="fold")  # type: ignore[arg-type]
     for answer in answers:
         (_, rate), (runner_up, runner_rate) = ([*sorted(answer["rates"].items(), key=lambda item: -item[1])] * 2)[:2]
-        said = _plain(answer["prediction"] or "tie", "italic" if answer["prediction"] is None else "bold")
+        unsaid = "tie" if any(answer["rates"].values()) else "nothing"
+        said = _plain(answer["prediction"] or unsaid, "italic" if answer["prediction"] is None else "bold")
         seen = f"{answer['events'] - answer['events_outside']:,} of {answer['events']:,} events"
         table.add_row(_plain(answer["file"]), said, f"{rate:.2f}", _plain(f"{runner_up} {runner_rate:.2f}"), seen)
     _console().print(table)
     say(f"frames: {answers[0]['frames']}")
     for notice in together([(answer["file"], [Notice(**one) for one in answer["notices"]]) for answer in answers]):
-        say(f"note: {notice.text}")
+        note(notice.text)
 
 
 def print_recording(facts: Mapping[str, Any], pixels: Any) -> None:
@@ -329,8 +363,8 @@ def print_recording(facts: Mapping[str, Any], pixels: Any) -> None:
     }
     for name, value in rows.items():
         table.add_row(name, _plain(value))
-    for note in facts["notes"]:
-        table.add_row("note", _plain(note))
+    for text in facts["notes"]:
+        table.add_row("note", _plain(text))
     console = Console(highlight=False)
     console.print(table)
     if console.is_terminal and console.color_system and not console.no_color:  # the picture is its colours alone

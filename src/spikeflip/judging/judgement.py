@@ -5,15 +5,19 @@ one encoding that decided: every rate is recomputed.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.metrics import METRICS, METRICS_VERSION
 from spikeflip.attacks.result import AttackResult, Vanishing
 from spikeflip.errors import SpikeflipError
 from spikeflip.intervals import wilson
+from spikeflip.judging.notices import Circumstances, notices_of
+from spikeflip.notices import Notice, as_json
 from spikeflip.snn.coding import Coding, encode, winner
 from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams, check_values, kind_of
 from spikeflip.victims import Victim
@@ -23,15 +27,22 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Judgement:
-    """One entry a sample in ``rows``; :meth:`summary` makes the rates of them."""
+    """One entry a sample in ``rows``; :meth:`summary` makes the rates of them, and ``notices`` says what they hide."""
 
     kind: Kind
     draws: int
     """Fresh encodings a sample; 1 for spikes and where the victim's coding is not random."""
     rows: dict[str, Tensor]
+    circumstances: Circumstances = field(default_factory=Circumstances)
+    """What the rows do not say, for the notices."""
 
-    def summary(self) -> dict[str, object]:
-        """The rates, each with its own n (``*_n``) and 95 % Wilson interval (``*_interval``), and the means.
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        """What must be known beside the rates and means, so that none of them misleads."""
+        return notices_of(self._figures(), self.rows, self.circumstances)
+
+    def summary(self) -> dict[str, Any]:
+        """The rates, each with its own n (``*_n``) and 95 % Wilson interval (``*_interval``), the means, the notices.
 
         ``clean_accuracy``: originals whose label fires alone the most, over all inputs, one encoding each.
         ``attack_success_rate``: the paper's; over originally correct inputs, one encoding decides, a tie is no success.
@@ -41,7 +52,11 @@ class Judgement:
         ``tie_rate``: over originally correct inputs, the share of deciding encodings that ended in a tie.
         ``vanished_first_step_rate``: over originally correct inputs, a zero input gradient in the first iteration.
         The means of perturbation, steps and passes are over successes, but for ``vanished_mean`` (all attacked).
+        ``notices``: :attr:`notices` as plain values.
         """
+        return self._figures() | {"notices": as_json(self.notices)}
+
+    def _figures(self) -> dict[str, Any]:
         rows, n = self.rows, len(self.rows["success"])
         attacked, won = ~rows["already_wrong"], rows["success"]
         rates = {
@@ -52,7 +67,7 @@ class Judgement:
             "tie_rate": (rows["prediction"][attacked] == -1).double(),
             "vanished_first_step_rate": rows["vanished_first_step"][attacked].double(),
         }
-        result: dict[str, object] = {"n": n, "kind": self.kind, "draws": self.draws, "metrics_version": METRICS_VERSION}
+        result: dict[str, Any] = {"n": n, "kind": self.kind, "draws": self.draws, "metrics_version": METRICS_VERSION}
         for name, values in rates.items():
             rate = float(values.mean()) if len(values) else None
             result[name] = rate
@@ -79,6 +94,7 @@ def judge(
     seed: int = 0,
     samples: Tensor | None = None,
     micro_batch: int = 64,
+    budget: Budget | None = None,
     progress: Progress | None = None,
 ) -> Judgement:
     """Judge adversarial inputs on the untouched victim.
@@ -95,6 +111,7 @@ def judge(
         seed: the attack's.
         samples: the attack's sample ids; 0 to N - 1 when not given.
         micro_batch: encodings in memory at a time.
+        budget: the attack's, where it had one; no rate depends on it, a notice says if no input came near it.
         progress: called with (judged, all) originally correct samples.
 
     Raises:
@@ -116,9 +133,9 @@ def judge(
     labels = labels.cpu()
     goal = None if targets is None else targets.cpu()
 
-    def winners(values: Tensor, ids: Tensor, step: Tensor) -> Tensor:
-        """Of one encoding each, drawn as the attack draws."""
-        parts = []
+    def answers(values: Tensor, ids: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """The winner of one encoding each, drawn as the attack draws, and whether no output neuron fired at all."""
+        won, silent = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.bool)]
         for rows in torch.arange(len(values)).split(micro_batch):
             spikes = encode(
                 values[rows].to(victim.device),
@@ -129,12 +146,14 @@ def judge(
                 samples=ids[rows],
                 step=step[rows],
             )
-            parts.append(winner(victim.scores(spikes)).cpu())
-        return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+            scores = victim.scores(spikes)
+            won.append(winner(scores).cpu())
+            silent.append(~scores.any(1).cpu())
+        return torch.cat(won), torch.cat(silent)
 
-    clean = winners(inputs, samples, torch.zeros_like(samples))
+    clean, silent = answers(inputs, samples, torch.zeros_like(samples))
     right = clean == labels
-    final = torch.where(right, winners(adversarials, samples, result.steps), clean)
+    final = torch.where(right, answers(adversarials, samples, result.steps)[0], clean)
     fooled, still_right = torch.zeros(n).double(), torch.zeros(n).double()
     attacked = right.nonzero().squeeze(1).tolist()
     for position, i in enumerate(attacked):
@@ -153,6 +172,7 @@ def judge(
         "target": torch.full_like(labels, -1) if goal is None else goal,
         "prediction": final,
         "already_wrong": ~right,
+        "silent": silent,
         "success": right & (result.steps > 0) & _reached(final, labels, goal),
         "verified": fooled,
         "still_right": still_right,
@@ -165,7 +185,7 @@ def judge(
         "first_vanishing": result.first_vanishing,
         **_sizes(inputs.detach(), adversarials.detach(), micro_batch),
     }
-    return Judgement(kind, draws, rows)
+    return Judgement(kind, draws, rows, Circumstances(classes=victim.classes, budget=budget))
 
 
 def _sizes(inputs: Tensor, adversarials: Tensor, micro_batch: int) -> dict[str, Tensor]:

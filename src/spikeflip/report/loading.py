@@ -8,6 +8,8 @@ merely claims.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ from spikeflip.reading import small_text
 
 _WHOLE = ("sample", "input", "label", "target", "prediction", "already_wrong", "success", "steps")
 _REAL = ("verified", "mse")
-_OF_RECORDINGS = ("events", "events_added", "events_removed")
+_OF_RECORDINGS = ("events", "events_added", "events_removed", "events_outside")
 _RANGES = dict.fromkeys(("sample", "input", "label"), (0, 1 << 62)) | {
     "target": (-1, 1 << 62),
     "prediction": (-1, 1 << 62),
@@ -38,6 +40,8 @@ _EXAMPLES = 6
 _LARGEST_JSON = 1 << 22
 _DEEPEST_JSON = 20
 _WHOLE_DIGITS = 20
+_MOST_NOTICES, _LONGEST_CODE, _LONGEST_NOTICE = 100, 60, 2_000
+_CODE = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def load_run(folder: Path) -> Run:
     """
     if not (folder / "config.json").is_file():
         raise SpikeflipError(f"{folder} is no run folder, it has no config.json; give the folder that the attack wrote")
-    config, manifest, summary = (read_json(folder / f"{name}.json") for name in ("config", "manifest", "summary"))
+    config, manifest, summary = (read_facts(folder, name) for name in ("config", "manifest", "summary"))
     saved = open_inputs(folder)
     rows = read_rows(folder, saved.samples)
     examples = tuple(Example(row, *saved.read(row)) for row in choose_examples(rows))
@@ -91,8 +95,30 @@ def load_run(folder: Path) -> Run:
 
 
 def read_facts(folder: Path, name: str) -> dict[str, Any]:
-    """Reads one of a run's JSON files, `config`, `manifest` or `summary`; see `read_json`."""
-    return read_json(folder / f"{name}.json")
+    """Reads one of a run's JSON files, `config`, `manifest` or `summary`; see `read_json`.
+
+    The notices of a summary are checked; a summary of an earlier version has none.
+    """
+    path = folder / f"{name}.json"
+    facts = read_json(path)
+    if name == "summary":
+        _check_notices(facts.get("notices", []), path)
+    return facts
+
+
+def _check_notices(notices: object, path: Path) -> None:
+    """Raises a SpikeflipError unless these are notices as a run writes them: few, short, of known parts."""
+    if not isinstance(notices, list) or len(notices) > _MOST_NOTICES:
+        raise _damaged(path, f"notices are a list of at most {_MOST_NOTICES}")
+    for number, notice in enumerate(notices):
+        if not (isinstance(notice, dict) and notice.keys() == {"code", "text", "figure"} and _is_notice(**notice)):
+            raise _damaged(path, f"notice {number} is not a code, a text and a figure")
+
+
+def _is_notice(code: object, text: object, figure: object) -> bool:
+    named = isinstance(code, str) and len(code) <= _LONGEST_CODE and _CODE.fullmatch(code) is not None
+    measured = figure is None or (isinstance(figure, int | float) and math.isfinite(figure))
+    return named and isinstance(text, str) and len(text) <= _LONGEST_NOTICE and measured
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,24 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.judging.notices import one_draw
+from spikeflip.notices import Notice
 from spikeflip.report import pictures, pixels
 from spikeflip.report.loading import Example, Run, load_run
+from spikeflip.report.tables import hints
 from spikeflip.writing import replace_file
 
 _KNOWN_RATES = (
@@ -33,6 +37,7 @@ _KNOWN_RATES = (
     "tie_rate",
     "vanished_first_step_rate",
 )
+_OPTION = re.compile("(--[a-z][a-z-]*)")
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def render_report(runs: Sequence[Path], *, title: str | None = None) -> str:
     views = [_view(run, number) for number, run in enumerate(loaded, start=1)]
     colours = {name: f"rgb{getattr(pixels, name)}" for name in ("ON", "OFF", "ADDED", "REMOVED", "MOVED", "KEPT")}
     template = environment().get_template("page.html.j2")
-    page = template.render(title=heading, runs=views, used=used, colours=colours)
+    page = template.render(title=heading, runs=views, used=used, colours=colours, judged_again=_judged_again(loaded))
     return page.encode("utf-8", "backslashreplace").decode("utf-8")  # half a character of a stranger's is no text
 
 
@@ -106,13 +111,56 @@ def rates(summary: Mapping[str, Any]) -> list[Rate]:
     return found
 
 
-def overstates(summary: Mapping[str, Any]) -> bool:
-    """Whether the verified success rate's interval lies wholly below that of the attack success rate."""
-    by_key = {rate.key: rate for rate in rates(summary)}
-    claimed, verified = by_key.get("attack_success_rate"), by_key.get("verified_success_rate")
-    if claimed is None or verified is None or claimed.low is None or verified.high is None:
-        return False
-    return verified.high < claimed.low
+def notices(run: Run) -> list[Notice]:
+    """The notices of a run's summary, and that one draw overstates it, which earlier versions do not write there."""
+    stored = [Notice(**notice) for notice in run.summary.get("notices", ())]
+    found = _overstated(run)
+    known = {notice.code for notice in stored}
+    return stored if found is None or found.code in known else [*stored, found]
+
+
+def _overstated(run: Run) -> Notice | None:
+    ends = {rate.key: (rate.value, rate.low, rate.high) for rate in rates(run.summary)}
+    claimed, verified = (ends.get(name) for name in ("attack_success_rate", "verified_success_rate"))
+    if not (_is_whole(claimed) and _is_whole(verified)):
+        return None
+    return one_draw(run.kind, _draws(run), claimed, verified)
+
+
+def _is_whole(ends: tuple[float | None, ...] | None) -> TypeGuard[tuple[float, float, float]]:
+    return ends is not None and None not in ends
+
+
+def _draws(run: Run) -> int | None:
+    """How many encodings judged an input of the run, where its summary says it."""
+    draws = run.summary.get("draws")
+    return draws if isinstance(draws, int) and draws >= 1 else None
+
+
+def _is_random(run: Run) -> bool:
+    """Whether another encoding of an input can be another input: not where the victim's coding is known to be fixed."""
+    victim = run.config.get("victim")
+    victim = victim if isinstance(victim, dict) else {}
+    return run.kind == "images" and victim.get("kind") != "relu" and victim.get("coding", "rate") == "rate"
+
+
+def _judged_again(runs: Sequence[Run]) -> str:
+    """What the verified success of these runs was judged on: ``images over 20 or 100 fresh encodings of ...``."""
+    drawn = [run for run in runs if _is_random(run)]
+    counts = sorted({draws for run in drawn if (draws := _draws(run)) is not None})
+    many = " or ".join(f"{count:,}" for count in counts)
+    kinds = {
+        " ".join(filter(None, ("images over", many, _fresh_word(counts), "of the final image"))): drawn,
+        "images whose coding draws nothing over their one encoding": [
+            run for run in runs if run.kind == "images" and not _is_random(run)
+        ],
+        "recordings read back from the saved file": [run for run in runs if run.kind != "images"],
+    }
+    return ", ".join(words for words, those in kinds.items() if those)
+
+
+def _fresh_word(counts: Sequence[int]) -> str:
+    return "fresh encoding" if list(counts) == [1] else "fresh encodings"
 
 
 def _view(run: Run, number: int) -> dict[str, Any]:
@@ -124,6 +172,7 @@ def _view(run: Run, number: int) -> dict[str, Any]:
     last = settings.get("steps") if isinstance(settings, dict) else None
     last = last if isinstance(last, int) and last < 1 << 31 else None
     curve = histogram = None
+    told = notices(run)
     if attacked.any():
         steps = rows["steps"][attacked]
         figure = pictures.success_curve(steps, won[attacked], len(steps), last=last)
@@ -140,7 +189,9 @@ def _view(run: Run, number: int) -> dict[str, Any]:
         "config": {key: value for key, value in run.config.items() if value is not None},
         "summary": run.summary,
         "rates": rates(run.summary),
-        "overstates": overstates(run.summary),
+        "notices": [_in_two(notice.text) for notice in told],
+        "hints": hints({"notices": [notice.code for notice in told]}),
+        "fresh": _fresh(run),
         "curve": curve,
         "histogram": histogram,
         "successes": int(won.sum()),
@@ -148,6 +199,32 @@ def _view(run: Run, number: int) -> dict[str, Any]:
         "examples": [_example_view(run, example, f"r{number}e{i}") for i, example in enumerate(run.examples)],
         "manifest": list(_flat(run.manifest)),
     }
+
+
+def _in_two(text: str) -> dict[str, Markup]:
+    """A notice's fact, and what follows from it, as sentences."""
+    fact, _, rest = text.partition(": ")
+    return {"fact": _sentence(fact), "rest": _sentence(rest)}
+
+
+def _sentence(text: str) -> Markup:
+    """Escaped, with the options of the command as such: no line ends within one."""
+    if not text:
+        return Markup("")
+    parts = _OPTION.split(f"{text[:1].upper()}{text[1:]}.")
+    shown = (
+        Markup('<span class="option">{}</span>').format(part) if at % 2 else escape(part)
+        for at, part in enumerate(parts)
+    )
+    return Markup("").join(shown)
+
+
+def _fresh(run: Run) -> str:
+    """What a rate of verified success is over: ``100 fresh encodings``; empty where there is nothing to draw."""
+    if not _is_random(run):
+        return ""
+    draws = _draws(run)
+    return "fresh encodings" if draws is None else f"{draws:,} {_fresh_word([draws])}"
 
 
 def _example_view(run: Run, example: Example, prefix: str) -> dict[str, Any]:

@@ -11,7 +11,16 @@ from markupsafe import Markup, escape
 
 from spikeflip.report import curves, pictures
 from spikeflip.report.page import environment
-from spikeflip.report.tables import COLUMNS, WORDS, cells, common, describe_settings, names_say_settings, one_line
+from spikeflip.report.tables import (
+    COLUMNS,
+    WORDS,
+    cells,
+    common,
+    describe_settings,
+    hints,
+    names_say_settings,
+    one_line,
+)
 
 _Row = Mapping[str, Any]
 
@@ -38,7 +47,15 @@ def render_sweep(title: str, rows: Sequence[_Row], pooled: Sequence[_Row], swept
     told = {*same, *(["settings"] if names_say_settings(whole) else [])}
     kept = [at for at, name in enumerate(COLUMNS) if name not in told]
     columns = [{"name": COLUMNS[at], "words": COLUMNS[at] in WORDS} for at in kept]
-    table = [{"link": _page(row["name"]), "name": _breakable(row["name"]), "cells": _shown(row, kept)} for row in whole]
+    table = [
+        {
+            "link": _page(row["name"]),
+            "name": _breakable(row["name"]),
+            "notes": one_line(hints(row)),
+            "cells": _shown(row, kept),
+        }
+        for row in whole
+    ]
     damaged = [{"name": one_line(row["name"]), "note": one_line(row["note"])} for row in harmed]
     page = environment().get_template("sweep.html.j2")
     return page.render(title=title, curves=shown, same=_words(same), columns=columns, rows=table, damaged=damaged)

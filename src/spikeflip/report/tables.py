@@ -16,22 +16,35 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Write rows of :func:`spikeflip.runs.list_runs` as CSV: full precision, settings as ``name=value; ...``.
 
-    Text that a spreadsheet would take for a formula gets an apostrophe before it.
+    Notices are their codes, as ``silent-victim; nothing-moved``. Text that a spreadsheet would take for a formula gets
+    an apostrophe before it.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows[0] if rows else [])
     for row in rows:
-        values = (describe_settings(value, "; ") if name == "settings" else value for name, value in row.items())
+        values = (_as_text(name, value) for name, value in row.items())
         writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in values])
     return text.getvalue()
 
 
+def _as_text(name: str, value: Any) -> Any:
+    if name == "settings":
+        return describe_settings(value, "; ")
+    return "; ".join(value or ()) if name == "notices" else value
+
+
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write rows of :func:`spikeflip.runs.list_runs` as a table of Markdown."""
+    """Write rows of :func:`spikeflip.runs.list_runs` as a table of Markdown, and below it the notices of each."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * 4}{'---:|' * (len(COLUMNS) - 4)}"]
     lines += [f"| {' | '.join(escape_markdown(cell) for cell in cells(row))} |" for row in rows]
-    return "\n".join(lines) + "\n"
+    told = [f"- {escape_markdown(row['name'])}: {escape_markdown(hints(row))}" for row in rows if hints(row)]
+    return "\n".join([*lines, "", *told] if told else lines) + "\n"
+
+
+def hints(row: Mapping[str, Any]) -> str:
+    """The notices of a run in a few words, of which its page has the sentences: ``silent victim, nothing moved``."""
+    return ", ".join(code.replace("-", " ") for code in row.get("notices") or ())
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:

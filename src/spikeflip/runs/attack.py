@@ -11,7 +11,8 @@ from typing import Any
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.report import render_report
-from spikeflip.report.loading import read_json
+from spikeflip.report.loading import read_facts, read_json
+from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, Execution
 from spikeflip.runs.executors import Job, in_processes, in_this_process
 from spikeflip.runs.folder import PARTIAL, check_plain, manifest, moment, sync, write_bytes, write_json
@@ -72,7 +73,7 @@ def run_attack(
     if (out / _CONFIG).exists():
         _check_same(out, task)
         if is_finished(out, page=page):
-            return read_json(out / _SUMMARY)
+            return read_facts(out, "summary")
     plan = make_plan(task)
     with locked(out), _logged(out):
         if (out / _CONFIG).exists():  # of another process, which may have begun since the folder was looked at
@@ -215,7 +216,8 @@ class _Run:
         shards = [self.out / SHARDS / f"{number:05}" for number in range(plan.shards)]
         try:
             merge(shards, self.out, steps=plan.task.config.steps)
-            summary = summarise(self.out / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws)
+            known = circumstances(plan)
+            summary = summarise(self.out / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws, known=known)
             seconds = sum(float(read_json(path)["seconds"]) for path in (self.out / SHARDS).glob(f"*/{_DONE}"))
         except DAMAGE as error:
             raise SpikeflipError(
@@ -227,7 +229,7 @@ class _Run:
         write_json(self.out / _SUMMARY, summary)  # from here on, the shards are not needed any more
 
     def _close(self) -> dict[str, Any]:
-        summary = read_json(self.out / _SUMMARY)
+        summary = read_facts(self.out, "summary")
         if self.page:
             write_bytes(self.out / _PAGE, render_report([self.out]).encode())
         sync([self.out])

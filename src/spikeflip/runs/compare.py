@@ -52,8 +52,9 @@ def list_runs(folders: Sequence[Path], *, merge: Sequence[str] = ()) -> list[dic
         Rows with the keys ``name``, ``state`` (``"finished"``, ``"unfinished"``, ``"damaged"``), ``runs``, ``victim``,
         ``goal``, ``settings`` (those that are not the same in all rows), ``n``, ``success`` and ``verified`` with
         ``*_low``, ``*_high`` (95 % Wilson) and ``*_n``, ``success_lowest`` and ``success_highest`` of the runs merged,
-        ``mse``, ``steps`` and ``passes`` (means over successes), ``seconds``, ``done`` (share of an unfinished run) and
-        ``note``. What a run does not say is None.
+        ``mse``, ``steps`` and ``passes`` (means over successes), ``seconds``, ``done`` (share of an unfinished run),
+        ``notices`` (the codes of those of its summary, or of any run merged) and ``note``. What a run does not say is
+        None.
 
     Raises:
         SpikeflipError: a folder is none or holds no run, no run has an option to merge, or a run is there twice.
@@ -84,9 +85,10 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
     Returns:
         ``settings`` that differ, as pairs; ``shared`` rows, and of these the ``attacked`` ones, which neither victim
         had wrong from the start; how many ``both``, ``only_first``, ``only_second`` and ``neither`` fooled;
-        ``success``, ``verified``, ``steps`` and, over the inputs that both fooled, ``mse``, as pairs; and
-        ``second_better``, the share of the inputs that one alone fooled which went to the second, with its 95 % Wilson
-        interval: where the interval holds a half, the runs do not show a difference in success.
+        ``success``, ``verified``, ``steps`` and, over the inputs that both fooled, ``mse``, as pairs, and the codes of
+        their ``notices``; and ``second_better``, the share of the inputs that one alone fooled which went to the
+        second, with its 95 % Wilson interval: where the interval holds a half, the runs do not show a difference in
+        success.
 
     Raises:
         SpikeflipError: a run is damaged or not finished, or the two have other data or no input in common.
@@ -122,6 +124,7 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
         "verified": [_mean(rows["verified"][attacked]) for rows in (a, b)],
         "steps": [_mean(rows["steps"][attacked]) for rows in (a, b)],
         "mse": [_mean(rows["mse"][attacked][won[0] & won[1]]) for rows in (a, b)],
+        "notices": [run.figures["notices"] for run in runs if run.figures is not None],
         "second_better": better,
         "second_better_low": low,
         "second_better_high": high,
@@ -210,6 +213,7 @@ def _figures(path: Path, summary: Mapping[str, Any], manifest: Mapping[str, Any]
         parts = [_real(summary.get(f"{key}_mean")) for key in keys]
         figures[name] = None if None in parts else sum(part for part in parts if part is not None)
     figures["seconds"] = _real(manifest.get("seconds"))
+    figures["notices"] = [notice["code"] for notice in summary.get("notices", ())]
     return figures
 
 
@@ -258,13 +262,14 @@ def _pool(group: Sequence[_Found]) -> dict[str, Any]:
         if every:
             pooled[name] = sum(value * weight for value, weight in weighted if value is not None) / every
     seconds = [part["seconds"] for part in parts if part["seconds"] is not None]
-    return pooled | {"seconds": sum(seconds) if seconds else None}
+    codes = dict.fromkeys(code for part in parts for code in part["notices"])
+    return pooled | {"seconds": sum(seconds) if seconds else None, "notices": list(codes)}
 
 
 def _row(name: str, state: str, **known: Any) -> dict[str, Any]:
     rates = [f"{rate}{end}" for rate in ("success", "verified") for end in ("", "_low", "_high", "_n")]
     means = ("success_lowest", "success_highest", "mse", "steps", "passes", "seconds")
-    empty = dict.fromkeys(("runs", "victim", "goal", "settings", "n", *rates, *means, "done", "note"))
+    empty = dict.fromkeys(("runs", "victim", "goal", "settings", "n", *rates, *means, "done", "notices", "note"))
     return {"name": name, "state": state, **empty, **known}
 
 

@@ -6,7 +6,7 @@ The files come out the same bytes for any number of shards: Parquet row groups a
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,15 +16,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from spikeflip.judging import Judgement
+from spikeflip.judging.notices import Circumstances, changed_events
 from spikeflip.report.loading import check_claims
 from spikeflip.runs.folder import whole_file
-from spikeflip.runs.shard import INPUTS, ROWS, TRACE
+from spikeflip.runs.shard import INPUTS, LATER_COLUMNS, ROWS, TRACE
 from spikeflip.snn.inputs import Kind
 
 DAMAGE = (pyarrow.ArrowException, SafetensorError, KeyError, TypeError, ValueError, IndexError, RuntimeError)
 """What reading a file that is not what a shard wrote can raise, beside an OSError."""
 _ROWS_A_GROUP = 1 << 16
-_COUNTS = ("events", "events_added", "events_removed", "events_outside")
+_COUNTS = ("events", "events_seen", "events_added", "events_removed", "events_outside")
 
 
 def merge(shards: Sequence[Path], folder: Path, *, steps: int) -> None:
@@ -44,10 +45,17 @@ def _inputs_in(path: Path) -> int:
 
 def merge_tables(parts: Mapping[Path, int], path: Path) -> None:
     """Write the rows of Parquet files of one schema into one file; beside each the number of rows it can have."""
-    schema = pyarrow.parquet.read_schema(next(iter(parts)))
+    schema = _schema(parts)
     with whole_file(path) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
         for group in _groups(parts, schema):
             writer.write_table(group.combine_chunks())  # one chunk: pages would follow the borders of several
+
+
+def _schema(parts: Iterable[Path]) -> pyarrow.Schema:
+    """The columns of the first part, without those that another lacks since an earlier version began the run."""
+    schemas = [pyarrow.parquet.read_schema(part) for part in parts]
+    lacking = {name for name in LATER_COLUMNS if not all(name in schema.names for schema in schemas)}
+    return pyarrow.schema([field for field in schemas[0] if field.name not in lacking])
 
 
 def _groups(parts: Mapping[Path, int], schema: pyarrow.Schema) -> Iterator[pyarrow.Table]:
@@ -55,7 +63,7 @@ def _groups(parts: Mapping[Path, int], schema: pyarrow.Schema) -> Iterator[pyarr
     for part, most in parts.items():
         with pyarrow.parquet.ParquetFile(part) as file:
             check_claims(file, most)
-            held = pyarrow.concat_tables([held, file.read()])
+            held = pyarrow.concat_tables([held, file.read(columns=schema.names)])
         while held.num_rows >= _ROWS_A_GROUP:
             yield held.slice(0, _ROWS_A_GROUP)
             held, wrote = held.slice(_ROWS_A_GROUP), True
@@ -96,17 +104,21 @@ def _write_header(file: BinaryIO, kinds: dict[str, str], shapes: dict[str, list[
 _BYTES = {"U8": 1, "F32": 4, "I64": 8}
 
 
-def summarise(path: Path, *, goal: str, kind: Kind, draws: int) -> dict[str, Any]:
-    """The summary of the rows in ``path``."""
+def summarise(path: Path, *, goal: str, kind: Kind, draws: int, known: Circumstances | None = None) -> dict[str, Any]:
+    """The summary of the rows in ``path``; its notices also go by what is ``known`` beside them."""
     with pyarrow.parquet.ParquetFile(path) as file:
         names = [name for name in file.schema_arrow.names if name != "file"]
         table = file.read(columns=names)
         recordings = "file" in file.schema_arrow.names
     rows = {name: torch.from_numpy(table[name].to_numpy(zero_copy_only=False).copy()) for name in names}
-    summary = {"goal": goal, **Judgement(kind, draws if kind == "images" else 1, rows).summary()}
+    judgement = Judgement(kind, draws if kind == "images" else 1, rows, known or Circumstances())
+    summary = {"goal": goal, **judgement.summary()}
     summary["lost_in_judging"] = int(rows["lost_in_judging"].sum())
     if recordings:
         won = rows["success"]
+        rows["events_seen"] = rows["events"] - rows["events_outside"]
         summary |= {"files": len(won), "files_exact": int(rows["file_exact"].sum())}
         summary |= {f"{name}_mean": float(rows[name][won].double().mean()) if won.any() else None for name in _COUNTS}
+        of_all, of_seen = changed_events(rows) or (None, None)
+        summary |= {"events_changed_of_all": of_all, "events_changed_of_seen": of_seen}
     return summary

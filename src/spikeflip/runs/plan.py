@@ -75,6 +75,8 @@ class Plan:
     targets: Tensor | None
     samples: Tensor
     """``(n,)`` ids that name the random streams: one an input and goal."""
+    own_labels: int = 0
+    """How many rows have what the victim says as their label, since nobody else says one."""
 
     @property
     def shards(self) -> int:
@@ -212,6 +214,7 @@ def make_plan(task: Task) -> Plan:
     """
     config, victim = task.config, task.victim
     _check_inputs(config, task.kind)
+    unlabelled = task.data.labels < 0
     task = replace(task, data=_labelled(victim, task.data))
     chosen = _choose(config, victim, task.data)
     index, targets, goals = _goals(config.target, task.data.labels[chosen], victim.classes)
@@ -223,6 +226,7 @@ def make_plan(task: Task) -> Plan:
         labels=task.data.labels[rows],
         targets=targets,
         samples=rows * (victim.classes + 1) + goals,
+        own_labels=int(unlabelled[rows].sum()),
     )
     if task.data.recordings is not None:
         check_all_writable(task.data.recordings, rows)

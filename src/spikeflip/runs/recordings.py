@@ -12,7 +12,9 @@ from spikeflip.data import Binning, Recording, bin_events, folder_of_recordings,
 from spikeflip.data.event_layouts import Clip
 from spikeflip.data.formats import check_writable, writable_format
 from spikeflip.errors import SpikeflipError
-from spikeflip.notices import as_json
+from spikeflip.judging.notices import Circumstances, did_not_learn
+from spikeflip.notices import Notice, as_json
+from spikeflip.runs.circumstances import learned
 from spikeflip.runs.config import sides
 from spikeflip.runs.data_checks import Seen, check_outside
 from spikeflip.runs.inputs import describe_binning, stored_binning, stored_sensor
@@ -20,6 +22,10 @@ from spikeflip.snn.checkpoint import load_checkpoint
 from spikeflip.snn.coding import winner
 
 FOLDER = "adversarial"
+_SILENT = Notice(
+    "silent-victim",
+    "the victim is silent: no output neuron fires for this recording, so the answer is none of the classes",
+)
 
 
 @dataclass(frozen=True)
@@ -126,11 +132,13 @@ def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = Non
 
     Returns:
         A dict a recording: file, format, prediction (None for a tie), the rate of each class, events inside and outside
-        the bins, how it was binned, the reader's notes, and the notices of reading and binning it.
+        the bins, how it was binned, the reader's notes, and ``notices``: of reading and binning it, and of a victim that
+        is silent or never learned.
     """
     checkpoint = load_checkpoint(victim)
     network, binning = checkpoint.network, stored_binning(checkpoint)
     classes = checkpoint.facts.get("classes") or [str(k) for k in range(network.classes)]
+    unlearned = did_not_learn(Circumstances(learned=learned(checkpoint)))
     height, width = sides(sensor)
     answers: list[dict[str, Any]] = []
     for source in files:
@@ -141,7 +149,6 @@ def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = Non
             recording: Recording = found.read(index)
             binned = bin_events(recording, binning)
             seen, frames = Seen.of(str(clip.path), binned), describe_binning(binned.binning)
-            notices = (*found.notices, *seen.notices, *check_outside(seen.events, seen.outside, frames))
             if tuple(binned.frames.shape[1:]) != network.input_shape:
                 raise SpikeflipError(
                     f"{clip.path} gives frames of shape {tuple(binned.frames.shape[1:])} and the victim takes "
@@ -149,6 +156,13 @@ def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = Non
                 )
             scores = network.scores(binned.frames.unsqueeze(0).float())
             best = int(winner(scores)[0])
+            of_victim = (unlearned, None if bool(scores.any()) else _SILENT)
+            notices = (
+                *found.notices,
+                *seen.notices,
+                *check_outside(seen.events, seen.outside, frames),
+                *(notice for notice in of_victim if notice is not None),
+            )
             answers.append(
                 {
                     "file": str(clip.path),

@@ -26,6 +26,8 @@ from spikeflip.snn.network import Network
 from spikeflip.snn.surrogate import Surrogate
 
 ROWS, TRACE, INPUTS = "rows.parquet", "trace.parquet", "adversarials.safetensors"
+LATER_COLUMNS = frozenset({"silent"})
+"""Columns of rows that runs of earlier versions do not have."""
 
 Report = Callable[[str, int, int], None]
 """Called with the name of the stage, and what is done of what in this shard."""

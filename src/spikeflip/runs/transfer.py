@@ -11,12 +11,19 @@ from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging.transfer import transfer
+from spikeflip.notices import Notice
 from spikeflip.report.loading import open_inputs, read_facts, read_rows
+from spikeflip.runs.circumstances import learned
 from spikeflip.runs.devices import placed
 from spikeflip.snn.checkpoint import load_checkpoint
 
 Progress = Callable[[str, int, int], None]
 
+_OTHERS_LABELS = Notice(
+    "labels-of-another-victim",
+    "the labels are what the attacked victim said: clean accuracy then says how often both victims agree, not how "
+    "often this one is right",
+)
 _TOGETHER = 256
 """Rows in memory at a time."""
 
@@ -50,7 +57,7 @@ def transfer_run(
         SpikeflipError: the run is damaged or not finished, or its inputs do not fit the victim, or there is no
             such device.
     """
-    read_facts(run, "summary")
+    codes = {notice["code"] for notice in read_facts(run, "summary").get("notices", ())}
     description, saved = read_facts(run, "config"), open_inputs(run)
     rows = read_rows(run, saved.samples)
     checkpoint = load_checkpoint(victim)
@@ -83,7 +90,12 @@ def transfer_run(
         if progress is not None:
             progress("transfer", min(len(chosen), (number + 1) * _TOGETHER), len(chosen))
     together = {name: torch.cat([rows[name] for rows in parts]) for name in parts[0]}
-    summary = replace(judgement, rows=together).summary()
+    known = replace(
+        judgement.circumstances,
+        learned=learned(checkpoint),
+        data=(_OTHERS_LABELS,) if "own-labels" in codes else (),
+    )
+    summary = replace(judgement, rows=together, circumstances=known).summary()
     kept = {
         name: value
         for name, value in summary.items()

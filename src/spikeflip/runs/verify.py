@@ -20,10 +20,11 @@ from pydantic import ValidationError
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.report.loading import SavedInputs, open_inputs, read_facts, read_rows, read_whole_rows
+from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, explain
 from spikeflip.runs.merge import DAMAGE, summarise
 from spikeflip.runs.plan import Plan, description_sha256, make_plan, open_task
-from spikeflip.runs.shard import ROWS, Worker
+from spikeflip.runs.shard import LATER_COLUMNS, ROWS, Worker
 from spikeflip.snn.checkpoint import load_checkpoint
 
 Progress = Callable[[str, int, int], None]
@@ -61,6 +62,7 @@ def verify_run(
         ``rows`` of the run, ``checked`` row numbers, and ``differences``: one dict a row and column that differ, with
         ``row``, ``column``, ``stored`` and ``recomputed``. Inputs are the columns ``originals`` and ``adversarials``,
         the bytes of a row's recording are ``recording``. The summary is of ``row`` None, with its names as columns.
+        ``notices`` of the whole run as they are now, whatever the run holds: they are sentences, and not compared.
 
     Raises:
         SpikeflipError: the run is damaged or not finished, the victim or data are others, or ``samples`` is below 1.
@@ -97,8 +99,15 @@ def verify_run(
             shown = None if progress is None else _after(progress, first, len(chosen))
             worker.attack(_only(plan, part).shard(0), Path(folder), shown or (lambda *_: None))
             differences += _differences(run, saved, part, Path(folder))
-    differences += _of_summary(run, summary, plan)
-    return {"run": str(run), "rows": n, "checked": chosen.tolist(), "differences": differences}
+    made = _summary(run, plan)
+    notices = made.pop("notices")
+    # What another version says beside it is not compared.
+    differences += [
+        {"row": None, "column": name, "stored": summary[name], "recomputed": value}
+        for name, value in made.items()
+        if name in summary and not _same(summary[name], value)
+    ]
+    return {"run": str(run), "rows": n, "checked": chosen.tolist(), "differences": differences, "notices": notices}
 
 
 def _config(
@@ -150,6 +159,8 @@ def _differences(run: Path, saved: SavedInputs, chosen: NDArray[np.int64], again
     found: list[dict[str, Any]] = []
     for i, row in enumerate(chosen.tolist()):
         for name in dict.fromkeys((*made, *stored)):
+            if name in LATER_COLUMNS - stored.keys():
+                continue
             old, new = (part[name][i] if name in part else None for part in (stored, made))
             if not _same(old, new):
                 found.append({"row": row, "column": name, "stored": old, "recomputed": new})
@@ -180,19 +191,16 @@ def _recording(path: Path, like: str = "") -> str:
         return f"nothing that can be read ({error.strerror})"
 
 
-def _of_summary(run: Path, stored: Mapping[str, Any], plan: Plan) -> list[dict[str, Any]]:
-    """Where the summary is not that of the rows; what another version says beside it is not compared."""
+def _summary(run: Path, plan: Plan) -> dict[str, Any]:
+    """The summary of the rows as the run holds them."""
+    known = circumstances(plan)
     try:
-        made = summarise(run / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws)
+        made = summarise(run / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws, known=known)
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise SpikeflipError(f"{run / ROWS} is damaged ({reason}): run the attack again or restore the file") from error
-    again = json.loads(json.dumps(made))
-    return [
-        {"row": None, "column": name, "stored": stored[name], "recomputed": value}
-        for name, value in again.items()
-        if name in stored and not _same(stored[name], value)
-    ]
+    again: dict[str, Any] = json.loads(json.dumps(made))
+    return again
 
 
 def _same(old: object, new: object) -> bool:

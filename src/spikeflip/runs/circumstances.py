@@ -1,0 +1,62 @@
+"""What a plan knows of the rows that it will have: for the notices beside their rates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from spikeflip.attacks import ATTACKS
+from spikeflip.judging.notices import DEEPER, LOSS, OUTPUT, Circumstances
+from spikeflip.snn.network import ReluNetwork
+
+if TYPE_CHECKING:
+    from spikeflip.runs.plan import Plan
+    from spikeflip.snn.checkpoint import Checkpoint
+
+_WIDE_WINDOW = 2
+"""The output window that docs/method.md gives against gradients that vanish at the output layer."""
+
+
+def circumstances(plan: Plan) -> Circumstances:
+    """What a plan knows of its rows."""
+    task = plan.task
+    attack = ATTACKS[task.config.attack].settings(**plan.settings)
+    return Circumstances(
+        classes=task.victim.classes,
+        budget=getattr(attack, "budget", None),
+        own_labels=plan.own_labels,
+        chosen_right=task.config.per_class is not None,
+        learned=learned(task.checkpoint),
+        remedies=_remedies(plan, attack),
+        data=task.data.notices,
+    )
+
+
+def learned(checkpoint: Checkpoint) -> bool:
+    """Whether a victim's training does not say that it ended no better than guessing."""
+    return checkpoint.facts.get("learned") is not False
+
+
+def _remedies(plan: Plan, attack: Any) -> dict[int, tuple[str, ...]]:
+    """The options that help against vanished gradients, of those that the attack has and that were not taken."""
+    config, options = plan.task.config, ATTACKS[plan.task.config.attack].settings.__dataclass_fields__
+    spiking = not isinstance(plan.task.victim, ReluNetwork) and config.attack != "conversion"
+    flipper = ["leave out --no-flipper"] if "flipper" in options and not attack.flipper else []
+    threshold = []
+    if "threshold" in options:
+        default = options["threshold"].default
+        if attack.threshold is None:
+            threshold = ["leave out --no-tuning"]
+        elif attack.threshold > default:
+            threshold = [f"lower --threshold from {attack.threshold:g}"]
+        else:
+            threshold = ["give another --threshold"]
+    wide = spiking and config.surrogate not in ("sigmoid", "atan", "gaussian")
+    surrogate = ["give --surrogate atan"] if wide else []
+    window = [f"give --output-window {_WIDE_WINDOW}"] if "output_window" in options else []
+    loss = ["give --loss ce"] if "loss" in options and attack.loss == "mse" else []
+    other = ["give another --attack"]
+    return {
+        LOSS: tuple(flipper + loss or other),
+        OUTPUT: tuple(flipper + threshold + surrogate or window or other),
+        DEEPER: tuple(flipper + threshold + surrogate or other),
+    }
