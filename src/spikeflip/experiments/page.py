@@ -13,7 +13,7 @@ from spikeflip.experiments.registry import EXPERIMENTS
 from spikeflip.experiments.rows import RATES, Row, Rows, cell, figure, heading
 from spikeflip.report.loading import read_json
 from spikeflip.report.tables import escape_markdown
-from spikeflip.runs.folder import write_bytes
+from spikeflip.writing import write_bytes
 
 _MOST_ROWS = 24
 """Of a table that is not folded, and apart by data set."""

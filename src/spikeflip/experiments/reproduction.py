@@ -19,9 +19,10 @@ from spikeflip.experiments.registry import EXPERIMENTS
 from spikeflip.experiments.rows import Rows
 from spikeflip.report.loading import read_json
 from spikeflip.runs import Execution
-from spikeflip.runs.folder import manifest, write_json
+from spikeflip.runs.folder import manifest
 from spikeflip.runs.lock import InUseError, locked
 from spikeflip.snn.checkpoint import DESCRIPTION
+from spikeflip.writing import write_json
 
 RESULTS, PAGE = "results", "reproduction.md"
 _MOST_NAMED = 3

@@ -98,7 +98,7 @@ def write_adversarials(
         goal = "" if targets is None else f"to-{int(targets[i])}/"
         path = folder / FOLDER / f"{goal}{name}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_recording(recording, path, format=writable_format(recording))
+        write_recording(recording, path, format=writable_format(recording), durable=False)
         again = read_recording(path, height=recording.height, width=recording.width)
         frames[i] = bin_events(again, binning).frames
         files.append(f"{FOLDER}/{goal}{name}")

@@ -17,6 +17,7 @@ from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
 from spikeflip.snn.presets import PRESETS
 from spikeflip.snn.training import Progress, Training, accuracy, train
 from spikeflip.snn.twin_training import train_twin
+from spikeflip.writing import remove_partial
 
 _STATE = "training.safetensors"
 _MOST_HELD_OUT = 200
@@ -88,6 +89,7 @@ def run_training(config: TrainConfig, out: Path, *, progress: Progress | None = 
     }
     digest = save_checkpoint(network, out, facts)
     state.unlink(missing_ok=True)
+    remove_partial(out)
     return Checkpoint(network, facts, digest)
 
 

@@ -24,6 +24,7 @@ from spikeflip.snn.inputs import check_classes, check_counts, check_values, kind
 from spikeflip.snn.losses import LossName, resolve, score_gradient
 from spikeflip.snn.network import Network, SpikingNetwork
 from spikeflip.snn.neuron import integrate
+from spikeflip.writing import make_folder, write_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -297,10 +298,8 @@ def _save(
         moments = optimiser.state[weight]
         tensors |= {f"{i}.weight": weight.data, f"{i}.first": moments["exp_avg"], f"{i}.second": moments["exp_avg_sq"]}
     metadata = {"identity": json.dumps(identity), "history": json.dumps(asdict(history)), "update": str(update)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
-    temporary.replace(path)
+    make_folder(path.parent)
+    write_bytes(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
 
 
 def _restore(
