@@ -11,6 +11,7 @@ import torch
 
 from spikeflip.data import IMAGE_SETS, load_event_set, load_images
 from spikeflip.errors import SpikeflipError
+from spikeflip.experiments.at_hand import remarks
 from spikeflip.experiments.declaration import Case, Experiment
 from spikeflip.experiments.laboratory import Laboratory, Progress
 from spikeflip.experiments.page import write_page
@@ -167,7 +168,7 @@ def _result(experiment: Experiment, laboratory: Laboratory, width: float | None)
         "preset": preset.name,
         "preset_summary": preset.summary,
         "width": width,
-        "notes": {name: preset.data[name].note for name in rows.values("data") if preset.data[name].note},
+        "notes": remarks(rows, preset, laboratory.out),
         "left_out": [name for name in IN_PAPER if name not in preset.data],
         "columns": list(experiment.columns),
         "rows": [dict(row) for row in rows],
