@@ -112,6 +112,13 @@ def test_a_note_names_all_its_data_sets():
     assert "\n\nMNIST, CIFAR10: few.\n\nN-MNIST: tiny.\n\n" in page
 
 
+def test_notes_of_results_that_differ_all_stand_on_the_page():
+    results = {
+        name: result(name, [row()], notes={"MNIST": note}) for name, note in (("table-3", "few"), ("table-7", "many"))
+    }
+    assert "\n\nMNIST: few.\n\nMNIST: many.\n\n" in render(results, {})
+
+
 def test_long_tables_are_folded_by_data_set():
     rows = [row(data, goal=str(number)) for data in ("MNIST", "N-MNIST & <b>") for number in range(13)]
     page = render({"table-7": result(rows=rows)}, {})

@@ -7,10 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from disturbances import small_config
+from disk_events import record, whole
+from disturbances import full_disk, small_config
 
+from spikeflip import SpikingNetwork, load_checkpoint, load_images
 from spikeflip.errors import SpikeflipError
-from spikeflip.runs import AttackConfig, folder, run_attack
+from spikeflip.runs import AttackConfig, TrainConfig, run_attack, run_training
+from spikeflip.runs.folder import new_folder
+from spikeflip.snn.checkpoint import save_checkpoint
+from spikeflip.writing import PARTIAL
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be opened there")
 
@@ -25,7 +30,7 @@ def state(path):
 def disk(monkeypatch):
     """The files and folders whose last content was brought to the disk; checks what relies on that."""
     safe, relied = set(), []
-    rename, replace, remove, fsync = Path.rename, Path.replace, shutil.rmtree, os.fsync
+    rename, replace, remove, fsync = os.rename, os.replace, shutil.rmtree, os.fsync
 
     def synced(descriptor):
         fsync(descriptor)
@@ -37,13 +42,14 @@ def disk(monkeypatch):
         relied.append(what)
 
     def renamed(path, target):
-        needs([path, *path.rglob("*")], Path(target).name)
-        return rename(path, target)
+        needs([Path(path), *Path(path).rglob("*")], Path(target).name)
+        rename(path, target)
 
     def replaced(path, target):
-        if path.suffix == folder.PARTIAL or "adversarial" in path.parts:
-            needs([path], Path(target).name)
-        return replace(path, target)
+        # A recording in a shard's folder is nothing yet.
+        if "adversarial" not in Path(target).parts or not any(PARTIAL in part for part in Path(target).parts):
+            needs([Path(path)], Path(target).name)
+        replace(path, target)
 
     def removed(path, *given, **options):
         path = Path(path)
@@ -53,8 +59,8 @@ def disk(monkeypatch):
         remove(path, *given, **options)
 
     monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(Path, "rename", renamed)
-    monkeypatch.setattr(Path, "replace", replaced)
+    monkeypatch.setattr(os, "rename", renamed)
+    monkeypatch.setattr(os, "replace", replaced)
     monkeypatch.setattr(shutil, "rmtree", removed)
     return relied
 
@@ -71,6 +77,56 @@ def test_recordings_are_on_the_disk_before_their_shard_is_finished(small_recordi
     run_attack(AttackConfig(victim=victim, input=data, shard_size=6, steps=3), tmp_path / "run")
     assert sum(name.endswith((".npz", ".bin")) for name in disk) == 12
     assert disk[-1] == "without shards"
+
+
+TINY = TrainConfig(network="4C3-AP2-10FC", updates=2, batch_size=8, validate_every=1, validation=10, test_samples=10)
+STATE, VICTIM = "training.safetensors", [*whole("weights.safetensors", "v"), *whole("victim.json", "v")]
+
+
+def test_a_training_removes_its_state_when_the_victim_is_on_the_disk(monkeypatch, tmp_path):
+    events = record(monkeypatch, tmp_path)
+    run_training(TINY, tmp_path / "v")
+    events = [event for event in events if ".lock" not in event]
+    assert events == [("sync", "home"), *whole(STATE, "v"), *whole(STATE, "v"), *VICTIM, ("remove", STATE)]
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_victim_that_finds_no_room_leaves_the_one_that_was_there(monkeypatch, tmp_path, at):
+    networks = [SpikingNetwork("4C3-AP2-10FC", (1, 8, 8), time_steps=5, seed=seed) for seed in (0, 1)]
+    save_checkpoint(networks[0], tmp_path / "v", {})
+    before = load_checkpoint(tmp_path / "v").sha256
+    events = record(monkeypatch, tmp_path)
+    with monkeypatch.context() as patch:
+        full_disk(patch, tmp_path, at)
+        with pytest.raises(OSError, match="No space left"):
+            save_checkpoint(networks[1], tmp_path / "v", {})
+    assert load_checkpoint(tmp_path / "v").sha256 == before
+    assert sorted(path.name for path in (tmp_path / "v").iterdir()) == ["victim.json", "weights.safetensors"]
+    events.clear()
+    save_checkpoint(networks[1], tmp_path / "v", {})
+    assert events == VICTIM
+    assert load_checkpoint(tmp_path / "v").sha256 != before
+
+
+def test_a_training_that_was_killed_while_it_saved_goes_on(tmp_path):
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / f".{STATE}.0123abcd{PARTIAL}").write_bytes(b"half")
+    run_training(TINY, tmp_path / "v")
+    assert sorted(path.name for path in (tmp_path / "v").iterdir()) == ["victim.json", "weights.safetensors"]
+    digits = load_images("digits", "train").images
+    assert load_checkpoint(tmp_path / "v").network.scores(digits[:2, None].expand(2, 10, 1, 8, 8)).shape == (2, 10)
+
+
+def test_a_new_folder_has_its_name_when_all_in_it_is_on_the_disk(monkeypatch, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / f".file.1{PARTIAL}").touch()
+    events = record(monkeypatch, tmp_path)
+    with new_folder(tmp_path / "new") as partial:
+        (partial / "file").write_text("one")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
+    at = next(number for number, event in enumerate(events) if event[0] == "name")
+    assert sorted(events[at - 2 : at]) == [("sync", "file"), ("sync", "new*")]
+    assert events[at + 1 :] == [("sync", "home")]
 
 
 def test_a_disk_that_fails_is_one_sentence(small_victim, tmp_path, monkeypatch):

@@ -18,11 +18,11 @@ from spikeflip.experiments.gradients import GRADIENTS_VERSION, first_gradients
 from spikeflip.experiments.presets import Preset
 from spikeflip.report.loading import read_json
 from spikeflip.runs import AttackConfig, Execution, TrainConfig, is_finished, run_attack, run_training
-from spikeflip.runs.folder import write_json
 from spikeflip.runs.lock import locked
 from spikeflip.runs.plan import PLACES, differences, make_plan, open_task
 from spikeflip.runs.transfer import transfer_run
 from spikeflip.snn.checkpoint import DESCRIPTION
+from spikeflip.writing import write_json
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage and, after a ``|``, what it is about; and what is done of what."""

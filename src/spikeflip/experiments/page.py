@@ -1,7 +1,7 @@
 """The page of the experiments: each table and figure with ours, the paper's, and what was found."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from spikeflip.experiments.registry import EXPERIMENTS
 from spikeflip.experiments.rows import RATES, Row, Rows, cell, figure, heading
 from spikeflip.report.loading import read_json
 from spikeflip.report.tables import escape_markdown
-from spikeflip.runs.folder import write_bytes
+from spikeflip.writing import write_bytes
 
 _MOST_ROWS = 24
 """Of a table that is not folded, and apart by data set."""
@@ -129,7 +129,7 @@ def _head(results: Mapping[str, Result]) -> str:
     absent = f" Without {', '.join(map(escape_markdown, nowhere))}." if nowhere else ""
     if missing := [name for name in EXPERIMENTS if name not in results]:
         absent += f" Not run: {', '.join(missing)}."
-    notes = "".join(f"\n\n{note}" for note in _notes({k: v for r in results.values() for k, v in r["notes"].items()}))
+    notes = "".join(f"\n\n{note}" for note in _notes(item for r in results.values() for item in r["notes"].items()))
     presets = ", ".join(sorted({escape_markdown(r["preset"]) for r in results.values()}))
     return f"""# The paper, reproduced: preset {presets}
 
@@ -186,10 +186,13 @@ def _anchor(result: Result) -> str:
     return f"{escape_markdown(result['preset'])}-{result['experiment']}"
 
 
-def _notes(notes: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each note, with all data sets that it is on."""
-    for note in dict.fromkeys(notes.values()):
-        of = ", ".join(data for data, said in notes.items() if said == note)
+def _notes(notes: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """A sentence for each note, with all data sets that it is on; results of several machines may differ in them."""
+    on: dict[str, dict[str, None]] = {}
+    for data, note in notes:
+        on.setdefault(note, {})[data] = None
+    for note, names in on.items():
+        of = ", ".join(names)
         yield f"{escape_markdown(of)}: {escape_markdown(note)}."
 
 

@@ -11,6 +11,7 @@ import torch
 
 from spikeflip.data import IMAGE_SETS, load_event_set, load_images
 from spikeflip.errors import SpikeflipError
+from spikeflip.experiments.at_hand import remarks
 from spikeflip.experiments.declaration import Case, Experiment
 from spikeflip.experiments.laboratory import Laboratory, Progress
 from spikeflip.experiments.page import write_page
@@ -19,9 +20,10 @@ from spikeflip.experiments.registry import EXPERIMENTS
 from spikeflip.experiments.rows import Rows
 from spikeflip.report.loading import read_json
 from spikeflip.runs import Execution
-from spikeflip.runs.folder import manifest, write_json
+from spikeflip.runs.folder import manifest
 from spikeflip.runs.lock import InUseError, locked
 from spikeflip.snn.checkpoint import DESCRIPTION
+from spikeflip.writing import write_json
 
 RESULTS, PAGE = "results", "reproduction.md"
 _MOST_NAMED = 3
@@ -166,7 +168,7 @@ def _result(experiment: Experiment, laboratory: Laboratory, width: float | None)
         "preset": preset.name,
         "preset_summary": preset.summary,
         "width": width,
-        "notes": {name: preset.data[name].note for name in rows.values("data") if preset.data[name].note},
+        "notes": remarks(rows, preset, laboratory.out),
         "left_out": [name for name in IN_PAPER if name not in preset.data],
         "columns": list(experiment.columns),
         "rows": [dict(row) for row in rows],

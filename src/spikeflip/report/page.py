@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,7 @@ from spikeflip.notices import Notice
 from spikeflip.report import pictures, pixels
 from spikeflip.report.loading import Example, Run, load_run
 from spikeflip.report.tables import hints
-from spikeflip.writing import replace_file
+from spikeflip.writing import write_bytes
 
 _KNOWN_RATES = (
     "clean_accuracy",
@@ -67,16 +65,9 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -
     """
     out = Path(out)
     page = render_report(runs, title=title)
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=out.parent, suffix=".part", delete=False) as file:
-            temporary = file.name
-            file.write(page)
-        os.chmod(temporary, 0o644)  # temporary files are private, pages are there to be handed on
-        replace_file(temporary, out)
+        write_bytes(out, page.encode())
     except (OSError, ValueError) as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or error
         raise SpikeflipError(
             f"cannot write the page {out} ({reason}); name a file in an existing folder that you may write to"

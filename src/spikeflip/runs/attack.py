@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from spikeflip.report.loading import read_facts, read_json
 from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, Execution
 from spikeflip.runs.executors import Job, in_processes, in_this_process
-from spikeflip.runs.folder import PARTIAL, check_plain, manifest, moment, sync, write_bytes, write_json
+from spikeflip.runs.folder import check_plain, manifest, moment
 from spikeflip.runs.lock import LOCK, check_unlocked, locked
 from spikeflip.runs.merge import DAMAGE, merge, summarise
 from spikeflip.runs.plan import Plan, Task, description_sha256, differences, make_plan, open_task, stored_options
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
 from spikeflip.runs.shard import INPUTS, ROWS
 from spikeflip.snn.checkpoint import load_checkpoint
+from spikeflip.writing import PARTIAL, remove_partial, sync, write_bytes, write_json
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of the stage and the number of rows done and in all."""
@@ -139,9 +140,7 @@ class _Run:
     def _tidy(self) -> None:
         """Remove what is half-written, by this process or one that was killed."""
         for folder in (self.out, self.out / SHARDS):
-            for path in folder.glob(f".*{PARTIAL}"):
-                with suppress(OSError):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove_partial(folder)
 
     def _open(self, execution: Execution) -> None:
         self._tidy()

@@ -1,21 +1,17 @@
-"""Files and folders that appear whole or not at all, whatever ends the process or the power."""
+"""Folders that are free to be written, tables in them, and what a result depends on."""
 
-import errno
 import functools
 import io
-import json
 import os
 import platform
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow
 import pyarrow.parquet
@@ -24,18 +20,16 @@ from torch import Tensor
 
 from spikeflip import __version__
 from spikeflip.errors import SpikeflipError
+from spikeflip.writing import PARTIAL, place_folder, remove_partial, write_bytes
 
-PARTIAL = ".partial"
-"""Ending of the temporary names, which all start with a dot: what a killed process leaves of them can be removed."""
 _PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "safetensors", "pyarrow")
-_AT_A_TIME = 8  # file systems write what is asked for together in one go: 256 files take 0.1 s instead of 1.1 s
 
 
 def check_free(out: Path, what: str = "run") -> None:
     """Raise a SpikeflipError if ``out`` is not a folder that is empty or can be made."""
     if out.is_file():
         raise SpikeflipError(f"--out {out} is a file: give a folder that does not exist yet")
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(not path.name.endswith(PARTIAL) for path in out.iterdir()):
         raise SpikeflipError(f"--out {out} already holds a {what} or other files: choose another folder, or empty it")
 
 
@@ -61,68 +55,12 @@ def new_folder(out: Path) -> Iterator[Path]:
     try:
         yield partial
         if out.is_dir():
+            remove_partial(out)
             out.rmdir()
-        partial.rename(out)
+        place_folder(partial, out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes its name when the block ends well and all of it is on the disk."""
-    partial = path.with_name(f".{path.name}{PARTIAL}")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            _sync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
-
-
-def sync(paths: Iterable[Path]) -> None:
-    """Return when these files and folders are on the disk itself.
-
-    A file has its name at once and its content half a minute later: before a name says that something is finished, or
-    what it was made of is removed, both must be where no power cut takes them from.
-    """
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        for _ in pool.map(_sync_path, paths):
-            pass
-
-
-def _sync_path(path: Path) -> None:
-    folder = path.is_dir()
-    if folder and sys.platform == "win32":  # where folders cannot be opened
-        return
-    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
-    try:
-        _sync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # as of network folders that cannot be asked
-            raise
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole, under a temporary name first."""
-    with whole_file(path) as file:
-        file.write(content)
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON file whole."""
-    write_bytes(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
 def write_table(path: Path, columns: Mapping[str, Tensor | list[str]]) -> None:

@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from spikeflip.judging import Judgement
 from spikeflip.judging.notices import Circumstances, changed_events
 from spikeflip.report.loading import check_claims
-from spikeflip.runs.folder import whole_file
 from spikeflip.runs.shard import INPUTS, LATER_COLUMNS, ROWS, TRACE
 from spikeflip.snn.inputs import Kind
+from spikeflip.writing import whole_file
 
 DAMAGE = (pyarrow.ArrowException, SafetensorError, KeyError, TypeError, ValueError, IndexError, RuntimeError)
 """What reading a file that is not what a shard wrote can raise, beside an OSError."""

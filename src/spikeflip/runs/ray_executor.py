@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.executors import Job, sendable, tell
-from spikeflip.runs.folder import write_bytes
 from spikeflip.runs.recordings import Carried
 from spikeflip.runs.shard import Shard, Worker
+from spikeflip.writing import write_bytes
 
 _RETRIES = 5
 _WAITING = 2

@@ -106,7 +106,7 @@ def write_adversarials(
         goal = "" if targets is None else f"to-{int(targets[i])}/"
         path = folder / FOLDER / f"{goal}{name}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_recording(recording, path, format=writable_format(recording))
+        write_recording(recording, path, format=writable_format(recording), durable=False)
         again = read_recording(path, height=recording.height, width=recording.width)
         frames[i] = bin_events(again, binning).frames
         files.append(f"{FOLDER}/{goal}{name}")
@@ -132,8 +132,8 @@ def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = Non
 
     Returns:
         A dict a recording: file, format, prediction (None for a tie), the rate of each class, events inside and outside
-        the bins, how it was binned, the reader's notes, and ``notices``: of reading and binning it, and of a victim that
-        is silent or never learned.
+        the bins, how it was binned, the reader's notes, and ``notices``: of reading and binning it, and of a victim
+        that is silent or never learned.
     """
     checkpoint = load_checkpoint(victim)
     network, binning = checkpoint.network, stored_binning(checkpoint)

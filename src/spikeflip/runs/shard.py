@@ -17,13 +17,14 @@ from spikeflip.attacks import ATTACKS, AttackResult
 from spikeflip.data import Binning
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging import judge
-from spikeflip.runs.folder import write_bytes, write_table
+from spikeflip.runs.folder import write_table
 from spikeflip.runs.recordings import Recordings, Written, write_adversarials
 from spikeflip.snn.checkpoint import load_checkpoint
 from spikeflip.snn.engines.choose import EngineName, Precision
 from spikeflip.snn.inputs import kind_of
 from spikeflip.snn.network import Network
 from spikeflip.snn.surrogate import Surrogate
+from spikeflip.writing import write_bytes
 
 ROWS, TRACE, INPUTS = "rows.parquet", "trace.parquet", "adversarials.safetensors"
 LATER_COLUMNS = frozenset({"silent"})

@@ -21,10 +21,10 @@ from spikeflip.report.tables import to_csv
 from spikeflip.runs.attack import Progress, is_done, run_attack
 from spikeflip.runs.compare import list_runs
 from spikeflip.runs.config import AttackConfig, DataConfig, Execution, explain
-from spikeflip.runs.folder import write_bytes
 from spikeflip.runs.inputs import data_checksum
 from spikeflip.runs.lock import locked
 from spikeflip.snn.checkpoint import load_checkpoint
+from spikeflip.writing import write_bytes
 
 PAGE, TABLE = "report.html", "table.csv"
 _PARTS = ("base", "grid", "points")

@@ -24,6 +24,7 @@ from spikeflip.snn.neuron import LIF
 from spikeflip.snn.presets import PRESETS
 from spikeflip.snn.training import Labelled, Progress, Training, TrainingProgress, train
 from spikeflip.snn.twin_training import train_twin
+from spikeflip.writing import remove_partial
 
 _STATE, _TWIN_STATE = "training.safetensors", "twin-training.safetensors"
 
@@ -104,6 +105,7 @@ def run_training(
     digest = save_checkpoint(network, out, facts)
     for state in states:
         state.unlink(missing_ok=True)
+    remove_partial(out)
     return Checkpoint(network, facts, digest)
 
 

@@ -22,6 +22,7 @@ from spikeflip.snn.losses import LOSSES
 from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
 from spikeflip.snn.neuron import LIF
 from spikeflip.snn.surrogate import SURROGATES, surrogate_name
+from spikeflip.writing import make_folder, whole_file
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "victim.json"
@@ -43,20 +44,20 @@ class Checkpoint:
 def save_checkpoint(network: Network, folder: Path, facts: Mapping[str, Any]) -> str:
     """Write a network and the facts of its training into ``folder``; returns the checksum of the weights file.
 
-    Both files appear whole: they are written under a temporary name and renamed, the description last. Weights are
-    stored as float32.
+    Both files appear whole, the description last, and are on the disk itself when this returns: what they were made of
+    may be removed. Weights are stored as float32.
     """
     described = describe(network)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {f"weights.{i}": value.detach().float().cpu().contiguous() for i, value in enumerate(network.weights)}
-    partial = folder / f".{WEIGHTS}.partial"
-    partial.write_bytes(save(weights))  # save_file keeps files from other users
-    digest = _sha256(partial)
+    content = save(weights)  # save_file keeps files from other users
+    digest = hashlib.sha256(content).hexdigest()
     description = {"format": _FORMAT, **described, "weights_sha256": digest, "facts": dict(facts)}
-    described_partial = folder / f".{DESCRIPTION}.partial"
-    described_partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / WEIGHTS)
-    described_partial.replace(folder / DESCRIPTION)
+    make_folder(folder)
+    # The inner file gets its name first; a disk that has no room for both leaves the victim that was there.
+    with whole_file(folder / DESCRIPTION) as outer, whole_file(folder / WEIGHTS) as inner:
+        outer.write((json.dumps(description, indent=2) + "\n").encode())
+        outer.flush()
+        inner.write(content)
     return digest
 
 

@@ -16,6 +16,7 @@ from spikeflip.notices import Notice
 from spikeflip.snn.firing import Firing
 from spikeflip.snn.network import Network
 from spikeflip.snn.watch import Watch
+from spikeflip.writing import make_folder, write_bytes
 
 
 @dataclass
@@ -76,10 +77,8 @@ def save_state(
         }
     metadata = {"identity": json.dumps(identity), "history": json.dumps(asdict(history)), "update": str(update)}
     metadata |= {"step": str(step), "watch": json.dumps(watch.state())}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
-    temporary.replace(path)
+    make_folder(path.parent)
+    write_bytes(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
 
 
 def restore_state(

@@ -18,7 +18,7 @@ from raw_files import AEDAT3, array_file, events_of, one, packet, pixel
 
 from spikeflip import SpikeflipError
 from spikeflip.data import FORMATS, Recording, load_event_set, read_recording, write_recording
-from spikeflip.data.formats import writable_format
+from spikeflip.data.formats import files, writable_format
 
 WRITABLE = [name for name, entry in FORMATS.items() if entry.write is not None]
 FAERY = ("ES", "AEDAT4", "DAT", "EVT2", "EVT3")
@@ -261,7 +261,7 @@ def test_what_a_format_cannot_hold_is_refused_and_no_file_opened(monkeypatch, tm
         pytest.importorskip("faery", reason="faery reads and writes this format")
     path = tmp_path / f"a{FORMATS[name].endings[0]}"
     path.write_text("kept")
-    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: pytest.fail("a file was opened"))
+    monkeypatch.setattr(files, "whole_path", lambda *_, **__: pytest.fail("a file was opened"))
     with pytest.raises(SpikeflipError) as caught:
         write_recording(recording, path, format=name)
     assert message in str(caught.value)

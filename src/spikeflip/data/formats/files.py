@@ -1,8 +1,6 @@
 """Reading and writing recordings; the format is found from what a file holds, then from its ending."""
 
-import os
 import re
-import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +10,7 @@ from spikeflip.data.formats.format import Format
 from spikeflip.data.recordings import SENSOR_GUESSED, Recording, counted_from_first, recording_of
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
-from spikeflip.writing import replace_file
+from spikeflip.writing import whole_path
 
 #: The formats by their names.
 FORMATS: dict[str, Format] = {
@@ -97,7 +95,9 @@ def on_sensor(recording: Recording, height: int, width: int, path: Path) -> Reco
     return replace(checked, notices=notices)
 
 
-def write_recording(recording: Recording, path: Path | str, *, format: str | None = None) -> tuple[str, ...]:
+def write_recording(
+    recording: Recording, path: Path | str, *, format: str | None = None, durable: bool = True
+) -> tuple[str, ...]:
     """Write a recording; the file appears whole or not at all.
 
     Args:
@@ -105,6 +105,7 @@ def write_recording(recording: Recording, path: Path | str, *, format: str | Non
         path: the file, replaced if it exists; its folder must exist.
         format: name of the format in :data:`FORMATS`; found from the ending when not given (``.raw`` is EVT3,
             ``.aedat`` AEDAT 3.1).
+        durable: whether it must be on the disk itself, where no power cut takes it from, before this returns.
 
     Returns:
         One sentence for everything that the format cannot hold, such as t0.
@@ -119,23 +120,16 @@ def write_recording(recording: Recording, path: Path | str, *, format: str | Non
         names = ", ".join(found.name for found in FORMATS.values() if found.write is not None)
         raise SpikeflipError(f"{what} cannot be written: choose one of {names} ({', '.join(sorted(ENDINGS))})")
     check_fits(recording, entry, path)
-    partial = None
     try:
-        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem[:32]}.", suffix=".partial")
-        os.close(descriptor)
-        entry.write(recording, Path(partial))
-        os.chmod(partial, 0o644)
-        replace_file(partial, path)
-        partial = None
+        with whole_path(path, durable=durable) as partial:
+            try:
+                entry.write(recording, partial)
+            except SpikeflipError as error:
+                raise SpikeflipError(str(error).replace(str(partial), str(path))) from error
     except OSError as error:
         raise SpikeflipError(
             f"{path} cannot be written ({error.strerror or error}): give a file in a folder that exists"
         ) from error
-    except SpikeflipError as error:
-        raise SpikeflipError(str(error).replace(str(partial), str(path))) from error
-    finally:
-        if partial is not None:
-            Path(partial).unlink(missing_ok=True)
     lost = recording.t0 and not entry.holds_t0
     return (f"{entry.name} does not hold t0 = {recording.t0:,} µs: times in the file count from it",) if lost else ()
 

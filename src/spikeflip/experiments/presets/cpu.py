@@ -57,9 +57,7 @@ CPU = Preset(
             draws=(10, 3),
             thresholds=(None, 1.0, 2.0),
             only=_CIFAR10,
-            losses=("mse",),
-            note="the victim began with the weights of a trained ReLU network, as it did not learn from random ones; "
-            "CE victims hardly learned all the same, and are left out",
+            losses=("mse",),  # CE victims hardly learned, even from the weights of a ReLU network
         ),
         "N-MNIST": DataSet(
             kind="events",
@@ -67,7 +65,6 @@ CPU = Preset(
             training=SPIKES,
             untargeted={},
             targeted={"samples": 20},
-            note="1,000 training recordings and the first 100 test recordings were at hand",
         ),
         "Gesture-DVS": DataSet(
             kind="events",
@@ -87,7 +84,6 @@ CPU = Preset(
             targeted={"split": "train"},
             losses=("mse",),
             only=frozenset({"figure-17"}),
-            note="ten recordings, one of each of ten gestures, attacked on what the victim was trained on",
         ),
         "MNIST, full width": DataSet(
             kind="images",
@@ -113,7 +109,6 @@ CPU = Preset(
             in_paper="MNIST",
             thresholds=(None, 1.0, 2.0),
             bounded=False,
-            note="the victim began with the weights of a trained ReLU network",
         ),
     },
     thresholds=(None, 0.7, 1.0, 2.0),

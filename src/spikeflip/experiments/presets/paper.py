@@ -31,7 +31,6 @@ def _images(data: str, recipe: Mapping[str, Any], start: Mapping[str, Any], each
         targeted=_TARGETED,
         draws=(20, 5),
         thresholds=(None, 1.0, 2.0),
-        note="the victims began with the weights of a trained ReLU network",
     )
 
 

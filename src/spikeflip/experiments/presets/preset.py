@@ -29,7 +29,7 @@ class DataSet:
         thresholds: instead of the preset's.
         bounded: whether it is also attacked with a bound at the preset's thresholds for that.
         engine: what runs its victims in attacks.
-        note: what a reader of its rows must know.
+        note: what a reader of its rows must know and neither victims nor runs say.
         own_width: whether its width is part of what it is, and no other may be asked for.
         in_paper: the paper's name of the data, where the key is another.
     """

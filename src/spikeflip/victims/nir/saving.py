@@ -1,6 +1,5 @@
 """Spiking networks as graphs of the Neuromorphic Intermediate Representation."""
 
-import os
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.neuron import LIF
 from spikeflip.victims.nir.metadata import DT, KEY, check_dt, write_metadata
 from spikeflip.victims.nir.neurons import own_parameters
-from spikeflip.writing import replace_file
+from spikeflip.writing import whole_path
 
 
 def save_nir(network: SpikingNetwork, file: Path | str, *, dt: float = DT) -> None:
@@ -43,15 +42,12 @@ def save_nir(network: SpikingNetwork, file: Path | str, *, dt: float = DT) -> No
     check_dt(dt)
     nir = _package()
     file = Path(file)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
-        nir.write(partial, _graph(nir, network, dt))
-        replace_file(partial, file)
+        with whole_path(file) as partial:
+            nir.write(partial, _graph(nir, network, dt))
     except OSError as error:
         said = error.strerror or " ".join(str(error).split())[:200]
         raise SpikeflipError(f"{file} cannot be written ({said}): give another place") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _package() -> Any:
