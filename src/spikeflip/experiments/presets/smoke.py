@@ -10,6 +10,8 @@ _TRAINING = {
     "learning_rate": 0.01,
     "dropout": 0.0,
     "widest_dropout": 0.0,
+    "shift": 0,
+    "initial_rate": 0.0,
     "validation": 0,
 }
 
