@@ -4,7 +4,7 @@ import torch
 from spikeflip import LIF, SpikeflipError, SpikingNetwork
 from spikeflip.snn.architecture import AvgPool
 from spikeflip.snn.firing import measure_firing
-from spikeflip.snn.startup import scale_weights
+from spikeflip.snn.startup import revive_outputs, scale_weights
 
 
 def sparse(*shape, density=0.02, seed=0):
@@ -69,3 +69,21 @@ def test_a_layer_without_positive_weights_is_named():
         net.weights[1].copy_(-net.weights[1].abs())
     with pytest.raises(SpikeflipError, match=r"layer 2 \(4FC\) is silent .* however its weights are scaled"):
         scale_weights(net, torch.ones(3, 5, 5), 0.1)
+
+
+@pytest.mark.parametrize("engine", ["torch", "event"])
+def test_revived_outputs_fire_for_the_asked_share_and_others_stay(engine):
+    net = SpikingNetwork("6C3-AP2-10FC", (1, 8, 8), time_steps=6, neuron=LIF(0.3, 0.3, "none")).on(engine)
+    spikes = sparse(16, 6, 1, 8, 8, density=0.3)
+    scale_weights(net, spikes, 0.3)
+    before, rows = net.weights[-1].detach().clone(), SpikingNetwork("6C3-AP2-10FC", (1, 8, 8), seed=5).weights[-1]
+    dead = torch.zeros(10, dtype=torch.bool)
+    dead[[2, 7]] = True
+    revive_outputs(net, spikes, dead, rows.detach(), 0.1)
+    assert torch.equal(net.weights[-1][~dead], before[~dead])
+    _, potentials = net.on("torch").engine.forward(spikes)
+    for k in (2, 7):
+        ratio = (net.weights[-1][k] / rows[k]).detach()
+        torch.testing.assert_close(ratio, ratio[0].expand_as(ratio))
+        stimulated = potentials[-1][..., k][potentials[-1][..., k] != 0]
+        assert float((stimulated >= 0.3 * (1 - 1e-5)).float().mean()) == pytest.approx(0.1, abs=0.02)

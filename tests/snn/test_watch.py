@@ -121,11 +121,41 @@ def test_a_quarter_that_taught_nothing_is_followed_by_a_new_beginning(quarter, r
     assert [notice.code for notice in watch.notices] == (["training-at-chance"] if lowered else [])
 
 
+@pytest.mark.parametrize(
+    ("at", "met", "revived"),
+    [
+        (20, {0, 1}, [[2]]),
+        (20, {0, 1, 2}, []),
+        (10, {0, 1}, []),  # too early to tell
+        (700, {0, 1}, [[2]]),
+        (720, {0, 1}, []),  # too late to learn
+    ],
+)
+def test_an_output_that_never_fires_though_its_class_was_there_gets_new_weights(at, met, revived):
+    bench = Bench(updates=1000)
+    asked = []
+    bench.watch.revive = asked.append
+    bench.watch.optimiser.state[bench.weight] = {name: torch.ones(3) for name in ("exp_avg", "exp_avg_sq")}
+    for update in range(1, at + 1):
+        lately = update > at - 20
+        bench.watch.saw(Seen(0.1, 9, 0, 10, frozenset({0, 2}) - met, frozenset(met)) if lately else Seen(0.1, 9, 0, 10))
+        if update % 10 == 0:
+            bench.watch.look(update, keep=False)
+    assert asked == revived
+    moments = bench.watch.optimiser.state[bench.weight]["exp_avg"].tolist()
+    assert moments == ([1, 1, 0] if revived else [1, 1, 1])
+    assert [notice.text for notice in bench.watch.notices] == [
+        f"update {at}: output 2 had not fired for 20 updates and got new weights" for _ in revived
+    ]
+
+
 def test_what_it_counted_goes_over_an_interruption():
     one, other = Bench(), Bench()
     for bench in (one, other):
         bench.train(silent=10)
-        bench.watch.saw(Seen(0.1, 3, 2, 10))
+        bench.watch.saw(Seen(0.1, 3, 2, 10, frozenset({4}), frozenset({1})))
+    assert one.watch.state()["missed"] == [4]
+    other = Bench()
     other.watch.restore(one.watch.state())
     assert one.watch.state() == other.watch.state()
     assert (other.watch.factor, len(other.watch.notices)) == (0.25, 1)
@@ -150,8 +180,8 @@ KILLS = {"batch_size": 20, "learning_rate": 0.3, "dropout": 0, "widest_dropout":
 def test_a_rate_that_kills_is_lowered_until_the_network_learns(engine):
     net = network(engine)
     history = train(net, bars(), bars(), Training(updates=150, **KILLS))
-    assert [notice.code for notice in history.notices] == ["training-at-chance"]
-    assert "began anew with 0.25 times the learning rate" in history.notices[0].text
+    assert {notice.code for notice in history.notices} == {"training-cured", "training-at-chance"}
+    assert any("began anew with 0.25 times the learning rate" in notice.text for notice in history.notices)
     assert history.validation_accuracy[-1] > 0.9
 
 

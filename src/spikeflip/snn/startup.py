@@ -56,6 +56,29 @@ def scale_weights(network: SpikingNetwork, spikes: Tensor, share: float, *, of_s
             raise SpikeflipError(_why_silent(network, i, current))
 
 
+@torch.no_grad()
+def revive_outputs(network: SpikingNetwork, spikes: Tensor, dead: Tensor, rows: Tensor, share: float) -> None:
+    """Give output neurons new weights, scaled until ``share`` of their potentials reach the threshold.
+
+    Args:
+        network: its output layer is changed in place.
+        spikes: ``(N, T, *input)`` of 0 and 1, what the potentials are measured on; all in memory at a time.
+        dead: ``(K,)`` bool, which neurons.
+        rows: ``(K, F)``, the new weights before they are scaled.
+        share: in (0, 1), of the potentials of each neuron that receive input.
+    """
+    last, spikes = len(network.layers) - 1, spikes.to(network.device)
+    for i in range(last):
+        _, spikes = integrate(network.engine.current(i, spikes), network.neuron)
+    weight = network.weights_by_layer()[last]
+    assert weight is not None
+    weight[dead] = rows[dead]
+    free, _ = integrate(network.engine.current(last, spikes), replace(network.neuron, reset="none"))
+    for k in dead.nonzero().flatten().tolist():
+        reached = _quantile(free[..., k][free[..., k] != 0], share)
+        weight[k] *= network.neuron.threshold / reached if reached > 0 else 1.0
+
+
 def _factor(network: SpikingNetwork, i: int, current: Tensor, free: Tensor, share: float, of_stimulated: bool) -> float:
     """What the weights of layer i are multiplied by; more than ``share`` asks for where pooling would fall silent."""
     potentials = free[free != 0] if of_stimulated else free.flatten()

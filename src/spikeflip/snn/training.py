@@ -20,7 +20,7 @@ from spikeflip.snn.firing import Firing, measure_firing
 from spikeflip.snn.inputs import check_classes, check_counts, check_values, kind_of
 from spikeflip.snn.losses import LossName, resolve, score_gradient
 from spikeflip.snn.network import Network, SpikingNetwork
-from spikeflip.snn.startup import scale_weights
+from spikeflip.snn.startup import revive_outputs, scale_weights
 from spikeflip.snn.training_state import History, restore_state, save_state
 from spikeflip.snn.watch import Seen, Watch
 
@@ -188,7 +188,10 @@ def train(
     def measure() -> Firing:
         return measure_firing(network, spikes(*seen), micro_batch=settings.micro_batch)
 
-    steps = Steps(begin, update, measure, scale)
+    def revive(dead: Tensor, rows: Tensor) -> None:
+        revive_outputs(network, spikes(*seen), dead, rows, settings.initial_share or Training.initial_share)
+
+    steps = Steps(begin, update, measure, scale, revive)
     return optimise(network, data, validation, settings, steps, identity, progress=progress, state=state)
 
 
@@ -202,12 +205,14 @@ class Steps:
             from 1; returns what it saw.
         measure: says how the network fires; None for one without spikes.
         scale: scales the weights until every layer fires.
+        revive: gives outputs, ``(K,)`` bool, new weights of these rows ``(K, F)``.
     """
 
     begin: Callable[[], None]
     update: Callable[[Tensor, int], Seen]
     measure: Callable[[], Firing] | None = None
     scale: Callable[[], None] | None = None
+    revive: Callable[[Tensor, Tensor], None] | None = None
 
 
 def optimise(
@@ -283,8 +288,14 @@ def _watch(network: Network, data: Labelled, settings: Training, steps: Steps, o
                 weight.copy_(value)
         steps.begin()
 
+    def revive(classes: list[int]) -> None:
+        if steps.revive is not None:
+            dead = torch.zeros(network.classes, dtype=torch.bool, device=network.device)
+            dead[classes] = True
+            steps.revive(dead, initial[-1])
+
     chance = int(data[1].bincount().max()) / len(data[1])
-    return Watch(weights, optimiser, settings.updates, chance, steps.measure, steps.scale, restart)
+    return Watch(weights, optimiser, settings.updates, chance, steps.measure, steps.scale, restart, revive)
 
 
 def _rate(weight: Tensor, settings: Training) -> float:
@@ -323,6 +334,7 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
     """Put the gradient of one batch into the parameters; returns what was seen of it."""
     engine, device = network.engine, network.device
     sums, total, right, silent = engine.weight_sums(), 0.0, 0, 0
+    fired = torch.zeros(network.classes, dtype=torch.bool, device=device)
     dropout = Masks(network, settings.dropout, settings.widest_dropout, seed=settings.seed, update=update)
     for rows in batch.split(settings.micro_batch):
         values, classes = data[0][rows], data[1][rows].to(device)
@@ -354,7 +366,9 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
         total += float(losses[0].sum())
         right += int((winner(scores[0]) == classes).sum())
         silent += int((scores[0].amax(1) == 0).sum())
+        fired |= (scores[0] > 0).any(0)
     gradients = [gradient for gradient in engine.weight_gradients(sums) if gradient is not None]
     for parameter, gradient in zip(network.weights, gradients, strict=True):
         parameter.grad = gradient
-    return Seen(total / len(batch), right, silent, len(batch))
+    met = frozenset(fired.nonzero().flatten().tolist())
+    return Seen(total / len(batch), right, silent, len(batch), frozenset(data[1][batch].tolist()) - met, met)

@@ -23,22 +23,31 @@ _LOWERED = 0.25
 _MOST_CURES = 4
 # One batch may be silent by chance.
 _ENOUGH_UPDATES = 10
+# An output is pushed down at first, and most come back by themselves.
+_ENOUGH_FOR_A_CLASS = 20
+_LATEST_REVIVAL = 0.7
 # Fewer samples do not tell an accuracy from chance.
 _ENOUGH_SAMPLES = 500
 
 
-_COUNTS = ("cures", "updates", "silent", "n", "quarter", "chance_right", "chance_n")
-"""Cures so far; updates and samples since the last look, and since a quarter of the training began."""
+_COUNTS = ("cures", "updates", "silent", "n", "class_updates", "quarter", "chance_right", "chance_n")
+"""Cures so far; updates and samples since the last look, since outputs were last looked at one by one, and since a
+quarter of the training began."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one update saw of its batch: the mean loss, and of its ``n`` samples, how many were right and silent."""
+    """What one update saw of its batch: the mean loss, and of its ``n`` samples, how many were right and silent.
+
+    Classes are ``missed`` that the batch has and whose output did not fire, and ``met`` whose output did.
+    """
 
     loss: float
     right: int
     silent: int
     n: int
+    missed: frozenset[int] = frozenset()
+    met: frozenset[int] = frozenset()
 
 
 @dataclass
@@ -53,6 +62,7 @@ class Watch:
         measure: says how the network fires; None for a network without spikes.
         scale: scales the weights until every layer fires; called where the state that is gone back to hardly fires.
         restart: puts the weights back that training began with; called where it has taught nothing.
+        revive: gives the outputs of these classes new weights; called where they have fallen silent alone.
     """
 
     weights: list[Tensor]
@@ -62,6 +72,7 @@ class Watch:
     measure: Callable[[], Firing] | None = None
     scale: Callable[[], None] | None = None
     restart: Callable[[], None] | None = None
+    revive: Callable[[list[int]], None] | None = None
     factor: float = 1.0
     """On the learning rate."""
     notices: list[Notice] = field(default_factory=list)
@@ -69,6 +80,8 @@ class Watch:
     """As it was when the watch looked last."""
     gave_up: bool = False
     _counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
+    _missed: set[int] = field(default_factory=set)
+    _met: set[int] = field(default_factory=set)
     _good: "_State | None" = None
 
     def begin(self, update: int) -> None:
@@ -78,10 +91,12 @@ class Watch:
 
     def saw(self, seen: Seen) -> None:
         """Note what an update saw."""
-        for name, more in (("updates", 1), ("silent", seen.silent), ("n", seen.n)):
+        for name, more in (("updates", 1), ("class_updates", 1), ("silent", seen.silent), ("n", seen.n)):
             self._counts[name] += more
         self._counts["chance_right"] += seen.right
         self._counts["chance_n"] += seen.n
+        self._missed |= seen.missed
+        self._met |= seen.met
 
     @property
     def every(self) -> int:
@@ -104,9 +119,30 @@ class Watch:
             self._mend(update, "the weights are no finite numbers any more")
         elif silent >= _SILENT:
             self._mend(update, f"{self._who_is_silent()}, so that {silent:.0%} of the samples had no output spike")
-        elif keep or silent < _NEARLY_SILENT:
-            self._good = _State.of(update, self.weights, self.optimiser)
+        else:
+            self._revive(update)
+            if keep or silent < _NEARLY_SILENT:
+                self._good = _State.of(update, self.weights, self.optimiser)
         self._check_chance(update)
+
+    def _revive(self, update: int) -> None:
+        """Give outputs new weights that never fired in many updates though others did, while there is time to learn."""
+        if self._counts["class_updates"] < _ENOUGH_FOR_A_CLASS:
+            return
+        dead = sorted(self._missed - self._met)
+        self._counts["class_updates"] = 0
+        self._missed.clear()
+        self._met.clear()
+        if not dead or self.revive is None or update > _LATEST_REVIVAL * self.updates:
+            return
+        self.revive(dead)
+        self.firing = self.measure() if self.measure else None
+        moments = self.optimiser.state[self.weights[-1]]
+        for name in ("exp_avg", "exp_avg_sq"):
+            moments[name][dead] = 0
+        said = f"{'outputs' if len(dead) > 1 else 'output'} {', '.join(map(str, dead))}"
+        text = f"update {update}: {said} had not fired for {_ENOUGH_FOR_A_CLASS} updates and got new weights"
+        self.notices.append(Notice("training-cured", text, update))
 
     def _who_is_silent(self) -> str:
         silent = self.firing and (self.firing.silent or self.firing.output)
@@ -156,11 +192,18 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """All that an interrupted training needs to go on as if it had not been, beside the weights."""
-        return {"factor": self.factor, **self._counts, "notices": [notice.as_json() for notice in self.notices]}
+        classes = {"missed": sorted(self._missed), "met": sorted(self._met)}
+        return {
+            "factor": self.factor,
+            **self._counts,
+            **classes,
+            "notices": [notice.as_json() for notice in self.notices],
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state` gave."""
         self.factor, self._counts = float(state["factor"]), {name: int(state[name]) for name in _COUNTS}
+        self._missed, self._met = set(map(int, state["missed"])), set(map(int, state["met"]))
         self.notices = [Notice(**notice) for notice in state["notices"]]
 
 
