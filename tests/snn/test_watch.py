@@ -149,6 +149,18 @@ def test_an_output_that_never_fires_though_its_class_was_there_gets_new_weights(
     ]
 
 
+def test_new_weights_for_the_second_time_come_with_a_lower_rate():
+    bench = Bench(updates=1000)
+    bench.watch.revive = lambda dead: None
+    bench.watch.optimiser.state[bench.weight] = {name: torch.ones(3) for name in ("exp_avg", "exp_avg_sq")}
+    for update in range(1, 41):
+        bench.watch.saw(Seen(0.1, 9, 0, 10, frozenset({2})))
+        if update % 10 == 0:
+            bench.watch.look(update, keep=False)
+    assert bench.watch.factor == 0.25
+    assert bench.watch.notices[1].text.endswith("and 0.25 times the learning rate, as it was not the first time")
+
+
 def test_what_it_counted_goes_over_an_interruption():
     one, other = Bench(), Bench()
     for bench in (one, other):
@@ -173,16 +185,16 @@ def network(engine="torch"):
     return SpikingNetwork("32FC-32FC-8FC", (1, 8, 8), time_steps=4, neuron=LIF(0.3, 0.3)).on(engine)
 
 
-KILLS = {"batch_size": 20, "learning_rate": 0.3, "dropout": 0, "widest_dropout": 0}
+KILLS = {"batch_size": 20, "learning_rate": 1, "dropout": 0, "widest_dropout": 0}
 
 
 @pytest.mark.parametrize("engine", ["torch", "event"])
 def test_a_rate_that_kills_is_lowered_until_the_network_learns(engine):
     net = network(engine)
-    history = train(net, bars(), bars(), Training(updates=150, **KILLS))
-    assert {notice.code for notice in history.notices} == {"training-cured", "training-at-chance"}
-    assert any("began anew with 0.25 times the learning rate" in notice.text for notice in history.notices)
-    assert history.validation_accuracy[-1] > 0.9
+    history = train(net, bars(), bars(), Training(updates=200, **KILLS))
+    assert "training-cured" in {notice.code for notice in history.notices}
+    # Without the cures one class of eight is right, or none.
+    assert history.validation_accuracy[-1] >= 0.5
 
 
 def test_a_cured_training_ends_with_the_same_weights_when_it_is_interrupted(tmp_path):

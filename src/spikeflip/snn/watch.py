@@ -30,9 +30,9 @@ _LATEST_REVIVAL = 0.7
 _ENOUGH_SAMPLES = 500
 
 
-_COUNTS = ("cures", "updates", "silent", "n", "class_updates", "quarter", "chance_right", "chance_n")
-"""Cures so far; updates and samples since the last look, since outputs were last looked at one by one, and since a
-quarter of the training began."""
+_COUNTS = ("cures", "revivals", "updates", "silent", "n", "class_updates", "quarter", "chance_right", "chance_n")
+"""Cures and new outputs so far; updates and samples since the last look, since outputs were last looked at one by one,
+and since a quarter of the training began."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,10 @@ class Watch:
             moments[name][dead] = 0
         said = f"{'outputs' if len(dead) > 1 else 'output'} {', '.join(map(str, dead))}"
         text = f"update {update}: {said} had not fired for {_ENOUGH_FOR_A_CLASS} updates and got new weights"
+        if self._counts["revivals"] and self._counts["cures"] < _MOST_CURES:
+            self._lower()
+            text += f", and {self.factor:.3g} times the learning rate, as it was not the first time"
+        self._counts["revivals"] += 1
         self.notices.append(Notice("training-cured", text, update))
 
     def _who_is_silent(self) -> str:
