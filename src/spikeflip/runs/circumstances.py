@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from spikeflip.runs.plan import Plan
     from spikeflip.snn.checkpoint import Checkpoint
 
-_WIDE_WINDOW = 2
-"""The output window that docs/method.md gives against gradients that vanish at the output layer."""
-
 
 def circumstances(plan: Plan) -> Circumstances:
     """What a plan knows of its rows."""
@@ -52,11 +49,7 @@ def _remedies(plan: Plan, attack: Any) -> dict[int, tuple[str, ...]]:
             threshold = ["give another --threshold"]
     wide = spiking and config.surrogate not in ("sigmoid", "atan", "gaussian")
     surrogate = ["give --surrogate atan"] if wide else []
-    window = [f"give --output-window {_WIDE_WINDOW}"] if "output_window" in options else []
     loss = ["give --loss ce"] if "loss" in options and attack.loss == "mse" else []
     other = ["give another --attack"]
-    return {
-        LOSS: tuple(flipper + loss or other),
-        OUTPUT: tuple(flipper + threshold + surrogate or window or other),
-        DEEPER: tuple(flipper + threshold + surrogate or other),
-    }
+    nearer = tuple(flipper + threshold + surrogate or other)
+    return {LOSS: tuple(flipper + loss or other), OUTPUT: nearer, DEEPER: nearer}
