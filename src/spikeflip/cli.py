@@ -98,8 +98,7 @@ def train(
     elif not quiet:
         if trained:
             say(f"{out} was trained already; this is its summary")
-        print_training(checkpoint)
-        say(f"victim: {out}")
+        print_training(checkpoint, out)
 
 
 @app.command

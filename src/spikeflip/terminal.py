@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -119,8 +120,8 @@ def training_facts(checkpoint: Any) -> dict[str, Any]:
     return {"architecture": checkpoint.network.architecture, **known}
 
 
-def print_training(checkpoint: Any) -> None:
-    """Write what was trained on what, how good it is, and what a reader of that must know."""
+def print_training(checkpoint: Any, out: Path) -> None:
+    """Write what was trained on what, how good it is, where it is, and what a reader of that must know."""
     facts = checkpoint.facts
     data, found = facts["data"], []
     if "events" in data:
@@ -129,6 +130,7 @@ def print_training(checkpoint: Any) -> None:
         if facts.get(name) is not None:
             found.append(f"{facts[name]:.2%} of {facts[f'{name}_n']:,} {what} right")
     say(f"{checkpoint.network.architecture}: {', '.join(found)}")
+    say(f"victim: {out}")
     for notice in facts.get("notices", ()):
         note(notice["text"])
 

@@ -72,10 +72,10 @@ def test_a_silent_layer_is_named_with_what_helps():
     with torch.no_grad():
         net.weights[1].zero_()
     outcome = judged(inputs(40, 0), inputs(40, 0), net)
-    assert [notice.code for notice in outcome.notices] == ["not-learned", "silent-layer"]
-    assert "layer 2 (4FC) never fires: try a lower learning rate" in outcome.notices[0].text
-    assert "in layer 2 (4FC) 100% of the neurons never fire" in outcome.notices[1].text
-    assert outcome.notices[1].figure == 1
+    assert [notice.code for notice in outcome.notices] == ["silent-layer", "not-learned"]
+    assert "in layer 2 (4FC) 100% of the neurons never fire" in outcome.notices[0].text
+    assert outcome.notices[0].figure == 1
+    assert "layer 2 (4FC) never fires: try a lower learning rate" in outcome.notices[1].text
 
 
 def test_cures_that_did_not_help_are_mentioned():

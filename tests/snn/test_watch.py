@@ -149,16 +149,19 @@ def test_an_output_that_never_fires_though_its_class_was_there_gets_new_weights(
     ]
 
 
-def test_new_weights_for_the_second_time_come_with_a_lower_rate():
+def test_outputs_that_fall_silent_a_second_time_are_a_reason_to_begin_anew():
     bench = Bench(updates=1000)
-    bench.watch.revive = lambda dead: None
+    bench.watch.revive, bench.watch.restart = lambda dead: None, lambda: bench.weight.fill_(-5)
     bench.watch.optimiser.state[bench.weight] = {name: torch.ones(3) for name in ("exp_avg", "exp_avg_sq")}
     for update in range(1, 41):
         bench.watch.saw(Seen(0.1, 9, 0, 10, frozenset({2})))
         if update % 10 == 0:
             bench.watch.look(update, keep=False)
     assert bench.watch.factor == 0.25
-    assert bench.watch.notices[1].text.endswith("and 0.25 times the learning rate, as it was not the first time")
+    assert float(bench.weight) == -5
+    assert bench.watch.notices[1].text == (
+        "update 40: output 2 had not fired for 20 updates and training began anew with 0.25 times the learning rate"
+    )
 
 
 def test_what_it_counted_goes_over_an_interruption():

@@ -94,6 +94,14 @@ def _firing(network: SpikingNetwork, inputs: torch.Tensor, seed: int) -> Firing:
 
 
 def _notices(outcome: Outcome, history: History) -> Iterator[Notice]:
+    quiet = outcome.firing and outcome.firing.quietest
+    if quiet and quiet.silent_neurons >= _MOSTLY_SILENT:
+        yield Notice(
+            "silent-layer",
+            f"in layer {quiet.layer} {quiet.silent_neurons:.0%} of the neurons never fire; a lower learning rate, less "
+            "dropout or a larger --initial-share keeps more of them alive",
+            quiet.silent_neurons,
+        )
     if not outcome.learned:
         rate, n, what = outcome.accuracy, outcome.accuracy_n, "test inputs"
         if rate is None:
@@ -103,14 +111,6 @@ def _notices(outcome: Outcome, history: History) -> Iterator[Notice]:
             f"the victim did not learn: {rate:.1%} of {n:,} {what} are right, and always saying the most frequent "
             f"class is right for {outcome.chance:.1%}; {_advice(outcome, history)}; attacks on it say nothing",
             rate,
-        )
-    quiet = outcome.firing and outcome.firing.quietest
-    if quiet and quiet.silent_neurons >= _MOSTLY_SILENT:
-        yield Notice(
-            "silent-layer",
-            f"in layer {quiet.layer} {quiet.silent_neurons:.0%} of the neurons never fire; a lower learning rate, less "
-            "dropout or a larger --initial-share keeps more of them alive",
-            quiet.silent_neurons,
         )
 
 

@@ -22,7 +22,7 @@ from spikeflip.snn.losses import LossName, resolve, score_gradient
 from spikeflip.snn.network import Network, SpikingNetwork
 from spikeflip.snn.startup import revive_outputs, scale_weights
 from spikeflip.snn.training_state import History, restore_state, save_state
-from spikeflip.snn.watch import Seen, Watch
+from spikeflip.snn.watch import Seen, Watch, expected_right
 
 LARGEST_RATE = 100.0
 """Of learning rates; larger ones leave the range of the optimiser's numbers."""
@@ -333,7 +333,7 @@ def accuracy(network: Network, inputs: Tensor, classes: Tensor, *, seed: int = 0
 def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Training, update: int) -> Seen:
     """Put the gradient of one batch into the parameters; returns what was seen of it."""
     engine, device = network.engine, network.device
-    sums, total, right, silent = engine.weight_sums(), 0.0, 0, 0
+    sums, total, right, silent = engine.weight_sums(), 0.0, 0.0, 0
     fired = torch.zeros(network.classes, dtype=torch.bool, device=device)
     dropout = Masks(network, settings.dropout, settings.widest_dropout, seed=settings.seed, update=update)
     for rows in batch.split(settings.micro_batch):
@@ -364,7 +364,7 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
         with torch.no_grad():
             engine.add_weight_gradients(spikes, output_gradient, dropout.draw(len(rows)), sums)
         total += float(losses[0].sum())
-        right += int((winner(scores[0]) == classes).sum())
+        right += expected_right(scores[0], classes)
         silent += int((scores[0].amax(1) == 0).sum())
         fired |= (scores[0] > 0).any(0)
     gradients = [gradient for gradient in engine.weight_gradients(sums) if gradient is not None]

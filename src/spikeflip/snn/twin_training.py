@@ -9,12 +9,11 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.batches import Masks, shifted
-from spikeflip.snn.coding import winner
 from spikeflip.snn.losses import resolve
 from spikeflip.snn.training import Labelled, Progress, Steps, Training, optimise
 from spikeflip.snn.training_state import History
 from spikeflip.snn.twin import ReluNetwork
-from spikeflip.snn.watch import Seen
+from spikeflip.snn.watch import Seen, expected_right
 
 # From PyTorch's default, uniform within 1 / sqrt(fan-in), to He's, within sqrt(6 / fan-in), which keeps the size of
 # what passes a ReLU layer: without it nothing arrives at the end of the paper's eight layers.
@@ -74,7 +73,7 @@ def _update(network: ReluNetwork, data: Labelled, batch: Tensor, settings: Train
     """Put the gradient of one batch into the parameters; returns what was seen of it."""
     network.zero_grad()
     masks = Masks(network, settings.dropout, settings.widest_dropout, seed=settings.seed, update=update)
-    total, right = 0.0, 0
+    total, right = 0.0, 0.0
     for rows in batch.split(settings.micro_batch):
         images, classes = data[0][rows], data[1][rows].to(network.device)
         if settings.shift:
@@ -83,5 +82,5 @@ def _update(network: ReluNetwork, data: Labelled, batch: Tensor, settings: Train
         loss = resolve(settings.loss)(logits, classes).sum()
         (loss / len(batch)).backward()
         total += loss.item()
-        right += int((winner(logits) == classes).sum())
+        right += expected_right(logits, classes)
     return Seen(total / len(batch), right, 0, len(batch))

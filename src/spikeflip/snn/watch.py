@@ -27,10 +27,10 @@ _ENOUGH_UPDATES = 10
 _ENOUGH_FOR_A_CLASS = 20
 _LATEST_REVIVAL = 0.7
 # Fewer samples do not tell an accuracy from chance.
-_ENOUGH_SAMPLES = 500
+_ENOUGH_SAMPLES = 1000
 
 
-_COUNTS = ("cures", "revivals", "updates", "silent", "n", "class_updates", "quarter", "chance_right", "chance_n")
+_COUNTS = ("cures", "revivals", "updates", "silent", "n", "class_updates", "quarter", "chance_n")
 """Cures and new outputs so far; updates and samples since the last look, since outputs were last looked at one by one,
 and since a quarter of the training began."""
 
@@ -39,15 +39,29 @@ and since a quarter of the training began."""
 class Seen:
     """What one update saw of its batch: the mean loss, and of its ``n`` samples, how many were right and silent.
 
+    A tie is right in part; see :func:`expected_right`.
+
     Classes are ``missed`` that the batch has and whose output did not fire, and ``met`` whose output did.
     """
 
     loss: float
-    right: int
+    right: float
     silent: int
     n: int
     missed: frozenset[int] = frozenset()
     met: frozenset[int] = frozenset()
+
+
+def expected_right(scores: Tensor, classes: Tensor) -> float:
+    """How many samples are right on average when ties are broken at random.
+
+    A network that begins to learn has many ties: to count them as wrong, as judging does, would hide that.
+
+    >>> expected_right(torch.tensor([[0.5, 0.5], [0.2, 0.1], [0.0, 0.0]]), torch.tensor([0, 0, 1]))
+    2.0
+    """
+    best = scores == scores.amax(1, keepdim=True)
+    return float((best.gather(1, classes.unsqueeze(1)).squeeze(1) / best.sum(1)).sum())
 
 
 @dataclass
@@ -80,6 +94,7 @@ class Watch:
     """As it was when the watch looked last."""
     gave_up: bool = False
     _counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
+    _right: float = 0.0
     _missed: set[int] = field(default_factory=set)
     _met: set[int] = field(default_factory=set)
     _good: "_State | None" = None
@@ -93,7 +108,7 @@ class Watch:
         """Note what an update saw."""
         for name, more in (("updates", 1), ("class_updates", 1), ("silent", seen.silent), ("n", seen.n)):
             self._counts[name] += more
-        self._counts["chance_right"] += seen.right
+        self._right += seen.right
         self._counts["chance_n"] += seen.n
         self._missed |= seen.missed
         self._met |= seen.met
@@ -135,18 +150,28 @@ class Watch:
         self._met.clear()
         if not dead or self.revive is None or update > _LATEST_REVIVAL * self.updates:
             return
-        self.revive(dead)
-        self.firing = self.measure() if self.measure else None
-        moments = self.optimiser.state[self.weights[-1]]
-        for name in ("exp_avg", "exp_avg_sq"):
-            moments[name][dead] = 0
         said = f"{'outputs' if len(dead) > 1 else 'output'} {', '.join(map(str, dead))}"
-        text = f"update {update}: {said} had not fired for {_ENOUGH_FOR_A_CLASS} updates and got new weights"
+        trouble = f"update {update}: {said} had not fired for {_ENOUGH_FOR_A_CLASS} updates"
         if self._counts["revivals"] and self._counts["cures"] < _MOST_CURES:
-            self._lower()
-            text += f", and {self.factor:.3g} times the learning rate, as it was not the first time"
+            cure = f"training {self._begin_anew(update)}"
+        else:
+            cure = "got new weights"
+            self.revive(dead)
+            moments = self.optimiser.state[self.weights[-1]]
+            for name in ("exp_avg", "exp_avg_sq"):
+                moments[name][dead] = 0
         self._counts["revivals"] += 1
-        self.notices.append(Notice("training-cured", text, update))
+        self.firing = self.measure() if self.measure else None
+        self.notices.append(Notice("training-cured", f"{trouble} and {cure}", update))
+
+    def _begin_anew(self, update: int) -> str:
+        """Put back the weights that training began with, and lower the learning rate; returns what was done."""
+        self._lower()
+        if self.restart is not None:
+            self.restart()
+            self.optimiser.state.clear()
+        self._good = _State.of(update, self.weights, self.optimiser)
+        return f"began anew with {self.factor:.3g} times the learning rate"
 
     def _who_is_silent(self) -> str:
         silent = self.firing and (self.firing.silent or self.firing.output)
@@ -176,19 +201,16 @@ class Watch:
         n, before = self._counts["chance_n"], self._counts["quarter"]
         if quarter == before or self.gave_up:
             return
-        rate = self._counts["chance_right"] / max(1, n)
-        self._counts |= {"quarter": quarter, "chance_right": 0, "chance_n": 0}
+        rate = self._right / max(1, n)
+        self._counts |= {"quarter": quarter, "chance_n": 0}
+        self._right = 0.0
         late = before == 0 or quarter > 3  # the first batches say nothing yet, and after the last no update follows
         if late or n < _ENOUGH_SAMPLES or wilson(rate, n)[0] > self.chance or self._counts["cures"] >= _MOST_CURES:
             return
-        self._lower()
-        if self.restart is not None:
-            self.restart()
-            self.optimiser.state.clear()
-            self._good = _State.of(update, self.weights, self.optimiser)
         trouble = f"{rate:.1%} of the training samples were right, which is chance ({self.chance:.1%})"
-        cure = f"began anew with {self.factor:.3g} times the learning rate"
-        self.notices.append(Notice("training-at-chance", f"update {update}: {trouble}; {cure}", update))
+        self.notices.append(
+            Notice("training-at-chance", f"update {update}: {trouble}; {self._begin_anew(update)}", update)
+        )
 
     def _lower(self) -> None:
         self.factor *= _LOWERED
@@ -200,6 +222,7 @@ class Watch:
         return {
             "factor": self.factor,
             **self._counts,
+            "right": self._right,
             **classes,
             "notices": [notice.as_json() for notice in self.notices],
         }
@@ -207,6 +230,7 @@ class Watch:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state` gave."""
         self.factor, self._counts = float(state["factor"]), {name: int(state[name]) for name in _COUNTS}
+        self._right = float(state["right"])
         self._missed, self._met = set(map(int, state["missed"])), set(map(int, state["met"]))
         self.notices = [Notice(**notice) for notice in state["notices"]]
 
