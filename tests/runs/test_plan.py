@@ -1,0 +1,83 @@
+"""Which rows a run has, and the streams of each: an id belongs to one input and goal, in every run on the same data."""
+
+import pytest
+import torch
+
+from spikeflip.runs import AttackConfig
+from spikeflip.runs.plan import make_plan, open_task
+from spikeflip.snn.checkpoint import save_checkpoint
+
+CLASSES = 10
+
+
+@pytest.fixture(scope="module")
+def victim(digit_victim, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("victims") / "digits"
+    save_checkpoint(digit_victim, folder, {"loss": "mse"})
+    return folder
+
+
+def plan_of(victim, **options):
+    return make_plan(open_task(AttackConfig(**{"victim": victim, "samples": 7, "steps": 1} | options)))
+
+
+def pairs(plan):
+    """Input and target, -1 where there is none, by id; in the order of the rows."""
+    targets = [-1] * len(plan.rows) if plan.targets is None else plan.targets.tolist()
+    return dict(zip(plan.samples.tolist(), zip(plan.rows.tolist(), targets, strict=True), strict=True))
+
+
+def test_no_two_inputs_and_goals_share_their_streams(victim):
+    """Over every choice of targets: else the numbers of one attack would be those of another."""
+    plans = [plan_of(victim, target=target) for target in ("none", "next", "all", *map(str, range(CLASSES)))]
+    known = {}
+    for plan in plans:
+        assert len(pairs(plan)) == len(plan.rows)
+        for sample, pair in pairs(plan).items():
+            assert known.setdefault(sample, pair) == pair
+    assert len(known) == len(set(known.values())) == 7 * CLASSES  # nine targets, and none
+    assert min(known) >= 0
+
+
+def test_streams_are_named_by_the_place_in_the_data(victim):
+    """Whatever else is attacked, in shards of any size: a row can be computed again by itself."""
+    whole = pairs(plan_of(victim, target="all", samples=40))
+    assert pairs(plan_of(victim, target="all", samples=7)).items() <= whole.items()
+    assert pairs(plan_of(victim, target="3", samples=40)).items() <= whole.items()
+    some = plan_of(victim, target="all", samples=None, per_class=1)
+    assert len(some.rows) == (CLASSES - 1) * CLASSES
+    assert pairs(some).items() & whole.items()
+    assert all(whole.get(sample, pair) == pair for sample, pair in pairs(some).items())
+
+
+def test_rows_are_the_inputs_with_their_targets(victim):
+    plan = plan_of(victim, target="next", samples=7)
+    labels = plan.task.data.labels
+    assert plan.rows.tolist() == list(range(7))
+    assert torch.equal(plan.labels, labels[:7])
+    assert torch.equal(plan.targets, (labels[:7] + 1) % CLASSES)
+    every = plan_of(victim, target="all", samples=7)
+    assert every.rows.tolist() == [row for row in range(7) for _ in range(CLASSES - 1)]
+    assert all(
+        set(every.targets[every.rows == row].tolist()) == set(range(CLASSES)) - {int(labels[row])} for row in range(7)
+    )
+    one = plan_of(victim, target=str(int(labels[2])), samples=7)
+    assert 2 not in one.rows.tolist()
+    assert set(one.targets.tolist()) == {int(labels[2])}
+    assert (plan_of(victim).targets, plan_of(victim).goal, every.goal) == (None, "untargeted", "targeted")
+
+
+@pytest.mark.parametrize("size", [1, 4, 63, 64])
+def test_shards_are_the_rows_in_order(victim, size):
+    plan = plan_of(victim, target="all", samples=7, shard_size=size)
+    shards = [plan.shard(number) for number in range(plan.shards)]
+    assert [len(shard.inputs) for shard in shards] == [min(size, 63 - at) for at in range(0, 63, size)]
+    for name, whole in (
+        ("inputs", plan.rows),
+        ("labels", plan.labels),
+        ("targets", plan.targets),
+        ("samples", plan.samples),
+    ):
+        assert [value for shard in shards for value in getattr(shard, name).tolist()] == whole.tolist()
+    values = torch.cat([torch.from_numpy(shard.values) for shard in shards])
+    assert torch.equal(values, plan.task.data.read(plan.rows))
