@@ -23,8 +23,13 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writerow(rows[0] if rows else [])
     for row in rows:
         values = (describe_settings(value, "; ") if name == "settings" else value for name, value in row.items())
-        writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in values])
+        writer.writerow([_harmless(value) if isinstance(value, str) else value for value in values])
     return text.getvalue()
+
+
+def _harmless(text: str) -> str:
+    # A carriage return is not quoted, and a spreadsheet ends the row there: what follows could be a formula.
+    return ("'" if text.startswith(_FORMULA) else "") + text.replace("\r", "\n")
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
