@@ -1,13 +1,39 @@
-"""Dropout of a training: which layers have which share, and the numbers of one update."""
+"""What an update is made of: its inputs, its learning rate, and its dropout."""
+
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
 from spikeflip import LIF, SpikingNetwork
-from spikeflip.snn.batches import Masks
+from spikeflip.snn.batches import Masks, batches, schedule
 from spikeflip.snn.training import Training, train
 from spikeflip.streams import stream
+
+
+def test_every_epoch_is_each_input_once_in_an_order_of_its_own():
+    """Batches of three out of five: the second takes two of the first epoch and one of the next."""
+    found = list(islice(batches(5, 3, seed=7), 10))
+    assert [len(batch) for batch in found] == [3] * 10
+    epochs = torch.cat(found).reshape(6, 5).tolist()
+    assert epochs == [stream(7, epoch, "batch").permutation(5).tolist() for epoch in range(6)]
+    assert all(sorted(epoch) == list(range(5)) for epoch in epochs)
+    for first in (1, 4):
+        later = list(islice(batches(5, 3, seed=7, first=first), 3))
+        assert all(map(torch.equal, later, found[first:]))
+    whole = next(batches(3, 7, seed=7)).tolist()  # larger than an epoch
+    assert sorted(whole[:3]) == sorted(whole[3:6]) == [0, 1, 2]
+
+
+def test_the_learning_rate_rises_and_falls_as_a_half_cosine():
+    assert [schedule(update, 100) for update in (1, 2, 3)] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert schedule(3 + 49, 100) == pytest.approx(0.5)  # half of the 98 that the fall has
+    assert schedule(100, 100) == pytest.approx((1 - np.cos(np.pi / 98)) / 2)
+    rates = [schedule(update, 100) for update in range(3, 101)]
+    assert rates == sorted(rates, reverse=True)
+    assert schedule(1, 1) == schedule(1, 10) == 1
+    assert 0 < schedule(10, 10) < schedule(9, 10) < 1
 
 
 @pytest.fixture
