@@ -7,6 +7,7 @@ from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.style import Style
@@ -42,6 +43,7 @@ class _Notes(logging.Handler):
 
 
 _WIDE, _NARROWEST_NAME = 120, 12
+_BETWEEN = 2  # blanks between two columns
 
 
 class Bars:
@@ -207,10 +209,10 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
         for at in kept:
             words = COLUMNS[at] in WORDS
             table.add_column(COLUMNS[at], justify="left" if words else "right", overflow="fold", no_wrap=not words)
-        table.columns[0].min_width = _NARROWEST_NAME
-        for row in whole:
-            line = cells(row)
-            table.add_row(*(_plain(line[at]) for at in kept))
+        lines = [[one_line(line[at]) for at in kept] for line in map(cells, whole)]
+        table.columns[0].width = _name_width([COLUMNS[at] for at in kept], lines, console.width)
+        for line in lines:
+            table.add_row(*map(_plain, line))
         console.print(table)
         for row in filter(hints, whole):
             note(f"{row['name']}: {hints(row)}")
@@ -220,6 +222,18 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         if row["state"] == "damaged":
             say(f"damaged: {row['note']}")
+
+
+def _name_width(headings: Sequence[str], lines: Sequence[Sequence[str]], together: int) -> int:
+    """Of the first column: what figures and, up to a fair share, the other words leave, but never too narrow to read.
+
+    A least width by itself would be given to it after the others had got theirs, and cut the last figures.
+    """
+    widths = [max(map(cell_len, column)) for column in zip(headings, *lines, strict=True)]
+    words = [width for heading, width in zip(headings, widths, strict=True) if heading in WORDS]
+    room = together - _BETWEEN * (len(widths) - 1) - (sum(widths) - sum(words))
+    fair = room // len(words)
+    return min(widths[0], max(_NARROWEST_NAME, room - sum(min(width, fair) for width in words[1:])))
 
 
 def print_points(rows: Sequence[Mapping[str, Any]], leave_out: Container[str] = WORDS) -> None:

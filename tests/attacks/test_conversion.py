@@ -2,8 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from spikeflip import Budget, SpikeflipError
+from spikeflip import LIF, Budget, SpikeflipError, SpikingNetwork
 from spikeflip.attacks import Conversion, conversion
+from spikeflip.attacks.conversion import twin_gradient
 from spikeflip.snn.network import ReluNetwork
 
 
@@ -81,3 +82,19 @@ def test_spikes_and_steps(digit_victim, digits):
         conversion(digit_victim, torch.ones(1, 10, 1, 8, 8), torch.tensor([0]))
     with pytest.raises(SpikeflipError, match="steps is 0: give at least 1"):
         conversion(digit_victim, digits.images[:1], digits.labels[:1], steps=0)
+
+
+def test_a_double_victim_is_attacked_in_double():
+    """What float32 cannot tell apart, the weights of both classes at pixel 1, decides which way that pixel moves."""
+    victim = SpikingNetwork("2FC", (2,), time_steps=4, coding="latency", neuron=LIF(0.5, 0.0)).double()
+    with torch.no_grad():
+        victim.weights[0].copy_(torch.tensor([[1.0, 0.25], [0.0, 0.25 + 1e-12]], dtype=torch.float64))
+    images, label = torch.tensor([[0.8, 0.2]], dtype=torch.float64), torch.tensor([0])
+    result = conversion(victim, images, label, steps=1, step_size=0.1, budget=None)
+    assert result.already_wrong.tolist() == [False]
+    torch.testing.assert_close(result.adversarials, torch.tensor([[0.7, 0.3]], dtype=torch.float64))
+    twin = ReluNetwork.twin_of(victim)
+    found, leaf = twin_gradient(twin, images, label), images.clone().requires_grad_()
+    F.cross_entropy(leaf @ victim.weights[0].detach().T, label).backward()
+    torch.testing.assert_close(found, leaf.grad, rtol=1e-12, atol=0)
+    assert twin_gradient(twin, images.float(), label).dtype == torch.float32

@@ -7,6 +7,7 @@ from spikeflip.attacks.greedy import blocks
 from spikeflip.attacks.result import Trace
 from spikeflip.snn.coding import encode
 from spikeflip.snn.losses import ce
+from spikeflip.streams import stream
 
 
 def smooth(scores, classes):
@@ -78,6 +79,62 @@ def test_a_search_of_everything_in_vain_ends():
     some = greedy_flips(network, spikes, label, target, loss=distance_from_the_start, candidates=1, steps=4)
     assert some.steps.tolist() == [4]
     assert some.forwards.tolist() == [1 + 4 * 2]
+
+
+def test_of_equals_the_first_in_the_order_of_the_sample_is_taken_and_a_standstill_is_no_reason_to_stop():
+    """Under a loss that is the same for all, every flip is as good as none: each step makes one of them."""
+    network, spikes = wired_by_hand(4), torch.ones(3, 4, 3) * torch.tensor([1.0, 0.0, 0.0])
+    flat = {"loss": lambda scores, classes: scores.sum(1) * 0, "steps": 1, "seed": 6, "trace": True}
+    ids = torch.tensor([4, 9, 2])
+    result = greedy_flips(network, spikes, torch.zeros(3, dtype=torch.int64), samples=ids, **flat)
+    for n, sample in enumerate(ids.tolist()):
+        first = int(torch.from_numpy(stream(6, sample, "search", 0).random(12, dtype="float32")).argmin())
+        assert (result.adversarials[n] != spikes[n]).flatten().nonzero().flatten().tolist() == [first]
+    assert result.trace.rule.tolist() == [[Trace.SEARCH]] * 3
+    assert result.steps.tolist() == [1] * 3
+
+
+def test_every_step_draws_its_candidates_anew():
+    """Three candidates of 40 cells, all as good as none: the first of each step is flipped, and another each time."""
+    network = SpikingNetwork("2FC", (40,), time_steps=1)
+    with torch.no_grad():
+        network.weights[0].copy_(torch.tensor([[1.0], [-1.0]]).expand(2, 40))  # class 0 alone, whatever is lit
+    spikes, flat = torch.ones(1, 1, 40), {"loss": lambda scores, classes: scores.sum(1) * 0, "candidates": 3}
+    result = greedy_flips(network, spikes, torch.tensor([0]), steps=4, seed=1, **flat)
+    firsts = [int(torch.from_numpy(stream(1, 0, "search", k).random(40, dtype="float32")).argmin()) for k in range(4)]
+    assert len(set(firsts)) == 4
+    assert (result.adversarials == 0).flatten().nonzero().flatten().tolist() == sorted(firsts)
+
+
+@pytest.mark.parametrize(("limit", "flips"), [(1 / 12, 0), (1.5 / 12, 1), (2 / 12, 1), (2.5 / 12, 2)])
+def test_a_search_ends_at_its_budget(limit, flips):
+    """Of the two flips that it takes, those whose share of the cells stays below the limit."""
+    spikes = torch.tensor([[[1.0, 0.0, 0.0]]]).expand(1, 4, 3)
+    easy = wired_by_hand(4)
+    free = greedy_flips(easy, spikes, torch.tensor([0]), loss="ce", steps=2)
+    assert (free.adversarials != spikes).sum() == 2
+    bound = greedy_flips(easy, spikes, torch.tensor([0]), loss="ce", steps=2, budget=limit)
+    assert (bound.adversarials != spikes).sum() == flips
+    assert bound.over_budget.tolist() == [flips < 2]
+
+
+def test_candidates_are_what_the_budget_leaves_of_them():
+    """Raised by 1 a pixel would fire at the first of three steps; within 0.1 none is bright enough before the last."""
+    network = SpikingNetwork("2FC", (2,), time_steps=3, neuron=LIF(0.5, 0.0), coding="latency")
+    with torch.no_grad():
+        network.weights[0].copy_(torch.tensor([[0.0, 1.0], [5.0, 0.0]]))
+    tried, real = [], network.scores
+    network.scores = lambda spikes: (tried.append(spikes.clone()), real(spikes))[1]
+    image, options = torch.tensor([[0.0, 0.05]]), {"unit": 1.0, "block": 1, "steps": 1}
+    result = greedy_pixels(network, image, torch.tensor([0]), budget=Budget(0.1, "linf"), **options)
+    # (0.1, 0.05), (0, 0.05), (0, 0.15) and (0, 0).
+    last_steps = sorted(tuple(row) for row in torch.cat(tried)[:, 2].tolist())
+    assert last_steps == [(0.0, 0.0), (0.0, 1.0), (0.0, 1.0), (1.0, 1.0)]
+    assert not torch.cat(tried)[:, :2].any()
+    assert (result.adversarials - image).abs().max() <= 0.1
+    tried.clear()
+    greedy_pixels(network, image, torch.tensor([0]), **options)
+    assert torch.cat(tried)[:, 0].any()
 
 
 def test_blocks_are_numbered_by_hand():

@@ -1,9 +1,11 @@
 """Adversarial inputs on a victim that they were not made on, worked out by hand."""
 
+import inspect
+
 import pytest
 import torch
 
-from spikeflip import LIF, Rectangular, ReluNetwork, SpikeflipError, SpikingNetwork, scg
+from spikeflip import LIF, Rectangular, ReluNetwork, SpikeflipError, SpikingNetwork, judge, scg
 from spikeflip.judging.transfer import transfer
 
 
@@ -37,6 +39,34 @@ def test_towards_targets():
     targets = torch.tensor([1, 1, 0, 0])
     found = transfer(reader((0, 1)), ORIGINALS[:3], ADVERSARIALS[:3], LABELS[:3], targets[:3], draws=3)
     assert found.rows["success"].tolist() == [True, False, True]
+
+
+def test_the_target_alone_is_success_and_not_any_other_class():
+    network = SpikingNetwork("3FC", (3,), time_steps=1, neuron=LIF(0.5, 0.0, "hard", Rectangular(4.0)))
+    with torch.no_grad():
+        network.weights[0].copy_(torch.eye(3))
+    before, after, labels = torch.eye(3)[[0, 0]], torch.eye(3)[[1, 2]], torch.tensor([0, 0])
+    assert transfer(network, before, after, labels, draws=2).rows["success"].tolist() == [True, True]
+    found = transfer(network, before, after, labels, torch.tensor([2, 2]), draws=2)
+    assert found.rows["success"].tolist() == [False, True]
+    assert found.rows["verified"].tolist() == [0.0, 1.0]
+
+
+def test_options_are_those_of_judging(monkeypatch):
+    """The same defaults, and each handed on as it is; of the attack, that every input was updated once."""
+    own, theirs = (inspect.signature(function).parameters for function in (transfer, judge))
+    defaults = {name: p.default for name, p in own.items() if name != "targets"}
+    assert defaults == {name: theirs[name].default for name in defaults}
+    given = {name: object() for name in own if name not in ("inputs",)}
+    seen = {}
+    monkeypatch.setattr("spikeflip.judging.transfer.judge", lambda *first, **named: seen.update(named, first=first))
+    transfer(**given, inputs=ORIGINALS)
+    victim, inputs, adversarials, labels, targets, result = seen.pop("first")
+    assert inputs is ORIGINALS
+    for name, value in (("victim", victim), ("adversarials", adversarials), ("labels", labels), ("targets", targets)):
+        assert given.pop(name) is value
+    assert seen == given
+    assert (result.steps.dtype, result.steps.tolist(), result.trace) == (torch.int64, [1] * 4, None)
 
 
 def test_on_the_relu_twin():

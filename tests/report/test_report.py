@@ -131,6 +131,92 @@ def test_several_runs_have_an_overview(tmp_path: Path) -> None:
     assert "<h1>both</h1>" in render_report(runs, title="both")
 
 
+# ---------------------------------------------------------------- each figure beside its own name
+
+
+def cells_of(table: str) -> list[list[str]]:
+    """The cells of a table of HTML as text, a list a line."""
+    lines = re.findall("<tr>(.*?)</tr>", table, re.DOTALL)
+    return [[Reader(cell).text for cell in re.findall("<t[hd].*?</t[hd]>", line, re.DOTALL)] for line in lines]
+
+
+def test_the_overview_has_every_rate_under_its_own_heading(tmp_path: Path) -> None:
+    second = {key: value - 0.05 * at for at, (key, (value, _, _)) in enumerate(RATES.items(), 1) if value > 0.8}
+    second |= {f"{key}_interval": [second[key] - 0.01, second[key] + 0.02] for key in list(second)}
+    runs = [make_run(tmp_path / "a"), make_run(tmp_path / "b", summary=second | {"mse_mean": 0.0777})]
+    html = render_report(runs)
+    headings, *lines = cells_of(html[html.index("<table>") : html.index("</table>")])
+    of = {
+        "Clean accuracy": "clean_accuracy",
+        "Attack success": "attack_success_rate",
+        "Verified": "verified_success_rate",
+    }
+    for run, line in zip(runs, lines, strict=True):
+        summary = json.loads((run / "summary.json").read_text())
+        shown = dict(zip(headings, line, strict=True))
+        for heading, key in of.items():
+            low, high = (f"{100 * end:.1f}" for end in summary[f"{key}_interval"])
+            expected = f"{100 * summary[key]:.1f} %"
+            assert shown[heading] == (expected if key == "clean_accuracy" else f"{expected} {low}–{high} %")
+        assert shown["Mean mse"] == page._number(summary["mse_mean"])
+
+
+def test_every_mean_and_count_is_beside_its_own_name(tmp_path: Path) -> None:
+    recordings = {"events": 3001.0, "events_added": 151.0, "events_removed": 72.0, "events_outside": 43.0}
+    extra = {f"{name}_mean": value for name, value in recordings.items()}
+    extra |= {"files": 57, "files_exact": 55, "lost_in_judging": 3}
+    html = render_report([make_run(tmp_path / "run", "spikes", (3, 2, 4, 4), summary=extra)])
+    shown = {
+        Reader(name).text: float(value)
+        for name, value in re.findall(r'<div><dt>(.*?)</dt><dd><data value="([^"]+)">', html)
+    }
+    names = {
+        "n": "Inputs",
+        "mse_mean": "mse",
+        "rms_mean": "rms",
+        "l0_mean": "ℓ0, cells changed",
+        "l2_mean": "ℓ2 norm",
+        "linf_mean": "ℓ∞ norm",
+        "steps_mean": "Steps",
+        "vanished_mean": "Vanished steps",
+        "vanished_first_step": "Inputs vanished at the first step",
+        "events_mean": "Events",
+        "events_added_mean": "Events added",
+        "events_removed_mean": "Events removed",
+        "events_outside_mean": "Events outside",
+        "files": "Recordings written",
+        "files_exact": "Recordings exact",
+        "lost_in_judging": "Lost in judging",
+    }
+    assert {name: shown[name] for name in names.values()} == {name: (MEANS | extra)[key] for key, name in names.items()}
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("images", (1, 4, 4)), ("spikes", (3, 2, 4, 4))])
+def test_the_first_sentence_names_both_rates_in_their_order(tmp_path: Path, kind: str, shape: tuple[int, ...]) -> None:
+    text = Reader(render_report([make_run(tmp_path / "run", kind, shape)])).text
+    claimed, verified = (f"{100 * RATES[key][0]:.1f} %" for key in ("attack_success_rate", "verified_success_rate"))
+    of = RATES["attack_success_rate"][1]
+    assert re.search(rf"fooled the victim with {claimed} of {of} originally correct [^.]*;[^.]* {verified} ?\.", text)
+
+
+def test_every_example_has_the_figures_of_its_own_row(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    rows = pyarrow.parquet.read_table(folder / "rows.parquet").to_pydict()
+    captions = re.findall("<figcaption>(.*?)</figcaption>", render_report([folder]), re.DOTALL)
+    told = [Reader(caption) for caption in captions if "input " in caption]
+    assert len(told) == 6
+    for caption in told:
+        at = rows["input"].index(int(re.findall(r"input (\d+)", caption.text)[0]))
+        (mse,) = (float(attrs["value"] or "nan") for tag, attrs in caption.tags if tag == "data")
+        steps = rows["steps"][at]
+        assert mse == rows["mse"][at]
+        assert f" {steps} {'step' if steps == 1 else 'steps'} " in f"{caption.text} "
+        assert f"fools {100 * rows['verified'][at]:.1f} %" in caption.text
+        label, prediction = (("cat", "dog", "owl", "tie")[rows[name][at]] for name in ("label", "prediction"))
+        assert f"{label} → {prediction}" in caption.text
+        assert (" failed " in caption.text) is not rows["success"][at]
+
+
 # ---------------------------------------------------------------- warnings
 
 

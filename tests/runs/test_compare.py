@@ -186,3 +186,69 @@ def test_a_hundred_thousand_rows_are_listed_and_shown_in_seconds_and_little_memo
         answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
         assert time.monotonic() - started < 5
         assert int(answer.stderr or 0) < 500 * 1024  # KiB, at the highest
+
+
+def by_hand(folder, seed, rows):
+    """A finished run of these rows."""
+    run = write_run(folder, len(rows["input"]), seed=seed)
+    table = {name: np.asarray(values) for name, values in rows.items()}
+    n = len(rows["input"])
+    table |= {"sample": np.arange(n) * 11, "label": np.zeros(n, int), "prediction": np.zeros(n, int)}
+    pyarrow.parquet.write_table(pyarrow.table(table), run / "rows.parquet")
+    return run
+
+
+def test_every_figure_of_a_comparison_by_hand(tmp_path):
+    """Inputs 0 to 6; the second run in another order and without input 3, the first has input 4 wrong, the second 5."""
+    first = {
+        "input": [0, 1, 2, 3, 4, 5, 6],
+        "target": [-1] * 7,
+        "already_wrong": [False, False, False, False, True, False, False],
+        "success": [True, True, False, True, False, True, True],
+        "verified": [1.0, 0.5, 0.25, 0.9, 0.0, 0.8, 0.75],
+        "steps": [1, 2, 25, 7, 0, 9, 4],
+        "mse": [0.01, 0.02, 0.9, 0.5, 0.0, 0.6, 0.03],
+    }
+    second = {
+        "input": [6, 5, 4, 2, 1, 0, 8],
+        "target": [-1] * 7,
+        "already_wrong": [False, True, False, False, False, False, False],
+        "success": [True, False, True, True, False, True, True],
+        "verified": [0.5, 0.0, 1.0, 0.6, 0.2, 0.7, 0.1],
+        "steps": [5, 0, 3, 8, 25, 6, 11],
+        "mse": [0.05, 0.0, 0.7, 0.8, 0.95, 0.07, 0.99],
+    }
+    runs = by_hand(tmp_path / "a", 0, first), by_hand(tmp_path / "b", 1, second)
+    # Shared are 0, 1, 2, 4, 5, 6; attacked by both 0, 1, 2, 6. Both fooled 0 and 6, one alone 1, the other 2.
+    expected = {
+        "runs": [str(run) for run in runs],
+        "shared": 6,
+        "attacked": 4,
+        "both": 2,
+        "only_first": 1,
+        "only_second": 1,
+        "neither": 0,
+        "success": [0.75, 0.75],
+        "verified": pytest.approx([(1 + 0.5 + 0.25 + 0.75) / 4, (0.7 + 0.2 + 0.6 + 0.5) / 4]),
+        "steps": [(1 + 2 + 25 + 4) / 4, (6 + 25 + 8 + 5) / 4],
+        "mse": pytest.approx([(0.01 + 0.03) / 2, (0.07 + 0.05) / 2]),
+        "second_better": 0.5,
+        "second_better_low": pytest.approx(wilson(0.5, 2)[0]),
+        "second_better_high": pytest.approx(wilson(0.5, 2)[1]),
+    }
+    found = compare_runs(*runs)
+    assert {name: found[name] for name in expected} == expected
+    back = compare_runs(*reversed(runs))
+    assert back["mse"] == found["mse"][::-1]
+    assert (back["only_first"], back["only_second"]) == (1, 1)
+
+
+def test_a_pair_is_an_input_and_its_target(tmp_path):
+    """The same inputs towards other targets are other attacks."""
+    rows = {"input": [0, 0, 1], "target": [1, 2, 1], "already_wrong": [False] * 3, "steps": [1, 2, 3]}
+    rows |= {"success": [True, False, False], "verified": [1.0, 0.0, 0.0], "mse": [0.1, 0.2, 0.3]}
+    other = rows | {"target": [2, 3, 1], "success": [True, True, False]}
+    found = compare_runs(by_hand(tmp_path / "a", 0, rows), by_hand(tmp_path / "b", 1, other))
+    assert (found["shared"], found["only_second"], found["neither"], found["both"]) == (2, 1, 1, 0)
+    assert found["mse"] == [None, None]
+    assert found["second_better"] == 1

@@ -4,7 +4,7 @@ import torch
 from spikeflip import LIF, Rectangular, SpikeflipError, SpikingNetwork, judge, scg
 from spikeflip.snn.coding import bernoulli, encode, latency, winner
 from spikeflip.snn.training import Training, accuracy, train
-from spikeflip.streams import stream, uniform
+from spikeflip.streams import _PURPOSES, stream, uniform
 
 
 def test_rates_approach_intensities():
@@ -33,6 +33,14 @@ def test_stream_is_the_documented_one():
     assert [round(float(x), 6) for x in stream(7, 11, "encode", 2).random(3)] == [0.477017, 0.7471, 0.293735]
 
 
+def test_purposes_keep_their_numbers():
+    """Each is part of a stream's name, so a saved run with another could never be computed again."""
+    names = ("encode", "sample", "flip", "judge", "train", "batch", "weights", "dropout", "shift", "write", "search")
+    numbers = {name: number for number, name in enumerate((*names, "noise"))}
+    assert numbers.items() <= _PURPOSES.items()
+    assert len(set(_PURPOSES.values())) == len(_PURPOSES)
+
+
 def test_encode_passes_spikes():
     spikes = torch.ones(2, 3, 4, dtype=torch.uint8)
     assert torch.equal(encode(spikes, (4,), 3, seed=0, samples=torch.arange(2)), spikes.float())
@@ -45,6 +53,27 @@ def test_a_brighter_pixel_fires_earlier_and_once():
     assert spikes.sum(0).tolist() == [1, 1, 1, 1, 1, 0]
     assert torch.equal(latency(images, 1)[0], (images > 0).float())
     assert latency(images.double(), 5).dtype == torch.float64
+
+
+def test_halves_of_a_step_go_to_the_even_one():
+    # (1 - p) * 4 = 0.5, 1.5, 2.5, 3.5
+    images = torch.tensor([[0.875, 0.625, 0.375, 0.125]])
+    assert latency(images, 5)[0].argmax(0).tolist() == [0, 2, 2, 4]
+    maps = images.reshape(1, 1, 2, 2)  # of any shape
+    assert torch.equal(latency(maps, 5), latency(images, 5).reshape(1, 5, 1, 2, 2))
+
+
+def test_an_encoding_is_named_by_its_sample_purpose_and_step():
+    images, ids, steps = torch.full((2, 3), 0.5), torch.tensor([4, 9]), torch.tensor([2, 6])
+    for purpose in ("encode", "judge"):
+        for step in (steps, 3):
+            found = encode(images, (3,), 5, seed=8, samples=ids, purpose=purpose, step=step)
+            for n, sample in enumerate(ids.tolist()):
+                numbers = stream(8, sample, purpose, 3 if step is not steps else int(step[n])).random(
+                    (5, 3), dtype="float32"
+                )
+                assert torch.equal(found[n], (torch.from_numpy(numbers) < 0.5).float())
+    assert torch.equal(encode(images, (3,), 5, seed=8, samples=ids), bernoulli(images, 5, seed=8, samples=ids))
 
 
 def test_only_rate_coding_draws():

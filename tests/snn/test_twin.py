@@ -226,3 +226,14 @@ def test_accuracy_counts_what_the_logits_say():
         twin.weights[0].copy_(torch.eye(2))
     images = torch.tensor([[0.9, 0.1], [0.2, 0.3], [0.5, 0.5]])
     assert accuracy(twin, images, torch.tensor([0, 1, 0])) == pytest.approx(2 / 3)
+
+
+def test_the_twin_of_a_double_network_has_its_weights_to_the_last_bit():
+    """Two weights that float32 cannot tell apart."""
+    network = SpikingNetwork("2FC", (2,)).double()
+    with torch.no_grad():
+        network.weights[0].copy_(torch.tensor([[1.0, 1.0 + 1e-12], [0.1, -3.0]], dtype=torch.float64))
+    twin = ReluNetwork.twin_of(network)
+    assert twin.weights[0].dtype == torch.float64
+    assert torch.equal(twin.weights[0], network.weights[0])
+    assert twin.weights[0] is not network.weights[0]

@@ -7,6 +7,7 @@ from model_styles import STYLES, named
 from torch import nn
 
 from spikeflip import Rectangular, wrap
+from spikeflip.snn.surrogate import Sigmoid
 
 ROWS = torch.arange(4)
 
@@ -127,6 +128,14 @@ def test_an_output_window_replaces_the_last_surrogate(style):
     found, _ = gradient(victim, inputs, output_window=3.0)
     wanted, _, _ = loop_gradient(style, model, inputs, last_slope=Rectangular(3.0).derivative)
     assert_close(found.values, wanted, style.tolerance)
+
+
+def test_an_output_window_keeps_the_kind_of_a_surrogate_that_was_chosen(style):
+    model, inputs = style.model(), style.inputs()
+    victim = wrapped(style, model).with_surrogate(Sigmoid(0.8))
+    found, _ = gradient(victim, inputs, output_window=3.0)
+    slopes = {"slope": Sigmoid(0.8).derivative, "last_slope": Sigmoid(3.0).derivative}
+    assert_close(found.values, loop_gradient(style, model, inputs, **slopes)[0], style.tolerance)
 
 
 def test_vanishing_is_told_by_cause(style):

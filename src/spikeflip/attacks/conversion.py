@@ -62,7 +62,7 @@ class Conversion(Iterated):
                 f"the victim is a {type(victim).__name__}, but conversion needs the weights of a SpikingNetwork: "
                 "attack this one with bim"
             )
-        return partial(self._update, ReluNetwork.twin_of(victim).to(victim.weights[0].dtype))
+        return partial(self._update, ReluNetwork.twin_of(victim))
 
     def _update(self, twin: ReluNetwork, step: loop.Step) -> loop.Move:
         gradient = step.towards_goal(twin_gradient(twin, step.inputs, step.classes))

@@ -24,7 +24,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writerow(rows[0] if rows else [])
     for row in rows:
         values = (_as_text(name, value) for name, value in row.items())
-        writer.writerow([f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in values])
+        writer.writerow([_harmless(value) if isinstance(value, str) else value for value in values])
     return text.getvalue()
 
 
@@ -32,6 +32,11 @@ def _as_text(name: str, value: Any) -> Any:
     if name == "settings":
         return describe_settings(value, "; ")
     return "; ".join(value or ()) if name == "notices" else value
+
+
+def _harmless(text: str) -> str:
+    # A carriage return is not quoted, and a spreadsheet ends the row there: what follows could be a formula.
+    return ("'" if text.startswith(_FORMULA) else "") + text.replace("\r", "\n")
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -49,10 +49,10 @@ class ReluNetwork(Layers):
 
     @classmethod
     def twin_of(cls, network: "SpikingNetwork") -> "ReluNetwork":
-        """A ReLU network with a copy of a spiking network's weights."""
-        twin = cls(network.architecture, network.input_shape)
+        """A ReLU network with a copy of a spiking network's weights, in their type."""
+        twin = cls(network.architecture, network.input_shape).to(network.device, network.weights[0].dtype)
         twin.load_state_dict(network.state_dict())
-        return twin.to(network.device)
+        return twin
 
     def on(
         self, engine: EngineName = "torch", *, precision: Precision = "float32", surrogate: Surrogate | None = None

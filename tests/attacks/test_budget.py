@@ -1,0 +1,67 @@
+"""What a budget is in every metric, by hand: reached is failed."""
+
+import pytest
+import torch
+
+from spikeflip import Budget, SpikeflipError
+from spikeflip.attacks.metrics import METRICS
+
+ORIGINALS = torch.zeros(3, 2, 2)
+MOVED = torch.tensor([[[0.0, 0.0], [0.0, 0.0]], [[0.6, 0.0], [-0.8, 0.0]], [[1.0, -1.0], [0.0, 1.0]]])
+SIZES = {
+    "mse": [0.0, 0.25, 0.75],
+    "rms": [0.0, 0.5, 0.75**0.5],
+    "l0": [0.0, 2.0, 3.0],
+    "l1": [0.0, 1.4, 3.0],
+    "l2": [0.0, 1.0, 3**0.5],
+    "l2_per_point": [0.0, 0.25, 3**0.5 / 4],
+}
+
+
+@pytest.mark.parametrize("metric", SIZES)
+def test_of_a_limit_the_inputs_that_reach_it(metric):
+    assert SIZES.keys() == METRICS.keys() - {"linf"}
+    originals, moved = ORIGINALS.double(), MOVED.double() + 0.0
+    for n, size in enumerate(SIZES[metric]):
+        if size:
+            at = METRICS[metric](moved - originals)[n].item()
+            assert at == pytest.approx(size)
+            for limit, over in ((at, True), (at * 0.999, True), (at * 1.001, False)):
+                assert Budget(limit, metric).exceeded(moved, originals).tolist()[n] is over
+    assert Budget(SIZES[metric][1] * 1.1, metric).exceeded(moved, originals).tolist() == [False, False, True]
+    assert Budget(SIZES[metric][1], metric).project(moved, originals) is moved
+
+
+def test_from_where_the_original_is():
+    """A perturbation is measured from the original, not from zero."""
+    originals = MOVED + 5
+    assert Budget(0.1).exceeded(originals, originals).tolist() == [False] * 3
+    assert Budget(0.1).exceeded(originals - MOVED, originals).tolist() == [False, True, True]
+
+
+def test_linf_binds_by_projection_alone():
+    budget, originals = Budget(0.5, "linf"), MOVED + 5
+    found = budget.project(originals - MOVED, originals)
+    expected = torch.tensor([[[0.0, 0.0], [0.0, 0.0]], [[-0.5, 0.0], [0.5, 0.0]], [[-0.5, 0.5], [0.0, -0.5]]])
+    torch.testing.assert_close(found - originals, expected)
+    exceeded = budget.exceeded(originals - MOVED, originals)
+    assert (exceeded.dtype, exceeded.tolist()) == (torch.bool, [False] * 3)
+
+
+def test_a_number_is_mse():
+    assert Budget(0.3) == Budget(0.3, "mse")
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan")])
+def test_limits_are_positive(limit):
+    with pytest.raises(SpikeflipError, match=f"budget is {limit} in l0: give a positive limit"):
+        Budget(limit, "l0")
+
+
+def test_what_a_metric_says_nothing_about():
+    for metric in METRICS:
+        Budget(0.1, metric).check("images")
+        if metric != "linf":
+            Budget(0.1, metric).check("spikes")
+    with pytest.raises(SpikeflipError, match="a linf budget bounds nothing on spikes"):
+        Budget(0.1, "linf").check("spikes")

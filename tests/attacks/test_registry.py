@@ -1,0 +1,125 @@
+"""A plain function and the settings of its attack are one: the same arguments, the same defaults, the same call."""
+
+import inspect
+import re
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+import torch
+
+from spikeflip import Budget, SpikingNetwork, attacks
+from spikeflip.attacks import ATTACKS, loop
+from spikeflip.attacks.bim import BIM
+from spikeflip.attacks.settings import Options, as_budget
+
+FUNCTIONS = {name: attacks.noise if name == "random" else getattr(attacks, name.replace("-", "_")) for name in ATTACKS}
+OTHER = {
+    "steps": 7,
+    "gamma": 0.2,
+    "threshold": 0.7,
+    "loss": "ce",
+    "budget": Budget(0.2, "linf"),
+    "sampling": False,
+    "flipper": False,
+    "output_window": 2.5,
+    "c": 0.3,
+    "top_k": 4,
+    "rescue_window": 3.5,
+    "step_size": 0.17,
+    "unit": 0.4,
+    "block": 3,
+    "candidates": 5,
+    "strength": 0.09,
+}
+"""A value of every setting that is no attack's default."""
+
+EVERY = pytest.mark.parametrize("name", ATTACKS)
+
+
+@pytest.fixture
+def caught(monkeypatch):
+    """What the plain function of an attack calls its settings with; nothing is attacked."""
+    calls = []
+
+    def call(self, *given, **options):
+        calls.append((self, given, options))
+
+    for info in ATTACKS.values():
+        monkeypatch.setattr(info.settings, "__call__", call)
+    return calls
+
+
+@EVERY
+def test_arguments_and_defaults_are_those_of_the_settings(name):
+    settings, parameters = ATTACKS[name].settings, inspect.signature(FUNCTIONS[name]).parameters
+    own = {key: p.default for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert own == {field.name: field.default for field in fields(settings)}
+    assert list(parameters)[:4] == ["victim", "inputs", "labels", "targets"]
+    assert parameters["targets"].default is None
+
+
+@EVERY
+def test_every_argument_reaches_its_own_setting(name, caught):
+    settings = ATTACKS[name].settings
+    for field in fields(settings):
+        given = {field.name: OTHER[field.name]}
+        FUNCTIONS[name]("victim", "inputs", "labels", "targets", **given, seed=5, trace=True)
+        made, positional, options = caught.pop()
+        assert made == settings(**given)
+        assert made != settings()
+        assert (positional, options) == (("victim", "inputs", "labels", "targets"), {"seed": 5, "trace": True})
+
+
+@EVERY
+def test_a_number_as_budget_bounds_mse(name, caught):
+    settings = ATTACKS[name].settings
+    if "budget" in {field.name for field in fields(settings)}:
+        # A conversion can take its step size from a budget in linf alone.
+        given = {"step_size": 0.1} if "step_size" in {field.name for field in fields(settings)} else {}
+        for number in (1, 0.25):
+            FUNCTIONS[name](None, None, None, budget=number, **given)
+            assert caught.pop()[0].budget == Budget(number, "mse")
+
+
+@EVERY
+def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
+    """Steps, budget and the kind of inputs by name; every option of the call, and nothing else."""
+    settings, seen = ATTACKS[name].settings, {}
+    monkeypatch.setattr(loop, "run", lambda *given, **named: seen.update(named, given=given))
+    network, images = SpikingNetwork("3FC-2FC", (4,), time_steps=2), torch.ones(1, 4)
+    labels, targets = torch.tensor([0]), torch.tensor([1])
+    own = {key: OTHER[key] for key in ("steps", "budget") if key in {field.name for field in fields(settings)}}
+    options = dict.fromkeys(Options.__annotations__, "given")
+    settings(**own)(network, images, labels, targets, **options)
+    *given, rule = seen.pop("given")
+    expected = {"steps": 1, "budget": None} | own | {"only": seen["only"]} | options
+    assert all(ours is theirs for ours, theirs in zip(given, (network, images, labels, targets), strict=True))
+    assert seen == expected
+    assert callable(rule)
+    kinds = ATTACKS[name].inputs
+    assert seen["only"] == (None if len(kinds) == 2 else kinds[0])
+
+
+@EVERY
+def test_settings_cannot_be_changed_after_they_were_checked(name):
+    attack = ATTACKS[name].settings()
+    with pytest.raises(FrozenInstanceError):
+        setattr(attack, fields(attack)[0].name, -1)
+
+
+def test_fgsm_is_one_step_of_bim_with_its_own_settings():
+    assert attacks.FGSM(0.4, "ce", Budget(0.3))._one_step() == BIM(1, 0.4, "ce", Budget(0.3))
+
+
+def test_budgets_as_they_are():
+    assert as_budget(None) is None
+    assert as_budget(OTHER["budget"]) is OTHER["budget"]
+
+
+def test_the_table_of_the_manual_is_the_registry():
+    """docs/attacks.md, whose columns are the name, the function, the inputs, ..."""
+    page = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text(encoding="utf-8")
+    told = re.findall(r"^\| `([a-z-]+)` \| \{py:func\}`(\w+) <[\w.]+>` \| ([a-z, ]+) \|", page, re.MULTILINE)
+    assert told == [(name, FUNCTIONS[name].__name__, ", ".join(info.inputs)) for name, info in ATTACKS.items()]
+    assert all(info.goals == ("untargeted", "targeted") for info in ATTACKS.values())

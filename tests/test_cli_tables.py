@@ -1,0 +1,435 @@
+"""What the command writes, line by line: each figure beside the name that is its own."""
+
+import json
+import logging
+import re
+
+import numpy as np
+import pytest
+from rich.text import Text
+
+from spikeflip.terminal import (
+    Bars,
+    print_comparison,
+    print_differences,
+    print_findings,
+    print_json,
+    print_names,
+    print_points,
+    print_recording,
+    print_runs,
+    print_summary,
+    print_verdicts,
+    say,
+    training_label,
+)
+
+RATES = {
+    "clean_accuracy": (0.9137, 0.8123, 0.9629, 58, "clean accuracy"),
+    "attack_success_rate": (0.9434, 0.8463, 0.9806, 53, "attack success rate"),
+    "verified_success_rate": (0.8721, 0.7566, 0.9371, 52, "verified success rate"),
+    "robust_accuracy": (0.0517, 0.0177, 0.1414, 57, "robust accuracy"),
+    "tie_rate": (0.0189, 0.0033, 0.0994, 51, "ties"),
+    "vanished_first_step_rate": (0.3019, 0.1952, 0.4354, 50, "vanished first steps"),
+}
+
+
+def summary(**changed):
+    found = {"n": 59, "mse_mean": 0.030123, "steps_mean": 4.3019}
+    for key, (rate, low, high, n, _) in RATES.items():
+        found |= {key: rate, f"{key}_interval": [low, high], f"{key}_n": n}
+    return found | changed
+
+
+def lines_of(capsys):
+    """The lines written, with blanks and frames as single blanks."""
+    return [" ".join(re.sub("[┃│┏┓┡┩└┘━─┴┳╇┠┨]", " ", line).split()) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def terminal_of(monkeypatch):
+    """A terminal of some columns."""
+
+    def of(columns):
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.setenv("COLUMNS", str(columns))
+
+    return of
+
+
+# ---------------------------------------------------------------- the summary of a run
+
+
+def test_every_rate_is_beside_its_own_label(capsys):
+    print_summary("a [b]run[/b]", summary())
+    lines = lines_of(capsys)
+    assert lines[0] == "a [b]run[/b], n = 59"
+    assert "rate 95 % interval of" in lines
+    for rate, low, high, n, label in RATES.values():
+        assert f"{label} {rate:.1%} {low:.1%} – {high:.1%} {n}" in lines
+    assert "successes: mse 0.0301, 4.3 steps on average" in lines
+    assert not [line for line in lines if line.startswith("events:")]
+
+
+def test_what_a_summary_does_not_say_is_no_line(capsys):
+    known = summary(tie_rate=None, mse_mean=None)
+    del known["robust_accuracy"], known["steps_mean"]
+    print_summary("run", known)
+    text = "\n".join(lines_of(capsys))
+    assert "ties" not in text
+    assert "robust" not in text
+    assert "successes" not in text
+    print_summary("run", summary(mse_mean=0.25) | {"steps_mean": 7.0})
+    assert "successes: mse 0.2500, 7.0 steps on average" in lines_of(capsys)
+    without = summary()
+    del without["steps_mean"]
+    print_summary("run", without)
+    assert "successes: mse 0.0301 on average" in lines_of(capsys)
+
+
+def test_events_that_were_added_and_removed(capsys):
+    events = {
+        "events_mean": 4244.4,
+        "events_added_mean": 1512.6,
+        "events_removed_mean": 71.0,
+        "events_outside_mean": 0.0,
+    }
+    print_summary("run", summary(**events))
+    assert "events: 1,513 added and 71 removed of 4,244 on average" in lines_of(capsys)
+
+
+# ---------------------------------------------------------------- lists of runs
+
+
+def listed(name, **changed):
+    row = {"name": name, "runs": 1, "state": "finished", "victim": "v", "goal": "untargeted", "settings": {}, "n": 1200}
+    for rate, (value, low, high) in {"success": (0.91, 0.8, 0.95), "verified": (0.62, 0.5, 0.7)}.items():
+        row |= {rate: value, f"{rate}_low": low, f"{rate}_high": high, f"{rate}_n": 50}
+    row |= {"mse": 0.0123, "steps": 3.24, "passes": 7.77, "seconds": 1234.5, "done": None, "note": None}
+    return row | {"success_lowest": None, "success_highest": None} | changed
+
+
+def test_every_figure_of_a_run_is_in_its_own_column(capsys):
+    other = listed("b", victim="w", goal="targeted", settings={"gamma": 0.25}, n=7, mse=None, seconds=None)
+    print_runs([listed("a", settings={"gamma": 0.5}), other])
+    heading, first, second = lines_of(capsys)
+    assert heading == "name victim goal settings n success % verified % mse steps passes s"
+    assert first == "a v untargeted gamma=0.5 1,200 91.0 (80.0–95.0) 62.0 (50.0–70.0) 0.0123 3.2 7.8 1,234"
+    assert second == "b w targeted gamma=0.25 7 91.0 (80.0–95.0) 62.0 (50.0–70.0) – 3.2 7.8 –"
+
+
+def test_what_all_runs_share_is_said_below_and_settings_where_there_are_any(capsys):
+    damaged = dict.fromkeys(listed("x")) | {"name": "bad", "state": "damaged", "note": "it is [bold]broken[/bold]"}
+    print_runs([listed("a"), listed("b", victim="w"), damaged])
+    lines = lines_of(capsys)
+    assert lines[0] == "name victim n success % verified % mse steps passes s"
+    assert lines[1].startswith("a v 1,200 91.0 ")
+    assert lines[2].startswith("b w 1,200 91.0 ")
+    assert lines[3:] == ["goal: untargeted", "damaged: it is [bold]broken[/bold]"]
+    print_runs([damaged])
+    assert lines_of(capsys) == ["damaged: it is [bold]broken[/bold]"]
+
+
+def test_numbers_are_to_the_right_and_words_to_the_left(capsys):
+    print_runs([listed("one", settings={"c": 1}), listed("another", n=1, goal="targeted", victim="w")])
+    heading, first, second = capsys.readouterr().out.splitlines()
+    for word, below in (("name", "one"), ("victim", "v "), ("goal", "untargeted"), ("settings", "c=1")):
+        assert heading.index(word) == first.index(below)
+    for word, below in (("n", "1"), ("verified %", "62.0 (50.0–70.0)"), ("mse", "0.0123"), ("s", "1,234")):
+        ends = re.search(rf"(?<=\s){re.escape(word)}(?=\s|$)", heading).end()
+        assert second[:ends].endswith(f" {below}")
+    assert len(heading) == len(first) == len(second)
+
+
+@pytest.mark.parametrize("columns", [120, 125, 130, 200])
+def test_no_figure_is_cut_and_no_name_folded_more_than_it_must(terminal_of, columns, capsys):
+    """Words fold where they must: every character of every cell is there, and figures in one piece."""
+    terminal_of(columns)
+    long = {"settings": {"gamma": 0.125, "threshold": 2.5}, "victim": "32C3-AP2-100FC", "goal": "targeted"}
+    print_runs([listed("runs/number/one", **long), listed("another", n=1, victim="v")])
+    lines = [Text.from_ansi(line).plain.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= columns
+    for figure in ("1,200", "91.0 (80.0–95.0)", "62.0 (50.0–70.0)", "0.0123", "3.2", "7.8", "1,234"):
+        assert sum(figure in line for line in lines) == (1 if figure == "1,200" else 2)
+    assert all(line.endswith(("1,234", " s")) for line in (lines[0], *(line for line in lines if "0.0123" in line)))
+    names = "".join(line[:15].split(" ")[0] for line in lines[1:])
+    assert names == "runs/number/oneanother"
+    assert ("runs/number/one" in lines[1]) is (columns > 125)
+
+
+@pytest.mark.parametrize(("columns", "table"), [(119, False), (120, True)])
+def test_a_table_takes_a_terminal_of_120_columns(terminal_of, columns, table, capsys):
+    terminal_of(columns)
+    print_runs([listed("a", settings={"gamma": 0.5}), listed("b", settings={"gamma": 1})])
+    assert ("passes" in capsys.readouterr().out) is table
+
+
+def test_points_are_lines(capsys):
+    print_points(
+        [
+            listed("gamma=0.1", settings={"gamma": 0.1}),
+            listed("gamma=0.2", state="unfinished", done=0.5, success=None, n=None),
+        ]
+    )
+    assert lines_of(capsys) == [
+        "gamma=0.1: n = 1,200, success 91.0 (80.0–95.0) %, verified 62.0 (50.0–70.0) %",
+        "gamma=0.2: unfinished, 50% done",
+    ]
+    print_points([listed("a", settings={"gamma": 0.1})], leave_out=("victim",))
+    assert lines_of(capsys)[0].startswith("a: untargeted, gamma=0.1, n = 1,200, success")
+    print_points([listed("x\x1b[0m\ny")])
+    assert lines_of(capsys)[0].startswith(r"x\x1b[0m y: n = ")
+
+
+# ---------------------------------------------------------------- two runs
+
+
+def comparison(**changed):
+    found = {
+        "runs": ["runs/one", "runs/two"],
+        "victims": ["v", "w"],
+        "settings": {"gamma": [0.05, None], "seed": [0, 1]},
+        "success": [0.91, None],
+        "verified": [0.62, 0.31],
+        "only_first": 11,
+        "only_second": 12,
+        "mse": [0.01234, None],
+        "steps": [3.25, 4.75],
+        "attacked": 1300,
+        "shared": 1400,
+        "both": 1013,
+        "neither": 1014,
+        "second_better": 0.52,
+        "second_better_low": 0.3,
+        "second_better_high": 0.7,
+    }
+    return found | changed
+
+
+def test_every_figure_of_a_comparison_is_in_the_column_of_its_run(capsys):
+    print_comparison(comparison())
+    lines = lines_of(capsys)
+    assert lines[0] == "runs/one runs/two"
+    for line in (
+        "victim v w",
+        "gamma 0.05 –",
+        "seed 0 1",
+        "success 91.0% –",
+        "verified 62.0% 31.0%",
+        "only this one fooled 11 12",
+        "mse 0.0123 –",
+        "steps 3.2 4.8",
+        "1,300 of 1,400 shared inputs were attacked by both: both fooled 1,013, neither 1,014; mse over those that "
+        "both fooled",
+        "of those that one alone fooled, 52.0% (30.0% – 70.0%) went to the second: no difference in success is shown",
+    ):
+        assert line in lines, line
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"), [(0.5, 0.9, False), (0.1, 0.5, False), (0.51, 0.9, True), (0.1, 0.49, True)]
+)
+def test_a_difference_is_real_where_the_interval_leaves_a_half_out(low, high, shown, capsys):
+    print_comparison(comparison(second_better_low=low, second_better_high=high))
+    text = capsys.readouterr().out
+    assert ("the difference in success is real" in text) is shown
+    assert ("no difference in success is shown" in text) is not shown
+    print_comparison(comparison(second_better=None))
+    assert "went to the second" not in capsys.readouterr().out
+
+
+def test_what_differs_from_a_recomputation(capsys):
+    def difference(row, column, stored, recomputed):
+        return {"row": row, "column": column, "stored": stored, "recomputed": recomputed}
+
+    found = {"run": "runs/one", "rows": 5000, "checked": list(range(1200)), "differences": []}
+    print_differences(found)
+    (said,) = lines_of(capsys)
+    assert said == "1,200 of 5,000 rows of runs/one attacked again: all equal, adversarials, values and summary"
+    differences = [difference(7, "mse", 0.5, 0.25), difference(7, "success", True, False), difference(9, "x", "[b]", 1)]
+    print_differences(found | {"differences": differences})
+    lines = lines_of(capsys)
+    assert lines[:4] == ["row column stored recomputed", "7 mse 0.5 0.25", "7 success True False", "9 x [b] 1"]
+    assert lines[4].startswith("1,200 of 5,000 rows of runs/one attacked again: 2 differ; see docs/reproducibility.md ")
+    print_differences(found | {"differences": [difference(None, "n", 3, 4), differences[0]]})
+    lines = lines_of(capsys)
+    assert lines[1] == "summary n 3 4"
+    assert "1 differ, and the summary is not that of the rows; see docs" in lines[3]
+
+
+# ---------------------------------------------------------------- recordings
+
+
+def answer(file, prediction, rates, **changed):
+    known = {"events": 1500, "events_outside": 250, "frames": "15 bins of 5 ms", "notes": [], "notices": []}
+    return {"file": file, "prediction": prediction, "rates": rates} | known | changed
+
+
+def test_verdicts_name_the_winner_and_the_next(capsys):
+    print_verdicts(
+        [
+            answer("a[b].npz", "left", {"up": 0.1, "left": 0.75, "right": 0.5}),
+            answer("b.npz", None, {"up": 0.4, "left": 0.4, "right": 0.25}, events_outside=0),
+            answer("c.npz", "one", {"one": 1.0}),
+        ]
+    )
+    lines = lines_of(capsys)
+    assert lines[:4] == [
+        "recording says rate next seen",
+        "a[b].npz left 0.75 right 0.50 1,250 of 1,500 events",
+        "b.npz tie 0.40 left 0.40 1,500 of 1,500 events",
+        "c.npz one 1.00 one 1.00 1,250 of 1,500 events",
+    ]
+    assert lines[4] == "frames: 15 bins of 5 ms"
+
+
+FACTS = {
+    "file": "a.bin",
+    "format": "N-MNIST bin",
+    "width": 34,
+    "height": 33,
+    "events": 4244,
+    "on": 3000,
+    "off": 1244,
+    "duration_us": 9999,
+    "first_us": 1011,
+    "t0_us": 7012,
+    "events_per_second": 12345.6,
+    "notes": ["times [b]ran[/b] backwards", "the sensor is guessed"],
+}
+
+
+def test_every_fact_of_a_recording_is_beside_its_own_name(capsys):
+    print_recording(FACTS, None)
+    assert lines_of(capsys) == [
+        "file a.bin",
+        "format N-MNIST bin",
+        "sensor 34 × 33",
+        "events 4,244 (3,000 ON, 1,244 OFF)",
+        "duration 9,999 µs",
+        "first event 1,011 µs",
+        "t0 7,012 µs",
+        "rate 12,346 events a second",
+        "note times [b]ran[/b] backwards",
+        "note the sensor is guessed",
+    ]
+    print_recording(FACTS | {"duration_us": 10_000, "first_us": None, "events_per_second": None, "notes": []}, None)
+    lines = lines_of(capsys)
+    assert lines[4:] == ["duration 10.0 ms", "first event –", "t0 7,012 µs", "rate –"]
+
+
+def test_a_picture_has_two_pixels_a_character(terminal_of, monkeypatch, capsys):
+    terminal_of(60)
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    pixels = np.arange(3 * 2 * 3, dtype=np.uint8).reshape(3, 2, 3)
+    print_recording(FACTS | {"notes": []}, pixels)
+    lines = [re.findall("38;2;([0-9;]+);48;2;([0-9;]+)m▀", line) for line in capsys.readouterr().out.splitlines()]
+    # Above in front of below; the last of an odd number of rows is both.
+    upper, last = [("0;1;2", "6;7;8"), ("3;4;5", "9;10;11")], [("12;13;14", "12;13;14"), ("15;16;17", "15;16;17")]
+    assert [line for line in lines if line] == [upper, last]
+
+
+# ---------------------------------------------------------------- findings, names, JSON, plain lines
+
+
+FINDINGS = [
+    {
+        "experiment": "table-1",
+        "findings": [
+            {"state": "held", "text": "It holds.", "words": "90 % of 10"},
+            {"state": "did not hold", "text": "It [b]does[/b] not.", "words": "0 % of 9"},
+        ],
+    },
+    {"experiment": "figure-9", "findings": [{"state": "not tested", "text": "Nobody looked.", "words": "–"}]},
+]
+
+
+def test_findings_are_lines_of_state_experiment_and_text(capsys):
+    print_findings(FINDINGS)
+    assert capsys.readouterr().out.splitlines() == [
+        "✓ held         table-1    It holds. 90 % of 10",
+        "✗ did not hold table-1    It [b]does[/b] not. 0 % of 9",
+        "– not tested   figure-9   Nobody looked. –",
+    ]
+
+
+@pytest.mark.parametrize(("columns", "figures"), [(119, False), (120, True)])
+def test_findings_on_a_terminal_are_a_table_with_figures_where_there_is_room(terminal_of, columns, figures, capsys):
+    terminal_of(columns)
+    print_findings(FINDINGS)
+    lines = lines_of(capsys)
+    assert lines == [
+        f"✓ held table-1 It holds.{' 90 % of 10' if figures else ''}",
+        f"✗ did not hold table-1 It [b]does[/b] not.{' 0 % of 9' if figures else ''}",
+        f"– not tested figure-9 Nobody looked.{' –' if figures else ''}",
+    ]
+    print_findings([])
+    assert capsys.readouterr().out == ""
+
+
+def test_names_with_their_descriptions(capsys):
+    print_names({"scg": "the attack [of] the paper", "bim": "another"})
+    assert lines_of(capsys) == ["scg the attack [of] the paper", "bim another"]
+
+
+def test_json_is_json_alone(capsys):
+    print_json({"a": [1, None], "b": "ü"})
+    out = capsys.readouterr().out
+    assert out == '{\n  "a": [\n    1,\n    null\n  ],\n  "b": "\\u00fc"\n}\n'
+    assert json.loads(out) == {"a": [1, None], "b": "ü"}
+
+
+def test_a_line_is_a_line_however_long_and_nothing_in_it_is_markup(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    say("[bold]" + "word " * 30 + "\x1b]0;title\x07\nend")
+    out = capsys.readouterr().out
+    assert out == "[bold]" + "word " * 30 + r"\x1b]0;title\x07 end" + "\n"
+
+
+# ---------------------------------------------------------------- progress
+
+
+class Now:
+    def __init__(self, loss, accuracy):
+        self.loss, self.validation_accuracy = loss, accuracy
+
+
+def test_the_label_of_a_training():
+    assert training_label(Now(0.12345, None)) == "train|loss 0.123"
+    assert training_label(Now(1.0, 0.876)) == "train|loss 1.000 val 88%"
+
+
+def test_bars_show_each_stage_with_its_own_count(terminal_of):
+    terminal_of(100)
+    with Bars(quiet=False) as bars:
+        bars.stage("attack", 3, 40)
+        bars.stage("train|loss 0.5", 1, 9)
+        bars.stage("train|loss 0.4", 2, 9)
+        tasks = bars._progress.tasks
+        assert [(task.description, task.completed, task.total) for task in tasks] == [
+            ("attack", 3, 40),
+            ("train loss 0.4", 2, 9),
+        ]
+        assert tasks[1].fields["rate"] == "" or tasks[1].fields["rate"].endswith("/s")
+        assert not bars._progress.disable
+
+
+def test_bars_are_silent_where_they_should_be(terminal_of, capsys):
+    with Bars(quiet=False) as bars:  # not a terminal
+        bars.stage("attack", 1, 2)
+        assert bars._progress.disable
+    terminal_of(100)
+    with Bars(quiet=True) as bars:
+        assert bars._progress.disable
+    assert capsys.readouterr().out == ""
+
+
+def test_what_a_run_wants_known_is_said_while_there_are_bars(capsys):
+    log = logging.getLogger("spikeflip.runs.attack")
+    with Bars(quiet=True):
+        log.warning("memory [b]ended[/b]\n%s", "x" * 200)
+        log.info("an aside")
+        log.error("an error, which ends the command in its own sentence")
+    log.warning("nobody listens")
+    assert capsys.readouterr().err == f"spikeflip: memory [b]ended[/b] {'x' * 200}\n"
