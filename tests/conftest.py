@@ -67,6 +67,15 @@ def some_spikes():
 
 
 @pytest.fixture
+def undrawn():
+    """Pages have blank drawings, which take most of the time that a page takes: for tests of anything else."""
+    from blank_pictures import blank_pictures  # matplotlib takes its time
+
+    with blank_pictures():
+        yield
+
+
+@pytest.fixture
 def run(capsys):
     """The command: takes its arguments; gives exit status, stdout and stderr."""
 

@@ -38,12 +38,17 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.words).replace("\u00a0", " ").split())
 
 
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a run of images."""
+    return render_report([make_run(tmp_path_factory.mktemp("shown") / "run")])
+
+
 # ---------------------------------------------------------------- the page says what the run says
 
 
-def test_every_rate_is_shown_with_its_interval_and_n(tmp_path: Path) -> None:
-    html = render_report([make_run(tmp_path / "run")])
-    table = Reader(html[html.index("<h3>Rates") : html.index('<div class="plots">')]).text
+def test_every_rate_is_shown_with_its_interval_and_n(shown: str) -> None:
+    table = Reader(shown[shown.index("<h3>Rates") : shown.index('<div class="plots">')]).text
     for (value, n, (low, high)), name in zip(
         RATES.values(),
         ("Clean accuracy", "Attack success rate", "Verified success rate", "Robust accuracy", "Ties", "Vanished at"),
@@ -53,11 +58,10 @@ def test_every_rate_is_shown_with_its_interval_and_n(tmp_path: Path) -> None:
         assert re.search(rf"{100 * value:.1f} % {100 * low:.1f}–{100 * high:.1f} % {n}\b", row[:90]), row[:90]
 
 
-def test_every_exact_value_of_the_summary_is_in_the_page(tmp_path: Path) -> None:
-    html = render_report([make_run(tmp_path / "run")])
-    shown = {float(attrs["value"] or "nan") for tag, attrs in Reader(html).tags if tag == "data"}
-    assert {value for value, _, _ in RATES.values()} <= shown
-    assert set(map(float, MEANS.values())) <= shown
+def test_every_exact_value_of_the_summary_is_in_the_page(shown: str) -> None:
+    values = {float(attrs["value"] or "nan") for tag, attrs in Reader(shown).tags if tag == "data"}
+    assert {value for value, _, _ in RATES.values()} <= values
+    assert set(map(float, MEANS.values())) <= values
 
 
 @pytest.mark.parametrize(
@@ -67,14 +71,15 @@ def test_numbers_keep_three_significant_digits(value: float | None, written: str
     assert page._number(value) == written
 
 
-def test_every_figure_is_explained(tmp_path: Path) -> None:
-    reader = Reader(render_report([make_run(tmp_path / "run")]))
+def test_every_figure_is_explained(shown: str) -> None:
+    reader = Reader(shown)
     explained = {attrs["id"] for tag, attrs in reader.tags if tag == "dt" and "id" in attrs}
     assert explained == {f"means-{key}" for key in (*RATES, *MEANS)}
     linked = {attrs["href"] for tag, attrs in reader.tags if tag == "a" and "term" in (attrs.get("class") or "")}
     assert linked == {f"#{name}" for name in explained}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_unknown_rates_and_figures_of_a_summary_are_shown(tmp_path: Path) -> None:
     extra = {
         "worst_case_rate": 0.7312,
@@ -87,8 +92,8 @@ def test_unknown_rates_and_figures_of_a_summary_are_shown(tmp_path: Path) -> Non
     assert "B1 mean 12.5" in text
 
 
-def test_victim_data_and_attack_are_named(tmp_path: Path) -> None:
-    text = Reader(render_report([make_run(tmp_path / "run")])).text
+def test_victim_data_and_attack_are_named(shown: str) -> None:
+    text = Reader(shown).text
     for fact in (
         "Architecture 128C3-AP2-10FC",
         "Input shape 1 × 4 × 4",
@@ -112,6 +117,7 @@ def test_a_bare_run_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
     assert 'class="examples spikes"' in html
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nulls_and_broken_intervals_become_dashes(tmp_path: Path) -> None:
     odd = {"verified_success_rate": None, "verified_success_rate_interval": None, "tie_rate_interval": ["a", 1]}
     text = Reader(render_report([make_run(tmp_path / "run", summary=odd | {"mse_mean": None})])).text
@@ -119,6 +125,7 @@ def test_nulls_and_broken_intervals_become_dashes(tmp_path: Path) -> None:
     assert "Ties 1.9 % 53" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_several_runs_have_an_overview(tmp_path: Path) -> None:
     runs = [
         make_run(tmp_path / "a", config={"name": "first"}),
@@ -220,6 +227,7 @@ def test_every_example_has_the_figures_of_its_own_row(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- warnings
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("claimed", "verified", "warned"),
     [
@@ -240,6 +248,7 @@ def test_the_warning_appears_exactly_when_the_intervals_are_disjoint(
     assert ("One draw overstates this attack." in text) == warned
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_of_spikes_the_warning_speaks_of_the_saved_file(tmp_path: Path) -> None:
     ends = {"attack_success_rate_interval": [0.9, 0.98], "verified_success_rate_interval": [0.5, 0.6]}
     text = Reader(render_report([make_run(tmp_path / "run", "spikes", (3, 2, 4, 4), summary=ends)])).text
@@ -247,6 +256,7 @@ def test_of_spikes_the_warning_speaks_of_the_saved_file(tmp_path: Path) -> None:
     assert "One draw overstates" not in text
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("simulated", "said"), [(True, True), (False, False), (None, False)])
 def test_simulated_data_are_called_so(tmp_path: Path, simulated: bool | None, said: bool) -> None:
     text = Reader(
@@ -299,8 +309,8 @@ def test_ids_are_unique_and_every_reference_has_its_id(tmp_path: Path) -> None:
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', html)) <= set(ids)
 
 
-def test_pictures_and_plots_have_words_for_those_who_cannot_see_them(tmp_path: Path) -> None:
-    reader = Reader(render_report([make_run(tmp_path / "run")]))
+def test_pictures_and_plots_have_words_for_those_who_cannot_see_them(shown: str) -> None:
+    reader = Reader(shown)
     labels = [attrs.get("aria-label") for tag, attrs in reader.tags if tag == "svg"]
     assert len(labels) == 8
     assert "Cumulative attack success over the steps, of 11 inputs" in labels
@@ -350,6 +360,7 @@ def test_captions_name_classes_ties_targets_and_failures(tmp_path: Path) -> None
     assert "fools 87.5 % of fresh encodings" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_target_is_named(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     rows = pyarrow.parquet.read_table(folder / "rows.parquet")
@@ -361,6 +372,7 @@ def test_a_target_is_named(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- writing
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_writing_replaces_the_old_page_and_leaves_nothing_else(tmp_path: Path) -> None:
     run, out = make_run(tmp_path / "run"), tmp_path / "out" / "report.html"
     out.parent.mkdir()
@@ -370,6 +382,7 @@ def test_writing_replaces_the_old_page_and_leaves_nothing_else(tmp_path: Path) -
     assert list(out.parent.iterdir()) == [out]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("out", ["missing/report.html", "run"])
 def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path: Path, out: str) -> None:
     run = make_run(tmp_path / "run")

@@ -12,6 +12,11 @@ RESULTS = ("rows.parquet", "adversarials.safetensors", "trace.parquet", "summary
 OPTIONS = ["--samples", "6", "--target", "all", "--shard-size", "10", "--draws", "5", "--trace"]
 
 
+@pytest.fixture(autouse=True)
+def without_drawings(undrawn):
+    """Runs end with their page, whose drawings nothing here looks at."""
+
+
 @pytest.fixture(scope="session")
 def small_victim(tmp_path_factory):
     folder = tmp_path_factory.mktemp("victims") / "small"
