@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from spikeflip.terminal import print_recording, print_runs, print_verdicts
+from spikeflip.snn.firing import Firing, LayerFiring
+from spikeflip.snn.training import TrainingProgress
+from spikeflip.terminal import print_recording, print_runs, print_verdicts, training_label
 
 TINY = ["--network", "4C3-AP4-10FC", "--updates", "1", "--validation", "20", "--test-samples", "50"]
 
@@ -80,3 +82,10 @@ def test_a_victim_that_is_there_is_named_again_and_not_trained(run, tmp_path):
     assert (out / "weights.safetensors").stat().st_mode == (out / "victim.json").stat().st_mode
     status, _, err = run("train", *TINY, "--seed", 1, "--out", out)
     assert (status, "already holds a victim of other options" in err) == (2, True)
+
+
+def test_the_training_bar_says_how_the_network_fires():
+    layers = (LayerFiring("1 (32C3)", 0.1, 0.2, 0.0), LayerFiring("2 (10FC)", 0.1, 0.5, 0.25))
+    now = TrainingProgress(5, 10, 0.08349, 0.7, Firing(layers))
+    assert training_label(now) == "train|loss 0.083 val 70% silent 50% of layer 2 no output 25%"
+    assert training_label(TrainingProgress(5, 10, 1.0, None, stage="twin")) == "twin|loss 1.000"

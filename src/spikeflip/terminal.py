@@ -96,7 +96,7 @@ def training_label(now: Any) -> str:
         label += f" val {now.validation_accuracy:.0%}"
     if now.firing is not None:
         quiet, output = now.firing.quietest, now.firing.output
-        label += f" silent {quiet.silent_neurons:.0%} of layer {quiet.layer}"
+        label += f" silent {quiet.silent_neurons:.0%} of layer {quiet.layer.split()[0]}"
         if output.silent_samples:
             label += f" no output {output.silent_samples:.0%}"
     return label
