@@ -26,6 +26,7 @@ def test_what_is_not_said_is_chosen_by_kind_and_number(kind, samples, updates, b
 
 GIVEN = {
     "loss": "ce",
+    "mse_first": 0.25,
     "updates": 7,
     "batch_size": 5,
     "learning_rate": 0.01,
@@ -43,6 +44,15 @@ def test_what_is_said_stays():
     made = choose_recipe(TrainConfig(**GIVEN), "recordings", 1_000, 2).training
     assert made == Training(**GIVEN, initial_share=0)
     assert choose_recipe(TrainConfig(relative_rate=0.2, initial_share=0), "images", 9, 1).training.relative_rate == 0.2
+
+
+def test_ce_begins_with_mse_but_for_twins_and_where_it_is_said():
+    assert choose_recipe(TrainConfig(loss="ce"), "recordings", 1_000, 2).training.mse_first == 0.6
+    assert choose_recipe(TrainConfig(loss="ce", mse_first=0), "recordings", 1_000, 2).training.mse_first == 0
+    assert choose_recipe(TrainConfig(loss="ce", twin=True), "images", 1_000, 1).training.mse_first == 0
+    assert choose_recipe(TrainConfig(), "images", 1_000, 1).training.mse_first == 0
+    said = choose_recipe(TrainConfig(loss="ce"), "images", 1_000, 1).sentence(1_000)
+    assert said.endswith("initial share 0.1, mse for the first 60%")
 
 
 def test_a_batch_size_keeps_the_number_of_samples_seen():

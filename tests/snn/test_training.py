@@ -240,3 +240,16 @@ def test_nothing_needs_to_be_held_out(labelled):
     none = labelled[0][:0], labelled[1][:0]
     history = train(network(), labelled, none, Training(updates=2, batch_size=8, validate_every=1))
     assert (history.update, history.validation_accuracy) == ([1, 2], [])
+
+
+def test_the_first_share_of_the_updates_has_the_mean_squared_error(labelled):
+    nothing = {"dropout": 0, "widest_dropout": 0, "batch_size": 16, "validate_every": 1}
+
+    def losses(**options):
+        return train(network(), labelled, labelled, Training(updates=4, **nothing, **options)).loss
+
+    first = losses(loss="ce", mse_first=0.5)
+    assert first[:2] == losses(loss="mse")[:2]
+    assert all(0 < loss < 0.5 for loss in first[:2])
+    assert all(1.4 < loss < 2.5 for loss in first[2:])  # CE of rates as logits is above 1.46
+    assert losses(loss="ce", mse_first=0) == losses(loss="ce")

@@ -75,6 +75,12 @@ class TrainConfig(DataConfig):
         description="Begin with the weights of this victim of the same layers, or its twin; random if not given.",
     )
     loss: Literal["mse", "ce"] = Field("mse", description="Training loss on the output rates, or a twin's logits.")
+    mse_first: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Share of the updates that --loss ce begins with mse; 0.6 when not given, 0 for a twin.",
+    )
     time_steps: int | None = Field(
         None, ge=1, le=10_000, description="Time bins T; the paper's for the data when not given."
     )

@@ -35,6 +35,8 @@ _AMOUNTS: dict[Kind, _Amount] = {
     "recordings": _Amount(40, 14, 16_000, shift=2, dropout=0.15),
 }
 _TWIN = _Amount(64, 60, 100_000)
+_MSE_FIRST = 0.6
+"""Of trainings with CE: from random weights it gave 69 to 85 % where MSE gave 98 % (N-MNIST), and so 96 %."""
 _FEWEST_UPDATES = 100
 _FEW_SAMPLES = 100
 
@@ -64,10 +66,11 @@ class Recipe:
         made = self.training
         rate = f"{made.relative_rate:g} of the weights" if made.learning_rate is None else f"{made.learning_rate:g}"
         twin = "" if self.twin is None else f"a ReLU twin for {self.twin.updates:,} updates, then "
+        loss = f", mse for the first {made.mse_first:.0%}" if made.mse_first else ""
         share = f"initial rate {made.initial_rate:g}" if made.initial_rate else f"initial share {made.initial_share:g}"
         return (
             f"recipe for {samples:,} samples: {twin}{made.updates:,} updates of {made.batch_size}, learning rate "
-            f"{rate}, dropout {made.dropout:g} and {made.widest_dropout:g}, shift {made.shift}, {share}"
+            f"{rate}, dropout {made.dropout:g} and {made.widest_dropout:g}, shift {made.shift}, {share}{loss}"
         )
 
 
@@ -100,7 +103,10 @@ def choose_recipe(config: TrainConfig, kind: Kind, samples: int, channels: int) 
             raise SpikeflipError(f"{' and '.join(names)} exclude each other: give one")
     if "initial_rate" in given:
         given["initial_share"] = 0.0
-    training = Training(**(_chosen(_TWIN if config.twin else _AMOUNTS[kind], samples, given) | given))
+    chosen = _chosen(_TWIN if config.twin else _AMOUNTS[kind], samples, given)
+    if config.loss == "ce" and not config.twin:
+        chosen["mse_first"] = _MSE_FIRST
+    training = Training(**(chosen | given))
     if kind != "images" or channels != 3 or config.twin or config.start is not None:
         return Recipe(training)
     kept = {name: given[name] for name in _ELSEWHERE}

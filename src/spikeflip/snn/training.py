@@ -39,6 +39,9 @@ class Training:
 
     Args:
         loss: on the output rates, ``"mse"`` against one-hot classes or ``"ce"`` with the rates as logits.
+        mse_first: share of the updates in which the loss is ``"mse"``, before it is the other. With rates as logits the
+            gradient of ``"ce"`` hardly depends on how wrong an output is, which tells classes apart slowly and may
+            silence outputs.
         updates: number of optimiser steps.
         batch_size: samples an update.
         learning_rate: of Adam, at its highest, the same for all layers; it rises over the first updates (3 % of them)
@@ -60,6 +63,7 @@ class Training:
     """
 
     loss: LossName = "mse"
+    mse_first: float = 0.0
     updates: int = 300
     batch_size: int = 64
     learning_rate: float | None = None
@@ -89,7 +93,7 @@ class Training:
             )
         if not 0 < self.relative_rate < 1:
             raise SpikeflipError(f"relative_rate is {self.relative_rate}: give a share in (0, 1), such as 0.05")
-        for name in ("dropout", "widest_dropout", "initial_share", "initial_rate"):
+        for name in ("mse_first", "dropout", "widest_dropout", "initial_share", "initial_rate"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise SpikeflipError(f"{name} is {value}: give a share in [0, 1)")
 
@@ -336,6 +340,7 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
     sums, total, right, silent = engine.weight_sums(), 0.0, 0.0, 0
     fired = torch.zeros(network.classes, dtype=torch.bool, device=device)
     dropout = Masks(network, settings.dropout, settings.widest_dropout, seed=settings.seed, update=update)
+    loss_name: LossName = "mse" if update <= settings.mse_first * settings.updates else settings.loss
     for rows in batch.split(settings.micro_batch):
         values, classes = data[0][rows], data[1][rows].to(device)
         if settings.shift:
@@ -357,7 +362,7 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
             out: Tensor, classes: Tensor = classes, scores: list[Tensor] = scores, losses: list[Tensor] = losses
         ) -> Tensor:
             scores.append(out.mean(1))
-            loss, gradient = score_gradient(settings.loss, scores[0], classes)
+            loss, gradient = score_gradient(loss_name, scores[0], classes)
             losses.append(loss)
             return (gradient / (len(batch) * out.shape[1])).unsqueeze(1).expand_as(out).contiguous()
 

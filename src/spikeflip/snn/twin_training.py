@@ -50,6 +50,10 @@ def train_twin(
         raise SpikeflipError(
             f"initial_rate is {settings.initial_rate}, but a ReLU network has no spikes to count: leave it at 0"
         )
+    if settings.mse_first:
+        raise SpikeflipError(
+            f"mse_first is {settings.mse_first}, but the outputs of a ReLU network are no rates: leave it at 0"
+        )
     identity = {
         "kind": "relu",
         "architecture": network.architecture,

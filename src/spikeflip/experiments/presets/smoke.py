@@ -12,6 +12,7 @@ _TRAINING = {
     "widest_dropout": 0.0,
     "shift": 0,
     "initial_rate": 0.0,
+    "mse_first": 0.0,
     "validation": 0,
 }
 
