@@ -10,7 +10,7 @@ from spikeflip.snn.training import Training
     ("kind", "samples", "updates", "batch_size", "shift", "dropout"),
     [
         ("images", 500, 141, 64, 0, 0.1),  # 18 epochs
-        ("images", 59_800, 250, 64, 0, 0.1),  # 16,000 samples
+        ("images", 59_800, 375, 64, 0, 0.1),  # 24,000 samples
         ("simulated", 1_442, 496, 64, 0, 0.1),
         ("recordings", 1_000, 350, 40, 2, 0.15),
         ("recordings", 60_000, 400, 40, 2, 0.15),
@@ -56,7 +56,7 @@ def test_ce_begins_with_mse_but_for_twins_and_where_it_is_said():
 
 
 def test_a_batch_size_keeps_the_number_of_samples_seen():
-    assert choose_recipe(TrainConfig(batch_size=32), "images", 60_000, 1).training.updates == 500
+    assert choose_recipe(TrainConfig(batch_size=32), "images", 60_000, 1).training.updates == 750
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class _Amount:
 
 
 _AMOUNTS: dict[Kind, _Amount] = {
-    "images": _Amount(64, 18, 16_000),
+    "images": _Amount(64, 18, 24_000),
     "simulated": _Amount(64, 22, 32_000),
     "recordings": _Amount(40, 14, 16_000, shift=2, dropout=0.15),
 }
