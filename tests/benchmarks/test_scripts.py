@@ -122,3 +122,24 @@ def test_memory_is_measured_in_a_process_of_its_own(script, monkeypatch):
     case = memory.child("torch", 4)
     assert case["backwards"] == 4 * memory.STEPS
     assert case["peak_mb"] >= case["before_attack_mb"] > case["inputs_mb"] > 0
+
+
+def test_a_victim_without_test_inputs_counts_those_it_was_trained_on(script):
+    facts = {
+        "accuracy": 0.75,
+        "accuracy_n": 4,
+        "training_accuracy": 1.0,
+        "training_accuracy_n": 10,
+        "loss": "mse",
+        "config": {"engine": "auto", "seed": 3},
+        "learned": True,
+        "recipe": {},
+        "history": {"notices": [{"text": "went back"}]},
+        "manifest": {"seconds": 1.5},
+    }
+    found = script("recipes").row("digits", facts)
+    assert (found["accuracy"], found["n"], found["of"], found["seed"]) == (0.75, 4, "test inputs", 3)
+    assert found["interval"] == [0.3006, 0.9544]  # Wilson, of 3 in 4
+    assert (found["cures"], found["seconds"]) == (["went back"], 1.5)
+    found = script("recipes").row("dvsgesture", facts | {"accuracy": None, "accuracy_n": 0})
+    assert (found["accuracy"], found["n"], found["of"]) == (1.0, 10, "training samples")
