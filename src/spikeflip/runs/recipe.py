@@ -20,6 +20,7 @@ class _Amount:
         most: samples seen in all, where there are many.
         shift: augmentation, where there are enough samples to need an answer that does not depend on the place.
         dropout: after every hidden weight layer.
+        relative_rate: the learning rate as a share of the weights.
     """
 
     batch_size: int
@@ -27,14 +28,20 @@ class _Amount:
     most: int
     shift: int = 0
     dropout: float = 0.1
+    relative_rate: float = 0.05
 
 
-_AMOUNTS: dict[Kind, _Amount] = {
+# A colour image needs more than a digit: weights that see some already, and more time.
+_AMOUNTS: dict[str, _Amount] = {
     "images": _Amount(64, 18, 24_000),
+    "colour": _Amount(64, 18, 48_000, shift=2, dropout=0.0, relative_rate=0.02),
     "simulated": _Amount(64, 22, 32_000),
     "recordings": _Amount(40, 14, 16_000, shift=2, dropout=0.15),
 }
-_TWIN = _Amount(64, 60, 100_000)
+_TWINS: dict[str, _Amount] = {
+    "images": _Amount(64, 60, 100_000, relative_rate=0.03),
+    "colour": _Amount(64, 60, 100_000, shift=2, relative_rate=0.03),
+}
 _MSE_FIRST = 0.6
 """Of trainings with CE: from random weights it gave 69 to 85 % where MSE gave 98 % (N-MNIST), and so 96 %."""
 _FEWEST_UPDATES = 100
@@ -103,14 +110,16 @@ def choose_recipe(config: TrainConfig, kind: Kind, samples: int, channels: int) 
             raise SpikeflipError(f"{' and '.join(names)} exclude each other: give one")
     if "initial_rate" in given:
         given["initial_share"] = 0.0
-    chosen = _chosen(_TWIN if config.twin else _AMOUNTS[kind], samples, given)
+    colour = kind == "images" and channels == 3
+    amounts = _TWINS if config.twin else _AMOUNTS
+    chosen = _chosen(amounts["colour" if colour else kind], samples, given)
     if config.loss == "ce" and not config.twin:
         chosen["mse_first"] = _MSE_FIRST
     training = Training(**(chosen | given))
-    if kind != "images" or channels != 3 or config.twin or config.start is not None:
+    if not colour or config.twin or config.start is not None:
         return Recipe(training)
     kept = {name: given[name] for name in _ELSEWHERE}
-    return Recipe(training, Training(**(_chosen(_TWIN, samples, {}) | kept | {"loss": "ce"})))
+    return Recipe(training, Training(**(_chosen(_TWINS["colour"], samples, {}) | kept | {"loss": "ce"})))
 
 
 def _chosen(amount: _Amount, samples: int, given: dict[str, Any]) -> dict[str, Any]:
@@ -123,4 +132,5 @@ def _chosen(amount: _Amount, samples: int, given: dict[str, Any]) -> dict[str, A
         "shift": amount.shift if samples >= _FEW_SAMPLES else 0,
         "dropout": amount.dropout,
         "widest_dropout": amount.dropout,
+        "relative_rate": amount.relative_rate,
     }
