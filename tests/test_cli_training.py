@@ -17,8 +17,8 @@ def test_the_recipe_is_printed_and_kept(tmp_path, run):
     status, out, err = run("train", *TINY, "--time-steps", 4, "--updates", 3, "--shift", 1, "--out", tmp_path / "v")
     assert status == 0
     assert err == (
-        "recipe for 1,442 samples: 3 updates of 64, learning rate 0.05 of the weights, dropout 0.1 and 0.1, shift 1, "
-        "initial share 0.1\n"
+        "12C3-AP2-32FC-10FC; recipe for 1,442 samples: 3 updates of 64, learning rate 0.05 of the weights, dropout 0.1 "
+        "and 0.1, shift 1, initial share 0.1\n"
     )
     assert "samples:" not in out
     recipe = facts(tmp_path / "v")["recipe"]

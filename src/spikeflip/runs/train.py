@@ -42,7 +42,7 @@ def run_training(
         config: what is trained, and how; what it leaves open is chosen by :mod:`spikeflip.runs.recipe`.
         out: folder to write.
         progress: called after every update.
-        announce: called with the recipe in one line, at the first update.
+        announce: called with the network and the recipe in one line, at the first update.
 
     Returns:
         The victim. Its facts hold the recipe, how its layers fire, whether it ``learned``, and ``notices``.
@@ -76,7 +76,7 @@ def run_training(
     fingerprint = f"{data.facts['sha256']} {data.facts.get('frames', config.simulate_events)} {cut} {engine}"
     if start is not None:
         fingerprint += f" {start}"
-    progress = _announcing(recipe.sentence(cut), announce, progress)
+    progress = _announcing(f"{network.architecture}; {recipe.sentence(cut)}", announce, progress)
     parts = (data.values[:cut], data.labels[:cut]), (data.values[cut:], data.labels[cut:])
     _check_writable(out)
     if isinstance(runner, ReluNetwork):
@@ -217,9 +217,8 @@ def _preset(config: TrainConfig, recordings: bool) -> str:
         return config.network
     if recordings:
         return "paper-gesture" if config.data == "dvsgesture" else "paper-spike"
-    if config.network is None:
-        return "small-spike" if config.simulate_events else "small-image"
-    return "paper-spike" if config.simulate_events else "paper-image"
+    size = "small" if config.network is None and config.data == "digits" else "paper"
+    return f"{size}-spike" if config.simulate_events else f"{size}-image"
 
 
 def _network(config: TrainConfig, data: Inputs, recordings: bool, time_steps: int) -> Network:
