@@ -91,6 +91,18 @@ def test_it_gives_up_after_four_cures():
     assert watch.notices[-1].code == "training-gave-up"
     assert "stopped at update 50" in watch.notices[-1].text
     assert "4 cures did not help; try a lower learning rate" in watch.notices[-1].text
+    again = Bench().watch
+    again.restore(watch.state())
+    assert again.gave_up
+
+
+def test_a_state_that_was_gone_back_to_is_that_of_the_update_from_then_on():
+    bench = Bench()
+    bench.train()
+    bench.train(silent=10)
+    watch = bench.train(silent=10)
+    assert float(bench.weight) == 10
+    assert [notice.text.split("went back to ")[1][:9] for notice in watch.notices] == ["update 10", "update 20"]
 
 
 def test_one_silent_batch_is_no_silence():

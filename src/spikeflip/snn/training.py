@@ -255,7 +255,8 @@ def optimise(
             save_state(state, network, optimiser, identity, history, number, watch)
 
     following = batches(len(data[0]), settings.batch_size, seed=settings.seed, first=first)
-    for number, batch in zip(range(first + 1, settings.updates + 1), following, strict=False):
+    last = first if watch.gave_up else settings.updates
+    for number, batch in zip(range(first + 1, last + 1), following, strict=False):
         for group in optimiser.param_groups:
             group["lr"] = _rate(group["params"][0], settings) * watch.factor * schedule(number, settings.updates)
         seen = steps.update(batch, number)

@@ -29,7 +29,6 @@ _LATEST_REVIVAL = 0.7
 # Fewer samples do not tell an accuracy from chance.
 _ENOUGH_SAMPLES = 1000
 
-
 _COUNTS = ("cures", "revivals", "updates", "silent", "n", "class_updates", "quarter", "chance_n")
 """Cures and new outputs so far; updates and samples since the last look, since outputs were last looked at one by one,
 and since a quarter of the training began."""
@@ -39,9 +38,8 @@ and since a quarter of the training began."""
 class Seen:
     """What one update saw of its batch: the mean loss, and of its ``n`` samples, how many were right and silent.
 
-    A tie is right in part; see :func:`expected_right`.
-
-    Classes are ``missed`` that the batch has and whose output did not fire, and ``met`` whose output did.
+    A tie is right in part; see :func:`expected_right`. Classes are ``missed`` that the batch has and whose output did
+    not fire, and ``met`` whose output did.
     """
 
     loss: float
@@ -193,6 +191,7 @@ class Watch:
             self.scale()
             self.firing = self.measure() if self.measure else None
             cure += " and scaled the weights until every layer fires"
+        self._good = _State.of(update, self.weights, self.optimiser)
         self.notices.append(Notice("training-cured", f"update {update}: {trouble}; {cure}", update))
 
     def _check_chance(self, update: int) -> None:
@@ -221,6 +220,7 @@ class Watch:
         classes = {"missed": sorted(self._missed), "met": sorted(self._met)}
         return {
             "factor": self.factor,
+            "gave_up": self.gave_up,
             **self._counts,
             "right": self._right,
             **classes,
@@ -230,7 +230,7 @@ class Watch:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state` gave."""
         self.factor, self._counts = float(state["factor"]), {name: int(state[name]) for name in _COUNTS}
-        self._right = float(state["right"])
+        self._right, self.gave_up = float(state["right"]), bool(state["gave_up"])
         self._missed, self._met = set(map(int, state["missed"])), set(map(int, state["met"]))
         self.notices = [Notice(**notice) for notice in state["notices"]]
 
