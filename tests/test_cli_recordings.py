@@ -47,7 +47,7 @@ def victim(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("victims") / "bars"
     network = ["--network", "8C3-AP2-32FC-3FC", "--updates", "40", "--learning-rate", "0.01", "--batch-size", "16"]
     bins = ["--time-steps", "8", "--time-bin", "5", "--sensor", f"{SIDE}x{SIDE}"]
-    still = ["--dropout", "0", "--widest-dropout", "0", "--shift", "1"]
+    still = ["--dropout", "0", "--widest-dropout", "0", "--shift", "1", "--initial-rate", "0.05", "--validation", "18"]
     main(["train", "--data", str(folder), *network, *bins, *still, "--out", str(out), "--quiet"])
     return out
 

@@ -392,7 +392,7 @@ def test_a_line_is_a_line_however_long_and_nothing_in_it_is_markup(capsys, monke
 
 class Now:
     def __init__(self, loss, accuracy):
-        self.loss, self.validation_accuracy = loss, accuracy
+        self.loss, self.validation_accuracy, self.stage, self.firing = loss, accuracy, "train", None
 
 
 def test_the_label_of_a_training():

@@ -140,10 +140,13 @@ def test_compared_and_verified_runs_have_their_notices(capsys):
     assert "all equal" in second
 
 
+CUT = {"code": "cut", "text": "cut", "figure": None}
+
+
 def test_a_silent_victim_says_nothing_of_a_recording_and_a_tie_is_a_tie(capsys):
     answer = {"file": "a.bin", "prediction": None, "events": 5, "events_outside": 0, "frames": "15 bins", "notes": []}
     silent = answer | {"rates": {"3": 0.0, "1": 0.0}, "notices": [SILENT]}
-    print_verdicts([silent, silent, answer | {"rates": {"3": 0.5, "1": 0.5}, "notes": ["cut"]}])
+    print_verdicts([silent, silent, answer | {"rates": {"3": 0.5, "1": 0.5}, "notices": [CUT]}])
     *table, frames, first, second = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in table[1:]] == ["nothing", "nothing", "tie"]
     assert (frames, first, second) == ("frames: 15 bins", f"note: {SILENT['text']}", "note: cut")

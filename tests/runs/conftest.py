@@ -21,7 +21,8 @@ def without_drawings(undrawn):
 def small_victim(tmp_path_factory):
     folder = tmp_path_factory.mktemp("victims") / "small"
     network = ["--network", "8C3-AP2-24FC-10FC", "--updates", "30", "--learning-rate", "0.01"]
-    main(["train", *network, "--dropout", "0", "--widest-dropout", "0", "--out", str(folder), "--quiet"])
+    still = ["--dropout", "0", "--widest-dropout", "0", "--initial-rate", "0", "--validation", "200"]
+    main(["train", *network, *still, "--out", str(folder), "--quiet"])
     return folder
 
 
@@ -51,7 +52,7 @@ def small_recordings(tmp_path_factory):
             write_recording(recording, home / "data" / side / f"{number}.{('npz', 'bin')[number % 2]}")
     network = ["--network", "4C3-AP2-2FC", "--updates", "30", "--learning-rate", "0.02", "--batch-size", "8"]
     data = ["--data", str(home / "data"), "--time-steps", "6", "--sensor", "8x8", "--validation", "0"]
-    still = ["--dropout", "0", "--widest-dropout", "0"]
+    still = ["--dropout", "0", "--widest-dropout", "0", "--initial-rate", "0.05"]
     main(["train", *network, *data, *still, "--out", str(home / "victim"), "--quiet"])
     return home / "victim", home / "data"
 

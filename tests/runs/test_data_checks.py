@@ -482,6 +482,9 @@ def test_a_trial_in_both_lists_is_found_out(tmp_path):
 @pytest.fixture
 def victim(tmp_path):
     network = SpikingNetwork("2C3-2FC", (2, 4, 4), time_steps=3, neuron=LIF(0.3, 0.25))
+    with torch.no_grad():
+        for weight in network.weights:
+            weight.fill_(1)  # it fires for every event
     facts = {
         "binning": {"steps": 3, "rule": "time", "time_bin": 5, "height": 4, "width": 4},
         "classes": ["left", "right"],

@@ -156,7 +156,8 @@ def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = Non
                 )
             scores = network.scores(binned.frames.unsqueeze(0).float())
             best = int(winner(scores)[0])
-            of_victim = (unlearned, None if bool(scores.any()) else _SILENT)
+            fires = bool(scores.any()) or not bool(binned.frames.any())
+            of_victim = (unlearned, None if fires else _SILENT)
             notices = (
                 *found.notices,
                 *seen.notices,
