@@ -137,19 +137,8 @@ def test_a_twin_is_trained_attacked_and_verified(twin, tmp_path, run):
 
 
 def test_a_spiking_victim_begins_with_its_twins_weights(twin, tmp_path, run):
-    options = [
-        *TINY,
-        "--time-steps",
-        2,
-        "--learning-rate",
-        "1e-12",
-        "--initial-share",
-        0,
-        "--updates",
-        2,
-        "--out",
-        tmp_path / "v",
-    ]
+    still = ["--learning-rate", "1e-12", "--initial-share", 0, "--updates", 2]
+    options = [*TINY[:2], "--time-steps", 2, *still, "--out", tmp_path / "v"]
     assert run("train", "--start", twin, *options)[0] == 0
     theirs, ours = spikeflip.load_checkpoint(twin), spikeflip.load_checkpoint(tmp_path / "v")
     assert isinstance(ours.network, spikeflip.SpikingNetwork)

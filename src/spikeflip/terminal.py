@@ -129,8 +129,9 @@ def print_training(checkpoint: Any, out: Path) -> None:
     if "events" in data:
         say(f"{data['source']}; {data['frames']}; {data['events_outside']:,} of {data['events']:,} events outside")
     for name, what in (("accuracy", "test inputs"), ("training_accuracy", "training samples")):
-        rate = facts.get(name)
-        found.append(f"no {what}" if rate is None else f"{rate:.2%} of {facts[f'{name}_n']:,} {what} right")
+        if name in facts:  # victims of earlier versions know less
+            rate, n = facts[name], facts[f"{name}_n"]
+            found.append(f"no {what}" if rate is None else f"{rate:.2%} of {n:,} {what} right")
     say(f"{checkpoint.network.architecture}: {', '.join(found)}")
     say(f"victim: {out}")
     for notice in facts.get("notices", ()):

@@ -80,8 +80,9 @@ def measure_firing(network: SpikingNetwork, spikes: Tensor, *, micro_batch: int 
 
     >>> network = SpikingNetwork("2FC-3FC", (1,))
     >>> with torch.no_grad():
-    ...     network.weights[0].copy_(torch.tensor([[1.0], [-1.0]])), network.weights[1].zero_()
-    ...     [layer.silent_neurons for layer in measure_firing(network, torch.ones(4, 5, 1)).layers]
+    ...     for weight, values in zip(network.weights, ([[1.0], [-1.0]], [[0.0, 0.0]] * 3)):
+    ...         _ = weight.copy_(torch.tensor(values))
+    >>> [layer.silent_neurons for layer in measure_firing(network, torch.ones(4, 5, 1)).layers]
     [0.5, 1.0]
     """
     engine, neuron = network.engine, network.neuron
