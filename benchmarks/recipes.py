@@ -1,6 +1,6 @@
 """How good the victims are that `spikeflip train` makes when it is told nothing but the data, over several seeds.
 
-    python benchmarks/recipes.py --out FOLDER [--root DIR] [--data digits simulated ...] [--loss mse ce] [--seeds 5]
+    python benchmarks/recipes.py --out FOLDER [--root DIR] [--data digits simulated ...] [--loss mse ce] [--seeds 0 1 2 3 4]
                                  [--engine event torch] [--json]
 
 Victims are trained into FOLDER/DATA-LOSS-ENGINE-SEED and found there again, so an interrupted benchmark goes on. Data:
@@ -52,7 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", choices=list(_DATA), default=["digits", "simulated"])
     parser.add_argument("--loss", nargs="+", choices=["mse", "ce"], default=["mse"])
     parser.add_argument("--engine", nargs="+", choices=["auto", "event", "torch"], default=["auto"])
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     return parser.parse_args()
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     for name in options.data:
         for loss in options.loss:
             for engine in options.engine:
-                for seed in range(options.seeds):
+                for seed in options.seeds:
                     given = {**_DATA[name], "root": options.root, "loss": loss, "engine": engine, "seed": seed}
                     folder = options.out / f"{name}-{loss}-{engine}-{seed}"
                     rows.append(row(name, run_training(TrainConfig(**given), folder).facts))
