@@ -1,6 +1,6 @@
 """How good the victims are that `spikeflip train` makes when it is told nothing but the data, over several seeds.
 
-    python benchmarks/recipes.py --out FOLDER [--root DIR] [--data digits simulated ...] [--loss mse ce] [--seeds 0 1 2 3 4]
+    python benchmarks/recipes.py --out FOLDER [--root DIR] [--data digits simulated ...] [--loss mse ce] [--seeds 0 1]
                                  [--engine event torch] [--json]
 
 Victims are trained into FOLDER/DATA-LOSS-ENGINE-SEED and found there again, so an interrupted benchmark goes on. Data:
