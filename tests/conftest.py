@@ -1,7 +1,9 @@
 """Victims that several tests share: small, trained once, or made by hand."""
 
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,25 +13,38 @@ from spikeflip import LIF, Rectangular, SpikingNetwork, load_images
 from spikeflip.cli import main
 from spikeflip.snn.training import Training, train
 
-
-@pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """The folder with real data beside the checkout; the test is skipped where there is none."""
-    folder = Path(__file__).parents[1].parent / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("needs the real data sets beside the checkout (../shared/data)")
-    return folder
+_SHARED = Path(__file__).parents[1].parent / "shared"
+_FOLDERS = {"mnist": "MNIST", "cifar10": "cifar-10-batches-bin", "nmnist": "NMNIST", "dvsgesture": "DvsGesture"}
+"""Of the data sets, as users have them on disk."""
 
 
 @pytest.fixture(scope="session")
-def real_recordings(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Real N-MNIST and DVS128 Gesture recordings, unpacked as users have them."""
-    script = shared_data.parent / "tools" / "unpack_data.py"
-    if not script.is_file():
-        pytest.skip("needs the script that unpacks the real data sets (../shared/tools)")
-    folder = tmp_path_factory.mktemp("recordings")
-    subprocess.run([sys.executable, script, folder, "nmnist", "dvsgesture"], check=True, capture_output=True)
-    return folder
+def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder with a real data set, or skips the test.
+
+    Its files are in the folder that ``SPIKEFLIP_DATA`` names, or are unpacked from ``../shared`` beside the checkout.
+    """
+    given = os.environ.get("SPIKEFLIP_DATA")
+    home = Path(given).resolve() if given else tmp_path_factory.mktemp("real")
+    script = _SHARED / "tools" / "unpack_data.py"
+
+    def find(name: str) -> Path:
+        if not (home / _FOLDERS[name]).is_dir():
+            if given:
+                pytest.skip(f"needs the real {name}: {home} (SPIKEFLIP_DATA) has no {_FOLDERS[name]}")
+            if not script.is_file() or not (_SHARED / "data").is_dir():
+                pytest.skip(f"needs the real {name}, unpacked (SPIKEFLIP_DATA) or beside the checkout (../shared)")
+            subprocess.run([sys.executable, script, home, name], check=True, capture_output=True)
+        return home
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def real_recordings(real_data: Callable[[str], Path]) -> Path:
+    """Real N-MNIST and DVS128 Gesture recordings."""
+    real_data("nmnist")
+    return real_data("dvsgesture")
 
 
 @pytest.fixture(scope="session")

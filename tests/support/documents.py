@@ -1,0 +1,60 @@
+"""The fenced blocks of README.md and docs/, and the commands in them and in the text around them."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HOME = Path(__file__).parents[2]
+DOCUMENTS = ["README.md", *sorted(path.relative_to(HOME).as_posix() for path in (HOME / "docs").glob("*.md"))]
+
+_BLOCK = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its document, what stands behind the fence, and its lines."""
+
+    document: str
+    language: str
+    text: str
+
+    @property
+    def start(self) -> str:
+        """The first line, by which a block is known."""
+        return self.text.partition("\n")[0]
+
+
+def text_of(document: str) -> str:
+    return (HOME / document).read_text(encoding="utf-8")
+
+
+def blocks(document: str) -> list[Block]:
+    return [Block(document, *found.groups()) for found in _BLOCK.finditer(text_of(document))]
+
+
+def prose(document: str) -> str:
+    """The document without its blocks."""
+    return _BLOCK.sub("", text_of(document))
+
+
+def lines_of(text: str) -> list[list[str]]:
+    """The words of each line as a shell splits them, without comments; a line that ends in a backslash goes on."""
+    joined = re.sub(r"\\\n\s*", "", text)
+    return [words for line in joined.splitlines() if (words := shlex.split(line, comments=True))]
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """What follows each ``spikeflip`` of shell lines, which may be a part of a line, up to an ``&&``."""
+    for words in lines_of(text):
+        while "spikeflip" in words:
+            words = words[words.index("spikeflip") + 1 :]
+            end = words.index("&&") if "&&" in words else len(words)
+            yield words[:end]
+            words = words[end:]
+
+
+def inline(document: str) -> list[str]:
+    """The pieces of code in the prose."""
+    return re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose(document))
