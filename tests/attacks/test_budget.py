@@ -46,6 +46,8 @@ def test_linf_binds_by_projection_alone():
     torch.testing.assert_close(found - originals, expected)
     exceeded = budget.exceeded(originals - MOVED, originals)
     assert (exceeded.dtype, exceeded.tolist()) == (torch.bool, [False] * 3)
+    elsewhere = torch.zeros(2, 3, device="meta")  # on another device
+    assert budget.exceeded(elsewhere, elsewhere).device == elsewhere.device
 
 
 def test_a_number_is_mse():

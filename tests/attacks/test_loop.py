@@ -85,15 +85,13 @@ def test_who_is_active_in_which_batch():
     assert result.trace is None
 
 
-@pytest.mark.parametrize(("target", "says", "won"), [(None, 1, True), (None, 2, True), (1, 1, True), (1, 2, False)])
-def test_success_is_any_other_class_or_the_target(target, says, won):
-    result = run(
-        lambda step: move(step, lit((says, T), classes=3)),
-        lit((0, T), classes=3),
-        [0],
-        None if target is None else [target],
-        steps=2,
-    )
+@pytest.mark.parametrize(
+    ("label", "target", "says", "won"),
+    [(0, None, 1, True), (0, None, 2, True), (1, None, 0, True), (0, 1, 1, True), (0, 1, 2, False), (1, 0, 0, True)],
+)
+def test_success_is_any_other_class_or_the_target(label, target, says, won):
+    inputs, after = lit((label, T), classes=3), lit((says, T), classes=3)
+    result = run(lambda step: move(step, after), inputs, [label], None if target is None else [target], steps=2)
     assert result.success.tolist() == [won]
     assert result.steps.tolist() == [1 if won else 2]
     assert result.prediction.tolist() == [says]
@@ -171,6 +169,33 @@ def test_passes_of_the_rule_are_counted_and_those_of_the_gradient():
     assert result.backwards.tolist() == [2 * 1, 2 * 3]
     one = run(lambda step: move(step, step.inputs, backwards=5), lit((0, T)), [0], steps=2)
     assert one.backwards.tolist() == [10]
+
+
+def test_a_trace_has_the_rule_of_every_iteration():
+    def rule(step):
+        return move(step, step.inputs, Trace.CONVERTER + int(step.iterations[0]) % 2, gradient=step.gradient("ce"))
+
+    result = run(rule, lit((0, T), (1, T)), [0, 0], steps=3, trace=True)
+    assert result.trace.rule.tolist() == [[Trace.CONVERTER, Trace.FLIPPER, Trace.CONVERTER], [Trace.NOT_RUN] * 3]
+    assert result.trace.penultimate_spikes.tolist() == [[0] * 3, [-1] * 3]
+
+
+def test_what_cannot_be_attacked_is_refused_before_a_pass():
+    network, spikes, image = reader(), lit((0, T)), torch.tensor([[1.0, 0.0]])
+    network.probe = None
+    for inputs, options, said in (
+        (spikes, {"only": "images"}, "are spikes, but this attack is defined on images only"),
+        (image, {"only": "spikes"}, "are images, but this attack is defined on spikes only"),
+        (spikes, {"steps": 0}, "steps is 0"),
+        (spikes, {"micro_batch": 0}, "micro_batch is 0"),
+        (spikes, {"targets": [0]}, "the target of sample 0 is its label"),
+        (spikes, {"seed": -1}, "seed is -1"),
+        (spikes, {"samples": torch.tensor([1, 2])}, "samples are"),
+        (spikes, {"budget": Budget(0.1, "linf")}, "a linf budget bounds nothing on spikes"),
+        (spikes * 2, {}, "spikes hold the value 2"),
+    ):
+        with pytest.raises(SpikeflipError, match=said):
+            run(None, inputs, [0], network=network, **options)
 
 
 def still(rule):

@@ -4,6 +4,7 @@ import torch
 from spikeflip import SpikeflipError, SpikingNetwork
 from spikeflip.attacks import Noise, noise
 from spikeflip.attacks.result import Trace
+from spikeflip.streams import stream
 
 
 def stubborn():
@@ -36,6 +37,22 @@ def test_noise_on_images_has_the_mse_given_where_nothing_is_clipped():
     assert difference.abs().max() <= 0.3  # sqrt(3 * 0.03)
     assert float(difference.square().mean()) == pytest.approx(0.03, rel=0.05)
     assert float(difference.mean()) == pytest.approx(0, abs=0.015)
+
+
+def test_a_try_is_the_numbers_of_its_stream():
+    """The last of three, from the original: the sign and the size of every change."""
+    ids, numbers = (
+        torch.arange(50) + 7,
+        lambda sample, shape: stream(3, sample, "noise", 2).random(shape, dtype="float32"),
+    )
+    options = {"strength": 0.03, "steps": 3, "seed": 3, "samples": ids}
+    images = noise(stubborn(), torch.full((50, 40), 0.5), LABELS, **options).adversarials
+    spikes = noise(stubborn(), torch.ones(50, 8, 40), LABELS, **options).adversarials
+    for n, sample in enumerate(ids.tolist()):
+        drawn = torch.from_numpy(numbers(sample, 40))
+        torch.testing.assert_close(images[n], 0.5 + 0.3 * (2 * drawn - 1))
+        assert torch.equal(spikes[n] == 0, torch.from_numpy(numbers(sample, (8, 40))) < 0.03)
+    assert (noise(stubborn(), torch.ones(50, 8, 40), LABELS, strength=1, steps=1).adversarials == 0).all()
 
 
 def test_no_gradient_is_asked_for():

@@ -2,14 +2,15 @@
 
 import inspect
 import re
-from dataclasses import FrozenInstanceError, fields
+import sys
+from dataclasses import FrozenInstanceError, fields, is_dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
 from spikeflip import Budget, SpikingNetwork, attacks
-from spikeflip.attacks import ATTACKS, loop
+from spikeflip.attacks import ATTACKS, AttackInfo, AttackResult, Trace, loop
 from spikeflip.attacks.bim import BIM
 from spikeflip.attacks.settings import Options, as_budget
 
@@ -106,6 +107,16 @@ def test_settings_cannot_be_changed_after_they_were_checked(name):
     attack = ATTACKS[name].settings()
     with pytest.raises(FrozenInstanceError):
         setattr(attack, fields(attack)[0].name, -1)
+
+
+def test_values_that_are_handed_around_are_frozen():
+    """Of every module of the attacks: what one sees, another cannot change."""
+    found = set()
+    for name in sys.modules:
+        if f"{name}.".startswith("spikeflip.attacks."):
+            found |= {kind for kind in vars(sys.modules[name]).values() if is_dataclass(kind)}
+    assert {loop.Step, loop.Move, AttackResult, Trace, Budget, AttackInfo} <= found
+    assert all(kind.__dataclass_params__.frozen for kind in found)
 
 
 def test_fgsm_is_one_step_of_bim_with_its_own_settings():

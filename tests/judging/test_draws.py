@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from spikeflip import LIF, Rectangular, ReluNetwork, SpikingNetwork, judge
+from spikeflip import LIF, Rectangular, ReluNetwork, SpikeflipError, SpikingNetwork, judge
 from spikeflip.attacks import bim
 from spikeflip.attacks.result import AttackResult
 from spikeflip.judging import fresh_draws
-from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.coding import encode, latency, winner
 from spikeflip.streams import stream
 
 T, IDS, LABELS = 5, torch.tensor([31, 4]), torch.tensor([0, 1])
@@ -88,15 +88,35 @@ def test_one_draw_is_enough_where_all_are_the_same(kind, coding, draws):
 
 
 def test_what_is_certain_is_judged_in_one_pass_an_input():
+    """Latencies: the brighter pixel fires earlier, and a potential that decays by half says how early."""
     victim, twin = Watched(coding="latency"), ReluNetwork("2FC", (2,))
+    victim.neuron = LIF(0.3, 0.5, "none")
     with torch.no_grad():
         twin.weights[0].copy_(torch.eye(2))
+    dim = ORIGINALS * 0.9
     for network in (victim, twin):
-        found = judge(network, ORIGINALS, 1 - ORIGINALS, LABELS, None, result_of([1, 1]), draws=9)
+        found = judge(network, dim, 0.9 - dim, LABELS, None, result_of([1, 1]), draws=9)
         assert found.draws == 1
+        assert found.rows["prediction"].tolist() == [1, 0]
         assert found.rows["verified"].tolist() == [1.0, 1.0]
         assert found.rows["still_right"].tolist() == [0.0, 0.0]
-    assert sum(map(len, victim.shown)) == 4
+    shown = torch.cat(victim.shown)
+    assert torch.equal(shown, latency(torch.cat([dim, 0.9 - dim]), T))
+
+
+def test_no_input_at_all():
+    nothing = torch.empty(0, dtype=torch.int64)
+    blank = AttackResult.blank(torch.zeros(0, 2), None)
+    found = judge(Watched(), torch.zeros(0, 2), torch.zeros(0, 2), nothing, None, blank)
+    assert {name: len(values) for name, values in found.rows.items()} == dict.fromkeys(found.rows, 0)
+    assert found.rows["prediction"].dtype == torch.int64
+    assert (found.summary()["n"], found.summary()["clean_accuracy"], found.draws) == (0, None, 100)
+
+
+def test_a_victim_that_takes_images_alone_judges_no_spikes():
+    spikes = torch.ones(2, 1, 2)
+    with pytest.raises(SpikeflipError, match="takes images \\(N, 2\\) alone"):
+        judge(ReluNetwork("2FC", (2,)), spikes, spikes, LABELS, None, result_of([1, 1]))
 
 
 def test_progress_is_over_the_inputs_that_were_right():

@@ -77,6 +77,10 @@ def test_means_are_over_successes_but_for_vanished_steps():
     assert {name: summary[name] for name in MEANS} == {name: pytest.approx(value) for name, value in MEANS.items()}
 
 
+def test_a_judgement_is_frozen():
+    assert Judgement.__dataclass_params__.frozen
+
+
 def test_counts():
     assert COUNTS.items() <= Judgement("images", 40, rows()).summary().items()
 

@@ -133,6 +133,16 @@ def test_any_number_of_shards_gives_the_same_bytes(tmp_path, monkeypatch, group)
     ]
 
 
+@pytest.mark.parametrize(("rows", "groups"), [(3, [3]), (4, [4]), (5, [4, 1]), (8, [4, 4])])
+def test_groups_are_full_but_the_last_and_none_is_empty(tmp_path, monkeypatch, rows, groups):
+    monkeypatch.setattr(merging, "_ROWS_A_GROUP", 4)
+    parts = [table_of(tmp_path / f"{at}", {"sample": np.arange(at, at + 1)}) for at in range(rows)]
+    merge_tables(dict.fromkeys(parts, 1), tmp_path / "whole")
+    file = pyarrow.parquet.ParquetFile(tmp_path / "whole")
+    assert [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)] == groups
+    assert file.read()["sample"].to_pylist() == list(range(rows))
+
+
 def test_without_a_trace_and_without_a_row(tmp_path):
     for name, sizes in (("untraced", [2, 3]), ("empty", [0])):
         shards, _ = shards_of(tmp_path / name / "shards", sizes, trace=False)
@@ -156,11 +166,14 @@ def test_a_part_has_no_more_rows_than_it_can_have(tmp_path, most, fits):
         assert not (tmp_path / "whole.parquet").exists()
 
 
-def test_a_trace_may_have_a_row_a_step(tmp_path):
+def test_an_input_has_one_row_and_in_a_trace_a_row_a_step(tmp_path):
     shards, _ = shards_of(tmp_path / "shards", [2])
     (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match="claims 4 rows"):
         merge(shards, tmp_path / "out", steps=1)
+    table_of(shards[0] / "rows.parquet", {"sample": np.arange(3), "mse": np.zeros(3)})
+    with pytest.raises(ValueError, match="claims 3 rows"):
+        merge(shards, tmp_path / "out", steps=2)
 
 
 def test_a_part_that_lacks_a_tensor_is_damage(tmp_path):

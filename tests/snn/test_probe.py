@@ -7,7 +7,7 @@ import torch
 
 from spikeflip import LIF, Rectangular, SpikingNetwork
 from spikeflip.snn.neuron import fire
-from spikeflip.snn.probe import _without_equal_neighbours, all_zero
+from spikeflip.snn.probe import InputGradient, _Head, _without_equal_neighbours, all_zero
 from spikeflip.snn.surrogate import SURROGATES
 
 T, CELLS = 4, 3
@@ -36,9 +36,9 @@ def test_equal_neighbours_are_one_and_equal_strangers_are_not():
     kept, place = _without_equal_neighbours(torch.stack([a, a, b, b, b, a]))
     assert torch.equal(kept, torch.stack([a, b, a]))
     assert place.tolist() == [0, 0, 1, 1, 1, 2]
-    for n in (0, 1):
+    for n in (0, 1, 2, 3):
         kept, place = _without_equal_neighbours(torch.zeros(n, 2, 2))
-        assert (len(kept), place.tolist()) == (n, list(range(n)))
+        assert (len(kept), place.tolist()) == (min(n, 1), [0] * n)
 
 
 def make(architecture):
@@ -137,6 +137,11 @@ def test_an_output_window_widens_the_surrogate_that_was_chosen(kind, some_spikes
         lambda _, rows: torch.eye(3)[classes[rows]], torch.arange(3), output_window=2.5
     )
     torch.testing.assert_close(found.values, by_autograd(network, spikes, classes, window=2.5)[1])
+
+
+def test_what_a_probe_gives_is_frozen():
+    assert InputGradient.__dataclass_params__.frozen
+    assert _Head.__dataclass_params__.frozen
 
 
 def test_zero_everywhere():
