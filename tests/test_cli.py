@@ -309,7 +309,10 @@ def test_every_option_has_help(run):
         ),
         (["train", "--out", "{tmp}/v", "--twin", "--simulate-events"], "--twin is for images"),
         (["train", "--out", "{tmp}/v", "--twin", "--coding", "latency"], "--twin takes them as they are"),
-        (["train", "--out", "{tmp}/v", "--twin", "--initial-rate", "0.1"], "initial_rate is 0.1, but a ReLU network"),
+        (
+            ["train", "--out", "{tmp}/v", "--twin", "--initial-rate", "0.1"],
+            "--initial-rate 0.1 is for spiking neurons, and --twin",
+        ),
         (["train", "--out", "{tmp}/v", "--start", "{tmp}"], "there is no victim at"),
         (["train", "--out", "{tmp}/v", "--start", "{victim}", "--twin"], "--start is for spiking victims"),
         (["train", "--out", "{tmp}/v", "--start", "{victim}", "--network", "4C3-10FC"], "and this victim 4C3-10FC on"),

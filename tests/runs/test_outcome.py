@@ -58,13 +58,28 @@ def test_training_samples_tell_where_test_inputs_are_few_or_missing():
     assert judged(inputs(10, 30), inputs(8, 0)).learned
 
 
-def test_chance_is_the_most_frequent_class():
+def test_chance_is_the_most_frequent_class_of_the_samples_that_tell():
     spikes, labels = inputs(40, 0)
     labels[:35] = 0
     spikes.zero_()[:, :, 0] = 1
     outcome = judged((spikes, labels), NONE)
     assert outcome.chance == 0.9  # 35, and one of the last five
     assert (outcome.training_accuracy, outcome.learned) == (0.9, False)
+    # A network that always says 0 is right for test inputs of that class alone, and has learned nothing.
+    net = copies()
+    with torch.no_grad():
+        net.weights[1].zero_()[0] = 1
+    of_one_class = torch.zeros(40, dtype=torch.int64)
+    outcome = judged(inputs(40, 0), (inputs(40, 0)[0], of_one_class), net)
+    assert (outcome.accuracy, outcome.learned) == (1.0, False)
+    assert "all of these are of one class" in outcome.notices[-1].text
+
+
+def test_one_class_to_train_on_teaches_nothing():
+    spikes, labels = torch.zeros(40, 4, 4), torch.zeros(40, dtype=torch.int64)
+    spikes[:, :, 0] = 1
+    outcome = judged((spikes, labels), NONE)
+    assert (outcome.training_accuracy, outcome.learned) == (1.0, False)
 
 
 def test_a_silent_layer_is_named_with_what_helps():

@@ -85,6 +85,7 @@ def test_colour_images_begin_with_a_twin_unless_they_begin_with_something_else(t
     for options in ({"start": tmp_path}, {"twin": True}):
         assert choose_recipe(TrainConfig(**options), "images", 50_000, 3).twin is None
     assert choose_recipe(TrainConfig(), "images", 50_000, 1).twin is None
+    assert choose_recipe(TrainConfig(twin_first=False), "images", 50_000, 3).twin is None
     assert choose_recipe(TrainConfig(), "recordings", 50_000, 3).twin is None
 
 
@@ -105,3 +106,17 @@ def test_few_samples_are_all_trained_on(samples, expected):
     assert held_out(TrainConfig(validation=7), samples) == 7
     with pytest.raises(SpikeflipError, match=f"--validation is {samples} of {samples} samples"):
         held_out(TrainConfig(validation=samples), samples)
+    with pytest.raises(SpikeflipError, match="there are no training inputs"):
+        held_out(TrainConfig(), 0)
+
+
+def test_weights_that_fire_as_they_are_given_are_not_scaled():
+    def share(**options):
+        return choose_recipe(TrainConfig(**options), "images", 500, 1, spiking_start=True).training.initial_share
+
+    assert (share(), share(initial_share=0.2)) == (0, 0.2)
+
+
+def test_a_twin_has_no_firing_to_begin_with():
+    said = choose_recipe(TrainConfig(twin=True), "images", 500, 1).sentence(500)
+    assert said.endswith("shift 0")

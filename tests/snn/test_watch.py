@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from spikeflip import LIF, SpikeflipError, SpikingNetwork
+from spikeflip import LIF, SpikingNetwork
 from spikeflip.snn.firing import Firing, LayerFiring
 from spikeflip.snn.training import Training, train
-from spikeflip.snn.watch import Seen, Watch
+from spikeflip.snn.watch import Seen, Watch, expected_right
 
 
 def fires(silent_samples):
@@ -23,7 +23,10 @@ class Bench:
         self.scaled = 0
         self.silent = at_start
         optimiser = torch.optim.Adam([self.weight])
-        self.watch = Watch([self.weight], optimiser, updates, chance, lambda: fires(self.silent), self.scale, **options)
+        initial = [self.weight.clone()]
+        self.watch = Watch(
+            [self.weight], initial, optimiser, updates, chance, lambda: fires(self.silent), self.scale, **options
+        )
         self.watch.begin(0)
         self.update = 0
 
@@ -227,18 +230,45 @@ def test_a_cured_training_ends_with_the_same_weights_when_it_is_interrupted(tmp_
         with pytest.raises(KeyboardInterrupt):
             train(network(), bars(), bars(), settings, progress=stop, state=state)
         resumed = network()
+        with torch.no_grad():
+            resumed.weights[0].zero_()  # whatever it holds, the state has what training began with
         assert train(resumed, bars(), bars(), settings, state=state) == expected
         assert all(map(torch.equal, resumed.weights, whole.weights))
 
 
 def test_a_training_that_nothing_helps_stops_and_says_so(tmp_path):
-    net = network()
-    with torch.no_grad():
-        net.weights[-1].copy_(-net.weights[-1].abs())  # no factor makes the output fire
-    settings = Training(updates=200, batch_size=20, learning_rate=1e-9, initial_share=0)
+    def mute():
+        net = network()
+        with torch.no_grad():
+            net.weights[-1].copy_(-net.weights[-1].abs())  # no factor makes the output fire
+        return net
+
+    settings = Training(updates=200, batch_size=20, learning_rate=1e-9, initial_share=0, validate_every=25)
+    history = train(mute(), bars(), bars(), settings)
+    assert history.notices[-1].code == "training-gave-up"
+    assert sum("went back to update" in notice.text for notice in history.notices) == 4
+    assert history.update[-1] < 200
+
+    def stop(now):
+        if now.update == 26:
+            raise KeyboardInterrupt
+
     state = tmp_path / "state.safetensors"
-    with pytest.raises(SpikeflipError, match=r"layer 3 \(8FC\) is silent before training"):
-        train(net, bars(), bars(), settings, state=state)
+    with pytest.raises(KeyboardInterrupt):
+        train(mute(), bars(), bars(), settings, progress=stop, state=state)
+    assert train(mute(), bars(), bars(), settings, state=state) == history
+    assert train(mute(), bars(), bars(), settings, state=state) == history  # it is over
+
+
+@pytest.mark.parametrize(("chance", "anew"), [(0.5, True), (0.7, False)])
+def test_where_one_class_is_most_of_the_samples_an_accuracy_of_chance_is_not_told(chance, anew):
+    bench = Bench(updates=1000, chance=chance)
+    bench.train(updates=250)
+    assert bool(bench.train(updates=250, right=4).notices) == anew
+
+
+def test_scores_that_are_no_numbers_are_never_right():
+    assert expected_right(torch.full((2, 3), math.nan), torch.tensor([0, 1])) == 0
 
 
 def test_firing_is_in_progress_and_history():

@@ -74,6 +74,10 @@ class TrainConfig(DataConfig):
         None,
         description="Begin with the weights of this victim of the same layers, or its twin; random if not given.",
     )
+    twin_first: bool = Field(
+        True,
+        description="Colour images: train the ReLU twin first, with a recipe of its own, and begin with its weights.",
+    )
     loss: Literal["mse", "ce"] = Field("mse", description="Training loss on the output rates, or a twin's logits.")
     mse_first: float | None = Field(
         None,
@@ -121,7 +125,7 @@ class TrainConfig(DataConfig):
     initial_share: float | None = Field(
         None,
         ge=0,
-        lt=1,
+        lt=0.5,
         description="Weights are first scaled until this share of each layer's potentials that receive input reaches "
         f"the threshold; 0: not at all; {_BY_RECIPE}.",
     )

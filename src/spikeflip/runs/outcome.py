@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from spikeflip.intervals import wilson
 from spikeflip.notices import Notice
@@ -18,6 +19,8 @@ from spikeflip.snn.training_state import History
 _TRIED = 200
 _FEW = 30
 _MOSTLY_SILENT = 0.9
+# As training does, which keeps their spikes in memory.
+_WATCHED = 32
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class Outcome:
         accuracy_n: how many there are.
         training_accuracy: of the first training samples.
         training_accuracy_n: how many were tried.
-        firing: of a spiking network's layers, on these training samples.
-        chance: the accuracy of a victim that always says the most frequent class.
+        firing: of a spiking network's layers, on the first 32 training samples.
+        chance: the share of the most frequent class among the samples that ``learned`` is told from.
         learned: whether its accuracy is above chance beyond the 95 % interval.
         notices: what a reader of the accuracy must know.
     """
@@ -70,18 +73,22 @@ def judge_training(network: Network, trained: Labelled, test: Labelled, history:
     few = trained[0][:_TRIED], trained[1][:_TRIED]
     on_training = accuracy(network, *few, seed=seed)
     on_test = accuracy(network, *test, seed=seed) if len(test[1]) else None
-    chance = int(trained[1].bincount().max()) / len(trained[1])
-    beyond = wilson(on_training, len(few[1]))[0] > chance
-    if on_test is not None and (len(test[1]) >= _FEW or not beyond):
-        learned = wilson(on_test, len(test[1]))[0] > chance
-    else:
-        learned = beyond
-    firing = _firing(network, few[0], seed) if isinstance(network, SpikingNetwork) else None
+    chance, learned = _compared(on_training, few[1])
+    if on_test is not None and (len(test[1]) >= _FEW or not learned):
+        chance, learned = _compared(on_test, test[1])
+    learned = learned and len(trained[1].unique()) > 1
+    firing = _firing(network, few[0][:_WATCHED], seed) if isinstance(network, SpikingNetwork) else None
     outcome = Outcome(on_test, len(test[1]), on_training, len(few[1]), firing, chance, learned)
     return replace(outcome, notices=tuple(_notices(outcome, history)))
 
 
-def _firing(network: SpikingNetwork, inputs: torch.Tensor, seed: int) -> Firing:
+def _compared(rate: float, classes: Tensor) -> tuple[float, bool]:
+    """The share of the most frequent class, and whether an accuracy is above it beyond its 95 % interval."""
+    chance = int(classes.bincount().max()) / len(classes)
+    return chance, wilson(rate, len(classes))[0] > chance
+
+
+def _firing(network: SpikingNetwork, inputs: Tensor, seed: int) -> Firing:
     spikes = encode(
         inputs,
         network.input_shape,
@@ -95,7 +102,7 @@ def _firing(network: SpikingNetwork, inputs: torch.Tensor, seed: int) -> Firing:
 
 def _notices(outcome: Outcome, history: History) -> Iterator[Notice]:
     quiet = outcome.firing and outcome.firing.quietest
-    if quiet and quiet.silent_neurons >= _MOSTLY_SILENT:
+    if quiet and quiet.silent_neurons >= _MOSTLY_SILENT and outcome.training_accuracy_n >= _FEW:
         yield Notice(
             "silent-layer",
             f"in layer {quiet.layer} {quiet.silent_neurons:.0%} of the neurons never fire; a lower learning rate, less "
@@ -115,6 +122,8 @@ def _notices(outcome: Outcome, history: History) -> Iterator[Notice]:
 
 
 def _advice(outcome: Outcome, history: History) -> str:
+    if outcome.chance == 1:
+        return "all of these are of one class, so that nothing can be told: give inputs of others"
     if outcome.firing and (silent := outcome.firing.silent):
         return f"layer {silent.layer} never fires: try a lower learning rate, less dropout or a larger --initial-share"
     if history.notices:

@@ -62,6 +62,8 @@ class Recipe:
 
     training: Training
     twin: Training | None = None
+    of_twin: bool = False
+    """Whether a ReLU twin itself is trained, which has no firing to begin with."""
 
     def as_json(self) -> dict[str, Any]:
         """The settings that were given or chosen, for a victim's description."""
@@ -72,17 +74,26 @@ class Recipe:
         """The recipe in one line, for the terminal."""
         made = self.training
         rate = f"{made.relative_rate:g} of the weights" if made.learning_rate is None else f"{made.learning_rate:g}"
+        steps = (
+            f"{made.updates:,} updates of {made.batch_size}, learning rate {rate}, dropout {made.dropout:g} and "
+            f"{made.widest_dropout:g}, shift {made.shift}"
+        )
         twin = "" if self.twin is None else f"a ReLU twin for {self.twin.updates:,} updates, then "
         loss = f", mse for the first {made.mse_first:.0%}" if made.mse_first else ""
+        if self.of_twin:
+            return f"recipe for {samples:,} samples: {steps}"
         share = f"initial rate {made.initial_rate:g}" if made.initial_rate else f"initial share {made.initial_share:g}"
-        return (
-            f"recipe for {samples:,} samples: {twin}{made.updates:,} updates of {made.batch_size}, learning rate "
-            f"{rate}, dropout {made.dropout:g} and {made.widest_dropout:g}, shift {made.shift}, {share}{loss}"
-        )
+        return f"recipe for {samples:,} samples: {twin}{steps}, {share}{loss}"
 
 
 def held_out(config: TrainConfig, samples: int) -> int:
-    """How many of the training samples are held out for validation."""
+    """How many of the training samples are held out for validation.
+
+    Raises:
+        SpikeflipError: none would be left to train on.
+    """
+    if not samples:
+        raise SpikeflipError("there are no training inputs: give at least one")
     if config.validation is None:
         return _HELD_OUT if samples >= _ENOUGH_TO_HOLD_OUT else 0
     if config.validation >= samples:
@@ -90,7 +101,9 @@ def held_out(config: TrainConfig, samples: int) -> int:
     return config.validation
 
 
-def choose_recipe(config: TrainConfig, kind: Kind, samples: int, channels: int) -> Recipe:
+def choose_recipe(
+    config: TrainConfig, kind: Kind, samples: int, channels: int, *, spiking_start: bool = False
+) -> Recipe:
     """The settings of a training: those given, and for the others what was measured to work on data of their kind.
 
     Args:
@@ -99,6 +112,7 @@ def choose_recipe(config: TrainConfig, kind: Kind, samples: int, channels: int) 
         samples: number of training samples, without those held out.
         channels: of an input. Colour images begin with the weights of a ReLU twin unless ``--start`` gives others: a
             deep spiking network learns them from random weights slowly or not at all.
+        spiking_start: whether ``--start`` gives the weights of a spiking victim, which fire as they are.
 
     Raises:
         SpikeflipError: options exclude each other.
@@ -108,7 +122,7 @@ def choose_recipe(config: TrainConfig, kind: Kind, samples: int, channels: int) 
         if one in given and other in given:
             names = [f"--{name.replace('_', '-')} {given[name]:g}" for name in (one, other)]
             raise SpikeflipError(f"{' and '.join(names)} exclude each other: give one")
-    if "initial_rate" in given:
+    if "initial_rate" in given or (spiking_start and "initial_share" not in given):
         given["initial_share"] = 0.0
     colour = kind == "images" and channels == 3
     amounts = _TWINS if config.twin else _AMOUNTS
@@ -116,8 +130,8 @@ def choose_recipe(config: TrainConfig, kind: Kind, samples: int, channels: int) 
     if config.loss == "ce" and not config.twin:
         chosen["mse_first"] = _MSE_FIRST
     training = Training(**(chosen | given))
-    if not colour or config.twin or config.start is not None:
-        return Recipe(training)
+    if not colour or config.twin or config.start is not None or not config.twin_first:
+        return Recipe(training, of_twin=config.twin)
     kept = {name: given[name] for name in _ELSEWHERE}
     return Recipe(training, Training(**(_chosen(_TWINS["colour"], samples, {}) | kept | {"loss": "ce"})))
 

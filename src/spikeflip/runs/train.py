@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.notices import as_json
+from spikeflip.notices import Notice, as_json
 from spikeflip.runs.config import TrainConfig
 from spikeflip.runs.data_checks import compare_splits
 from spikeflip.runs.devices import placed
@@ -70,7 +70,7 @@ def run_training(
     start = None if config.start is None else _begin_with(network, config.start)
     placed(network, config.device)
     kind: Kind = "recordings" if recordings else "simulated" if config.simulate_events else "images"
-    recipe = choose_recipe(config, kind, cut, network.input_shape[0])
+    recipe = choose_recipe(config, kind, cut, network.input_shape[0], spiking_start=_is_spiking(config.start))
     engine = network.best_engine() if config.engine == "auto" else config.engine
     runner = network.on(engine)
     fingerprint = f"{data.facts['sha256']} {data.facts.get('frames', config.simulate_events)} {cut} {engine}"
@@ -85,7 +85,8 @@ def run_training(
         )
     else:
         if recipe.twin is not None:
-            _begin_with_twin(runner, parts, recipe.twin, states[1], fingerprint, progress)
+            of_twin = _begin_with_twin(runner, parts, recipe.twin, states[1], fingerprint, progress)
+            found = (*found, *of_twin)
         history = train(runner, *parts, recipe.training, progress=progress, state=states[0], fingerprint=fingerprint)
     outcome = judge_training(runner, parts[0], (test.values, test.labels), history, seed=config.seed)
     facts = {
@@ -131,16 +132,21 @@ def _begin_with_twin(
     state: Path,
     fingerprint: str,
     progress: Progress | None,
-) -> None:
-    """Train the ReLU twin of a network, or take the finished one, and give the network its weights."""
+) -> tuple[Notice, ...]:
+    """Train the ReLU twin of a network, or take the finished one, and give the network its weights.
+
+    Returns:
+        What went wrong in the training of the twin, and what was done about it.
+    """
     twin = ReluNetwork(network.architecture, network.input_shape, seed=settings.seed).to(network.device)
 
     def shown(now: TrainingProgress) -> None:
         if progress is not None:
             progress(replace(now, stage="twin"))
 
-    train_twin(twin, *parts, settings, progress=shown, state=state, fingerprint=fingerprint)
+    history = train_twin(twin, *parts, settings, progress=shown, state=state, fingerprint=fingerprint)
     network.load_state_dict(twin.state_dict())
+    return tuple(replace(notice, text=f"ReLU twin, {notice.text}") for notice in history.notices)
 
 
 def _check_writable(out: Path) -> None:
@@ -185,6 +191,10 @@ def _begin_with(network: Network, start: Path) -> str:
     return checkpoint.sha256
 
 
+def _is_spiking(start: Path | None) -> bool:
+    return start is not None and isinstance(load_checkpoint(start).network, SpikingNetwork)
+
+
 def _check(config: TrainConfig, recordings: bool) -> None:
     """Raise a SpikeflipError for options that need images, or exclude each other."""
     if config.network is not None and config.network not in PRESETS:
@@ -201,10 +211,13 @@ def _check(config: TrainConfig, recordings: bool) -> None:
     if (config.twin or config.coding != "rate") and (recordings or config.simulate_events):
         given = f"--data {config.data} is of recordings" if recordings else "--simulate-events makes recordings of them"
         raise SpikeflipError(f"{option} is for images, and {given}: leave one out")
-    if config.twin and config.firing_threshold is not None:
-        raise SpikeflipError(
-            f"--firing-threshold {config.firing_threshold:g} is for spiking neurons, and --twin has none: leave one out"
-        )
+    for name in ("firing_threshold", "initial_share", "initial_rate", "mse_first") if config.twin else ():
+        if value := getattr(config, name):
+            raise SpikeflipError(
+                f"--{name.replace('_', '-')} {value:g} is for spiking neurons, and --twin has none: leave one out"
+            )
+    if config.mse_first and config.loss == "mse":
+        raise SpikeflipError(f"--mse-first {config.mse_first:g} is for --loss ce: leave it out")
     if config.twin and config.coding != "rate":
         raise SpikeflipError(
             f"--coding {config.coding} makes spikes of images, and --twin takes them as they are: leave one out"

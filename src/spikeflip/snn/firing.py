@@ -4,7 +4,6 @@ A silent layer passes nothing on and, below and above it, almost no gradient: a 
 attack on it finds nothing, which looks like robustness.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +53,7 @@ class Firing:
         return max(self.layers, key=lambda layer: layer.silent_neurons)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """One dict a layer, numbers rounded to four digits."""
+        """One dict a layer: shares rounded to four digits, rates to six."""
         return [
             {
                 "layer": found.layer,
@@ -121,8 +120,3 @@ class _Count:
         """What was counted."""
         silent = 1.0 if self._fired is None else 1 - float(self._fired.double().mean())
         return LayerFiring(name, self._spikes / max(1, self._cells), silent, self._silent / max(1, self._samples))
-
-
-def describe_firing(layers: Sequence[LayerFiring]) -> str:
-    """``silent neurons 12 % (layer 1 (32C3)) …`` for a log: the share of every layer."""
-    return ", ".join(f"layer {layer.layer} {layer.silent_neurons:.0%}" for layer in layers)

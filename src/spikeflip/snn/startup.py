@@ -25,6 +25,8 @@ from spikeflip.snn.neuron import integrate
 # A pooling layer has no weights: where it fires less than this share as often as the layer below, that one is scaled to
 # fire more. With the paper's neurons, whose threshold two of four inputs reach, it fires more often than that layer.
 _PASSED_ON = 0.25
+# A potential at the threshold itself may be rounded to below it.
+_RAISED = 1 + 1e-5
 # Half of the potentials are negative, whatever the weights are multiplied by.
 _MOST = 0.4
 
@@ -76,7 +78,7 @@ def revive_outputs(network: SpikingNetwork, spikes: Tensor, dead: Tensor, rows: 
     free, _ = integrate(network.engine.current(last, spikes), replace(network.neuron, reset="none"))
     for k in dead.nonzero().flatten().tolist():
         reached = _quantile(free[..., k][free[..., k] != 0], share)
-        weight[k] *= network.neuron.threshold / reached if reached > 0 else 1.0
+        weight[k] *= _RAISED * network.neuron.threshold / reached if reached > 0 else 1.0
 
 
 def _factor(network: SpikingNetwork, i: int, current: Tensor, free: Tensor, share: float, of_stimulated: bool) -> float:
@@ -84,7 +86,7 @@ def _factor(network: SpikingNetwork, i: int, current: Tensor, free: Tensor, shar
     potentials = free[free != 0] if of_stimulated else free.flatten()
     factor = 1.0
     while (reached := _quantile(potentials, share)) > 0:
-        factor = network.neuron.threshold / reached
+        factor = _RAISED * network.neuron.threshold / reached
         if share >= _MOST or not of_stimulated or _passed_on(network, i, current * factor):
             break
         share = min(2 * share, _MOST)

@@ -27,6 +27,9 @@ from spikeflip.snn.watch import Seen, Watch, expected_right
 LARGEST_RATE = 100.0
 """Of learning rates; larger ones leave the range of the optimiser's numbers."""
 
+LARGEST_SHARE = 0.5
+"""Of potentials that can be scaled to the threshold: about half are negative."""
+
 # Inputs on which layers are scaled before training, and watched in it.
 _WATCHED = 32
 
@@ -57,8 +60,8 @@ class Training:
         initial_rate: the same for a share of all potentials of the first batch, as earlier versions had it: with sparse
             inputs single events fire then. Where it is not 0, ``initial_share`` is not used.
         seed: of batches, encodings, masks.
-        micro_batch: samples in memory at a time, but before training. It changes the rounding of the sums and, with
-            dropout, which masks a sample gets.
+        micro_batch: samples in memory at a time, but where weights are scaled, which takes 32. It changes the rounding
+            of the sums and, with dropout, which masks a sample gets.
         validate_every: updates between two measurements of the validation accuracy, and between two saved states.
     """
 
@@ -96,6 +99,11 @@ class Training:
         for name in ("mse_first", "dropout", "widest_dropout", "initial_share", "initial_rate"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise SpikeflipError(f"{name} is {value}: give a share in [0, 1)")
+        if self.initial_share >= LARGEST_SHARE:
+            raise SpikeflipError(
+                f"initial_share is {self.initial_share}: give less than {LARGEST_SHARE}, as half of the potentials are "
+                "negative"
+            )
 
 
 @dataclass(frozen=True)
@@ -152,7 +160,6 @@ def train(
         SpikeflipError: the inputs do not fit the network, a layer stays silent however its weights are scaled, or the
             saved state is damaged or of another training.
     """
-    _check(network, (data, validation), settings)
     seen = data[0][:_WATCHED], torch.arange(min(_WATCHED, len(data[0])))
 
     def spikes(values: Tensor, samples: Tensor) -> Tensor:
@@ -247,13 +254,6 @@ def optimise(
     else:
         steps.begin()
     watch.begin(first)
-
-    def keep(number: int, loss: float) -> None:
-        held_out = len(validation[0])
-        history.add(number, loss, accuracy(network, *validation, seed=settings.seed) if held_out else None)
-        if state is not None:
-            save_state(state, network, optimiser, identity, history, number, watch)
-
     following = batches(len(data[0]), settings.batch_size, seed=settings.seed, first=first)
     last = first if watch.gave_up else settings.updates
     for number, batch in zip(range(first + 1, last + 1), following, strict=False):
@@ -263,11 +263,11 @@ def optimise(
         optimiser.step()
         watch.saw(seen)
         kept = number % settings.validate_every == 0 or number == settings.updates
-        if kept or number % watch.every == 0:
-            watch.look(number, keep=kept)
-            history.add_firing(number, watch.firing)
+        _look(watch, history, number, kept=kept)
         if kept or watch.gave_up:
-            keep(number, seen.loss)
+            history.add(number, seen.loss, _validated(network, validation, settings))
+            if state is not None:
+                save_state(state, network, optimiser, identity, history, number, watch)
         if progress is not None:
             progress(_now(number, settings.updates, seen.loss, history, watch))
         if watch.gave_up:
@@ -275,6 +275,19 @@ def optimise(
     optimiser.zero_grad()  # they would stay in memory as long as the network
     history.notices = watch.notices
     return history
+
+
+def _look(watch: Watch, history: History, number: int, *, kept: bool) -> None:
+    """Let the watch look where it is time to, or the state is saved next."""
+    regular = number % watch.every == 0
+    if kept or regular:
+        watch.look(number, keep=kept)
+    if regular:  # not at every validation: a victim keeps what is noted here
+        history.add_firing(number, watch.firing)
+
+
+def _validated(network: Network, validation: Labelled, settings: Training) -> float | None:
+    return accuracy(network, *validation, seed=settings.seed) if len(validation[0]) else None
 
 
 def _now(number: int, updates: int, loss: float, history: History, watch: Watch) -> TrainingProgress:
@@ -285,11 +298,10 @@ def _now(number: int, updates: int, loss: float, history: History, watch: Watch)
 def _watch(network: Network, data: Labelled, settings: Training, steps: Steps, optimiser: torch.optim.Adam) -> Watch:
     """A watch that can put back the weights that the network has now."""
     weights = list(network.weights)
-    initial = [weight.detach().clone() for weight in weights]
 
     def restart() -> None:
         with torch.no_grad():
-            for weight, value in zip(weights, initial, strict=True):
+            for weight, value in zip(weights, watch.initial, strict=True):
                 weight.copy_(value)
         steps.begin()
 
@@ -297,10 +309,12 @@ def _watch(network: Network, data: Labelled, settings: Training, steps: Steps, o
         if steps.revive is not None:
             dead = torch.zeros(network.classes, dtype=torch.bool, device=network.device)
             dead[classes] = True
-            steps.revive(dead, initial[-1])
+            steps.revive(dead, watch.initial[-1])
 
     chance = int(data[1].bincount().max()) / len(data[1])
-    return Watch(weights, optimiser, settings.updates, chance, steps.measure, steps.scale, restart, revive)
+    initial = [weight.detach().clone() for weight in weights]
+    watch = Watch(weights, initial, optimiser, settings.updates, chance, steps.measure, steps.scale, restart, revive)
+    return watch
 
 
 def _rate(weight: Tensor, settings: Training) -> float:

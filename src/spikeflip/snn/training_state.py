@@ -74,6 +74,7 @@ def save_state(
             f"{i}.weight": weight.data,
             f"{i}.first": moments.get("exp_avg", torch.zeros_like(weight)),
             f"{i}.second": moments.get("exp_avg_sq", torch.zeros_like(weight)),
+            f"{i}.initial": watch.initial[i],
         }
     metadata = {"identity": json.dumps(identity), "history": json.dumps(asdict(history)), "update": str(update)}
     metadata |= {"step": str(step), "watch": json.dumps(watch.state())}
@@ -92,6 +93,8 @@ def restore_state(
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
+            if "watch" not in metadata:
+                raise SpikeflipError(f"{path} was written by another version of spikeflip: delete it to start anew")
             if json.loads(metadata["identity"]) != identity:
                 raise SpikeflipError(
                     f"{path} holds the unfinished training of another network, setting or data set: "
@@ -101,6 +104,7 @@ def restore_state(
             for i, weight in enumerate(network.weights):
                 with torch.no_grad():
                     weight.copy_(file.get_tensor(f"{i}.weight"))
+                    watch.initial[i].copy_(file.get_tensor(f"{i}.initial"))
                 optimiser.state[weight] = (
                     {}
                     if step == 0

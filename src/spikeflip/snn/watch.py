@@ -7,12 +7,14 @@ numbers, and scales the weights anew where that state was nearly silent too.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from spikeflip.errors import SpikeflipError
 from spikeflip.intervals import wilson
 from spikeflip.notices import Notice
 from spikeflip.snn.firing import Firing
@@ -28,6 +30,8 @@ _ENOUGH_FOR_A_CLASS = 20
 _LATEST_REVIVAL = 0.7
 # Fewer samples do not tell an accuracy from chance.
 _ENOUGH_SAMPLES = 1000
+# Where one class is most of the samples, a network that says it always may well be learning the others.
+_MOST_CHANCE = 0.6
 
 _COUNTS = ("cures", "revivals", "updates", "silent", "n", "class_updates", "quarter", "chance_n")
 """Cures and new outputs so far; updates and samples since the last look, since outputs were last looked at one by one,
@@ -59,7 +63,7 @@ def expected_right(scores: Tensor, classes: Tensor) -> float:
     2.0
     """
     best = scores == scores.amax(1, keepdim=True)
-    return float((best.gather(1, classes.unsqueeze(1)).squeeze(1) / best.sum(1)).sum())
+    return float((best.gather(1, classes.unsqueeze(1)).squeeze(1) / best.sum(1).clamp_min(1)).sum())  # no best: NaN
 
 
 @dataclass
@@ -68,6 +72,7 @@ class Watch:
 
     Args:
         weights: that are trained.
+        initial: their values before training, from which it may begin anew.
         optimiser: of these weights.
         updates: of the training, in all.
         chance: the accuracy of a network that says the most frequent class of every sample.
@@ -78,6 +83,7 @@ class Watch:
     """
 
     weights: list[Tensor]
+    initial: list[Tensor]
     optimiser: torch.optim.Adam
     updates: int
     chance: float
@@ -133,23 +139,22 @@ class Watch:
         elif silent >= _SILENT:
             self._mend(update, f"{self._who_is_silent()}, so that {silent:.0%} of the samples had no output spike")
         else:
-            self._revive(update)
-            if keep or silent < _NEARLY_SILENT:
+            mended = self._revive(update) or self._begin_anew_at_chance(update)
+            if not mended and (keep or silent < _NEARLY_SILENT):
                 self._good = _State.of(update, self.weights, self.optimiser)
-        self._check_chance(update)
 
-    def _revive(self, update: int) -> None:
+    def _revive(self, update: int) -> bool:
         """Give outputs new weights that never fired in many updates though others did, while there is time to learn."""
-        if self._counts["class_updates"] < _ENOUGH_FOR_A_CLASS:
-            return
+        if (updates := self._counts["class_updates"]) < _ENOUGH_FOR_A_CLASS:
+            return False
         dead = sorted(self._missed - self._met)
         self._counts["class_updates"] = 0
         self._missed.clear()
         self._met.clear()
         if not dead or self.revive is None or update > _LATEST_REVIVAL * self.updates:
-            return
+            return False
         said = f"{'outputs' if len(dead) > 1 else 'output'} {', '.join(map(str, dead))}"
-        trouble = f"update {update}: {said} had not fired for {_ENOUGH_FOR_A_CLASS} updates"
+        trouble = f"update {update}: {said} had not fired for {updates} updates"
         if self._counts["revivals"] and self._counts["cures"] < _MOST_CURES:
             cure = f"training {self._begin_anew(update)}"
         else:
@@ -158,9 +163,10 @@ class Watch:
             moments = self.optimiser.state[self.weights[-1]]
             for name in ("exp_avg", "exp_avg_sq"):
                 moments[name][dead] = 0
+            self._keep(update)
         self._counts["revivals"] += 1
-        self.firing = self.measure() if self.measure else None
         self.notices.append(Notice("training-cured", f"{trouble} and {cure}", update))
+        return True
 
     def _begin_anew(self, update: int) -> str:
         """Put back the weights that training began with, and lower the learning rate; returns what was done."""
@@ -168,8 +174,15 @@ class Watch:
         if self.restart is not None:
             self.restart()
             self.optimiser.state.clear()
-        self._good = _State.of(update, self.weights, self.optimiser)
+        self._keep(update)
         return f"began anew with {self.factor:.3g} times the learning rate"
+
+    def _keep(self, update: int) -> None:
+        """Take the weights that a cure left for the state to go back to."""
+        self._good = _State.of(update, self.weights, self.optimiser)
+        self.firing = self.measure() if self.measure else None
+        self._right = 0.0
+        self._counts["chance_n"] = 0
 
     def _who_is_silent(self) -> str:
         silent = self.firing and (self.firing.silent or self.firing.output)
@@ -178,38 +191,40 @@ class Watch:
     def _mend(self, update: int, trouble: str) -> None:
         """Go back to the last good state with a lower learning rate, or give up."""
         good = self._good
-        if good is None or self._counts["cures"] >= _MOST_CURES:
+        assert good is not None  # since begin
+        good.put_back(self.weights, self.optimiser)
+        if self._counts["cures"] >= _MOST_CURES:
             self.gave_up = True
             text = f"training stopped at update {update}: {trouble}, and {self._counts['cures']} cures did not help"
             self.notices.append(Notice("training-gave-up", f"{text}; {_ADVICE}", update))
             return
-        good.put_back(self.weights, self.optimiser)
         self._lower()
         cure = f"went back to update {good.update} with {self.factor:.3g} times the learning rate"
         self.firing = self.measure() if self.measure else None
         if self.scale is not None and self.firing and self.firing.output.silent_samples > _NEARLY_SILENT:
-            self.scale()
-            self.firing = self.measure() if self.measure else None
-            cure += " and scaled the weights until every layer fires"
-        self._good = _State.of(update, self.weights, self.optimiser)
+            with suppress(SpikeflipError):  # a layer that no factor makes fire: the next look finds it silent again
+                self.scale()
+                cure += " and scaled the weights until every layer fires"
+        self._keep(update)
         self.notices.append(Notice("training-cured", f"update {update}: {trouble}; {cure}", update))
 
-    def _check_chance(self, update: int) -> None:
+    def _begin_anew_at_chance(self, update: int) -> bool:
         """Begin anew with a lower learning rate where the second or third quarter of the updates taught nothing."""
         quarter = 4 * update // self.updates
         n, before = self._counts["chance_n"], self._counts["quarter"]
-        if quarter == before or self.gave_up:
-            return
+        if quarter == before:
+            return False
         rate = self._right / max(1, n)
         self._counts |= {"quarter": quarter, "chance_n": 0}
         self._right = 0.0
-        late = before == 0 or quarter > 3  # the first batches say nothing yet, and after the last no update follows
-        if late or n < _ENOUGH_SAMPLES or wilson(rate, n)[0] > self.chance or self._counts["cures"] >= _MOST_CURES:
-            return
-        trouble = f"{rate:.1%} of the training samples were right, which is chance ({self.chance:.1%})"
-        self.notices.append(
-            Notice("training-at-chance", f"update {update}: {trouble}; {self._begin_anew(update)}", update)
-        )
+        judged = before > 0 and quarter <= 3  # the first batches say nothing yet, and after the last no update follows
+        told = n >= _ENOUGH_SAMPLES and self.chance <= _MOST_CHANCE
+        if not judged or not told or wilson(rate, n)[0] > self.chance or self._counts["cures"] >= _MOST_CURES:
+            return False
+        trouble = f"{rate:.1%} of the training samples were right, which is no more than chance ({self.chance:.1%})"
+        text = f"update {update}: {trouble}; {self._begin_anew(update)}"
+        self.notices.append(Notice("training-at-chance", text, update))
+        return True
 
     def _lower(self) -> None:
         self.factor *= _LOWERED
