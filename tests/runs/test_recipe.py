@@ -9,7 +9,7 @@ from spikeflip.snn.training import Training
 @pytest.mark.parametrize(
     ("kind", "samples", "updates", "batch_size", "shift", "dropout"),
     [
-        ("images", 500, 141, 64, 0, 0.1),  # 18 epochs
+        ("images", 1_442, 270, 64, 0, 0.1),  # 12 epochs
         ("images", 59_800, 375, 64, 0, 0.1),  # 24,000 samples
         ("simulated", 1_442, 496, 64, 0, 0.1),
         ("recordings", 1_000, 350, 40, 2, 0.15),

@@ -33,7 +33,7 @@ class _Amount:
 
 # A colour image needs more than a digit: weights that see some already, and more time.
 _AMOUNTS: dict[str, _Amount] = {
-    "images": _Amount(64, 18, 24_000),
+    "images": _Amount(64, 12, 24_000),
     "colour": _Amount(64, 18, 48_000, shift=2, dropout=0.0, relative_rate=0.02),
     "simulated": _Amount(64, 22, 32_000),
     "recordings": _Amount(40, 14, 16_000, shift=2, dropout=0.15),
