@@ -168,7 +168,7 @@ def print_json(values: Any) -> None:
 
 def print_summary(name: str, summary: Mapping[str, Any]) -> None:
     """Write the rates of a run as a table, and below it what must be known of them."""
-    table = Table(title=_plain(f"{name}, n = {summary['n']}"), title_justify="left", title_style="bold")
+    table = Table(title=_plain(f"{name}, n = {summary['n']}", "bold"), title_justify="left")
     for heading, side in (("", "left"), ("rate", "right"), ("95 % interval", "right"), ("of", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
     for key, label in _RATES.items():

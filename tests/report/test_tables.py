@@ -141,7 +141,7 @@ def test_settings_one_after_another():
         ("tuning=1", {"tuning": True}, False),
         ("c=none", {"c": None}, True),
         ("seed=0/1", {"seed": [0, 1]}, False),
-        ("seed=[0, 1]", {"seed": [0, 1]}, False),
+        ("seed=[0]", {"seed": [0]}, False),
         ("seed=x", {"seed": 1}, False),
         ("a=b=c", {"a": "b=c"}, True),
         ("plain", {"plain": ""}, True),
@@ -172,3 +172,4 @@ def test_text_of_a_stranger_is_one_line_of_what_can_be_seen():
 def test_nothing_becomes_markup_in_markdown():
     assert escape_markdown("\\`*_[]|") == "\\\\\\`\\*\\_\\[\\]\\|"
     assert escape_markdown("<b>&amp;\n") == "&lt;b&gt;&amp;amp; "
+    assert escape_markdown("a plain X 1-2.") == "a plain X 1-2."
