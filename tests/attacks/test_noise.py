@@ -60,7 +60,7 @@ def test_no_gradient_is_asked_for():
     assert not result.backwards.any()
     assert not result.vanished.any()
     assert not result.first_vanishing.any()
-    assert (result.trace.rule == Trace.NOISE).all()
+    assert (result.trace.mover == Trace.NOISE).all()
     assert (result.trace.penultimate_spikes == -1).all()
 
 

@@ -59,7 +59,7 @@ class BIM(Iterated):
         gradient = step.gradient(self.loss)
         vanished = ~gradient.values.flatten(1).any(1)
         moved = sign_step(step.inputs, gradient.values.mean(1), self.step_size)
-        return loop.Move(moved, gradient, vanished, torch.where(vanished, Trace.UNMOVED, Trace.SIGN))
+        return loop.Move(moved, torch.where(vanished, Trace.UNMOVED, Trace.SIGN), gradient, vanished, stuck=vanished)
 
 
 @dataclass(frozen=True)

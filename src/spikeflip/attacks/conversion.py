@@ -68,15 +68,14 @@ class Conversion(Iterated):
         gradient = step.towards_goal(twin_gradient(twin, step.inputs, step.classes))
         vanished = ~gradient.flatten(1).any(1)
         moved = sign_step(step.inputs, gradient, self._step_size())
-        rule = torch.where(vanished, Trace.UNMOVED, Trace.SIGN)
-        return loop.Move(moved, None, vanished, rule, forwards=1, backwards=1)
+        mover = torch.where(vanished, Trace.UNMOVED, Trace.SIGN)
+        return loop.Move(moved, mover, vanished=vanished, stuck=vanished, forwards=1, backwards=1)
 
 
 def twin_gradient(twin: ReluNetwork, images: Tensor, classes: Tensor) -> Tensor:
     """The gradient of the cross-entropy of the twin's logits with respect to its images; both ``(n, *input)``."""
     probe = twin.probe(images.to(twin.weights[0].dtype).unsqueeze(1))
-    rows = torch.arange(len(images), device=images.device)
-    found = probe.input_gradient(lambda scores, _: score_gradient("ce", scores, classes)[1], rows)
+    found = probe.input_gradient(lambda scores, _: score_gradient("ce", scores, classes)[1])
     return found.values.squeeze(1).to(images.dtype)
 
 

@@ -17,7 +17,6 @@ from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.settings import Iterated, Options, as_budget, check_count, check_positive
 from spikeflip.snn.inputs import Kind
 from spikeflip.snn.losses import Loss, resolve
-from spikeflip.streams import uniform
 from spikeflip.victims import Victim
 
 _Try = Callable[[Tensor, Tensor], Tensor]
@@ -41,8 +40,7 @@ def blocks(input_shape: tuple[int, ...], side: int) -> Tensor:
 
 def _chosen(step: loop.Step, space: int, candidates: int | None) -> Tensor:
     """Which of ``space`` places each sample tries, in a random order of its own: ``(n, candidates)`` int64."""
-    numbers = uniform(step.seed, step.samples, "search", step.iterations, (space,))
-    return numbers.argsort(dim=1, stable=True)[:, :candidates]
+    return step.uniform("search", (space,)).cpu().argsort(dim=1, stable=True)[:, :candidates]
 
 
 def _search(step: loop.Step, moves: Tensor, make: _Try, loss: Loss, *, exhaustive: bool) -> loop.Move:
@@ -63,8 +61,8 @@ def _search(step: loop.Step, moves: Tensor, make: _Try, loss: Loss, *, exhaustiv
     moved = step.inputs.clone()
     moved[kept] = make(moves.to(device)[rows, place][kept], rows[kept])
     # Where everything was tried in vain, trying it again is of no use.
-    rule = torch.where(kept, Trace.SEARCH, Trace.UNMOVED if exhaustive else Trace.SEARCH)
-    return loop.Move(moved, None, torch.zeros_like(kept), rule, forwards=each)
+    mover = torch.where(kept, Trace.SEARCH, Trace.UNMOVED if exhaustive else Trace.SEARCH)
+    return loop.Move(moved, mover, stuck=~kept if exhaustive else None, forwards=each)
 
 
 @dataclass(frozen=True)

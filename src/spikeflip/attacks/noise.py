@@ -12,7 +12,6 @@ from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.scg import restricted_spike_flipper
 from spikeflip.attacks.settings import Iterated, Options
 from spikeflip.errors import SpikeflipError
-from spikeflip.streams import uniform
 from spikeflip.victims import Victim
 
 
@@ -40,16 +39,14 @@ class Noise(Iterated):
 
     def _update(self, step: loop.Step) -> loop.Move:
         originals = step.originals
-        shape = originals.shape[1:]
-        numbers = uniform(step.seed, step.samples, "noise", step.iterations, shape, originals.device)
+        numbers = step.uniform("noise", originals.shape[1:])
         if originals.ndim == step.spikes.ndim:
             moved = originals + restricted_spike_flipper(originals, self.strength, numbers)
         else:
             # Uniform on [-a, a] has variance a^2 / 3.
             half_width = sqrt(3 * self.strength)
             moved = (originals + half_width * (2 * numbers - 1)).clamp(0, 1)
-        none = torch.zeros(len(moved), dtype=torch.bool, device=moved.device)
-        return loop.Move(moved, None, none, torch.full_like(none, Trace.NOISE, dtype=torch.int8))
+        return loop.Move(moved, torch.full((len(moved),), Trace.NOISE, dtype=torch.int8))
 
 
 def noise(

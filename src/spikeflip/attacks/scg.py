@@ -15,8 +15,8 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.settings import Iterated, Options, as_budget, check_count
 from spikeflip.errors import SpikeflipError
+from spikeflip.snn.gradients import BPTT, GradientRequest
 from spikeflip.snn.losses import Loss, resolve
-from spikeflip.streams import Purpose, uniform
 from spikeflip.victims import Victim
 
 
@@ -142,6 +142,11 @@ class SCG(Iterated):
             raise SpikeflipError(f"c is {self.c}: give zero or a positive weight, such as 0.05")
         check_count(top_k=self.top_k)
 
+    @property
+    def asks(self) -> GradientRequest:
+        """See :class:`spikeflip.attacks.settings.Iterated`."""
+        return GradientRequest(self.threshold, BPTT(output_window=self.output_window))
+
     def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
         if victim.coding == "direct":
             raise SpikeflipError(
@@ -154,7 +159,7 @@ class SCG(Iterated):
 
     def _update(self, step: loop.Step) -> loop.Move:
         """One pass through the body of Algorithm 1."""
-        gradient = step.gradient(self.loss, penultimate_threshold=self.threshold, output_window=self.output_window)
+        gradient = step.gradient(self.loss, self.asks)
         vanished = ~gradient.values.flatten(1).any(1)
         values, backwards = self._rescue(step, gradient.values, vanished)
         lost = ~values.flatten(1).any(1)
@@ -166,8 +171,9 @@ class SCG(Iterated):
             if self.c:
                 moved -= 2 * self.c * (step.inputs - step.originals)
             moved = moved.clamp(0, 1)
-        rule = torch.where(lost, Trace.FLIPPER if self.flipper else Trace.UNMOVED, Trace.CONVERTER)
-        return loop.Move(moved, gradient, vanished, rule, backwards=backwards)
+        mover = torch.where(lost, Trace.FLIPPER if self.flipper else Trace.UNMOVED, Trace.CONVERTER)
+        stuck = None if self.flipper else lost
+        return loop.Move(moved, mover, gradient, vanished, stuck, backwards=backwards)
 
     def _rescue(self, step: loop.Step, values: Tensor, vanished: Tensor) -> tuple[Tensor, Tensor | int]:
         """The gradient with vanished samples asked for again, and the backward passes ``(n,)`` that took."""
@@ -175,9 +181,8 @@ class SCG(Iterated):
             return values, 0
         rows = vanished.nonzero().squeeze(1)
         values = values.clone()  # what the victim gave holds until it runs again
-        found = step.gradient(
-            self.loss, penultimate_threshold=self.threshold, output_window=self.rescue_window, rows=rows
-        )
+        wide = BPTT(output_window=self.rescue_window)
+        found = step.gradient(self.loss, GradientRequest(self.threshold, wide, rows))
         values[rows] = found.values
         backwards = torch.zeros_like(vanished, dtype=torch.int64)
         backwards[rows] = (~found.output_zero).long()
@@ -190,19 +195,12 @@ class SCG(Iterated):
             mask = largest_elements(gradient[live], self.top_k)
             flips[live] = overflow_aware(sign_extraction(gradient[live], mask), step.spikes[live])
         elif bool(live.any()):
-            numbers = _numbers(step, live, "sample") if self.sampling else None
+            numbers = step.uniform("sample", step.spikes.shape[1:], live) if self.sampling else None
             flips[live] = gradient_to_spike(gradient[live], step.spikes[live], numbers)
         if self.flipper and bool(vanished.any()):
-            numbers = _numbers(step, vanished, "flip")
+            numbers = step.uniform("flip", step.spikes.shape[1:], vanished)
             flips[vanished] = restricted_spike_flipper(step.spikes[vanished], self.gamma, numbers)
         return flips
-
-
-def _numbers(step: loop.Step, rows: Tensor, purpose: Purpose) -> Tensor:
-    """Uniform numbers of the samples ``rows`` ``(n,)`` bool, one a cell."""
-    chosen, spikes = rows.cpu(), step.spikes
-    ids, iterations = step.samples[chosen], step.iterations[chosen]
-    return uniform(step.seed, ids, purpose, iterations, spikes.shape[1:], spikes.device)
 
 
 def scg(

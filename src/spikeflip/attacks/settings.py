@@ -10,7 +10,9 @@ from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.loop import Progress
 from spikeflip.attacks.result import AttackResult
+from spikeflip.attacks.stop import Stop
 from spikeflip.errors import SpikeflipError
+from spikeflip.snn.gradients import GradientRequest
 from spikeflip.snn.inputs import Kind
 from spikeflip.victims import Victim
 
@@ -18,6 +20,8 @@ from spikeflip.victims import Victim
 class Options(TypedDict, total=False):
     """What every attack can be called with beside victim, inputs and classes; see :func:`spikeflip.attacks.run`."""
 
+    stop: Stop | None
+    restarts: int
     seed: int
     samples: Tensor | None
     micro_batch: int
@@ -69,8 +73,22 @@ class Iterated(ABC):
         rule = self._rule(victim, inputs)
         budget: Budget | None = getattr(self, "budget", None)
         return loop.run(
-            victim, inputs, labels, targets, rule, steps=self.steps, budget=budget, only=self.only, **options
+            victim,
+            inputs,
+            labels,
+            targets,
+            rule,
+            steps=self.steps,
+            budget=budget,
+            asks=self.asks,
+            only=self.only,
+            **options,
         )
+
+    @property
+    def asks(self) -> GradientRequest | None:
+        """What gradients the rule asks for; None where they are the victim's own, or it asks for none."""
+        return None
 
     @abstractmethod
     def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from spikeflip.attacks.settings import check_count, check_positive
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode
+from spikeflip.snn.gradients import BPTT, GradientRequest
 from spikeflip.snn.inputs import Kind, check_values, kind_of
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import is_victim
@@ -182,15 +183,11 @@ class VictimModule(nn.Module):
     def gradient_of(self, inputs: Tensor, kind: Kind, call: int, scores: Tensor) -> Tensor:
         """The gradient with respect to the inputs of one call, from that with respect to its scores ``(N, K)``."""
         gradient = torch.zeros_like(inputs)
+        request = GradientRequest(self.threshold, BPTT(output_window=self.output_window))
         scores = scores.to(inputs) / self._draws_of(kind)
         for rows, seen in self._encodings(inputs, kind, call):
             # The passes of the call are gone: a victim need not remember any but its last.
-            found = self.victim.probe(seen).input_gradient(
-                partial(_some_of, scores[rows]),
-                torch.arange(len(rows), device=seen.device),
-                penultimate_threshold=self.threshold,
-                output_window=self.output_window,
-            )
+            found = self.victim.probe(seen, request).input_gradient(partial(_some_of, scores[rows]), request)
             values = found.values.to(gradient)
             gradient[rows] += values.sum(1) if kind == "images" else values
         if not bool(torch.isfinite(gradient).all()):

@@ -206,12 +206,12 @@ def _of_files(written: Written, result: AttackResult) -> dict[str, Tensor | list
 def _long(result: AttackResult, samples: Tensor) -> dict[str, Tensor]:
     """A trace as one row a sample and iteration that was run."""
     assert result.trace is not None
-    sample, iteration = (result.trace.rule >= 0).nonzero(as_tuple=True)
+    sample, iteration = (result.trace.mover >= 0).nonzero(as_tuple=True)
     return {
         "sample": samples[sample],
         "iteration": iteration,
         "penultimate_spikes": result.trace.penultimate_spikes[sample, iteration],
-        "rule": result.trace.rule[sample, iteration],
+        "rule": result.trace.mover[sample, iteration],
     }
 
 
