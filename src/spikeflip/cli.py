@@ -11,13 +11,14 @@ import cyclopts
 from cyclopts import App, Parameter
 
 import spikeflip
+from spikeflip.attack_command import attack_command
 from spikeflip.command_line import AsJson, Quiet, one_sentence, read_options, split_options
 from spikeflip.doctor_command import doctor
 from spikeflip.errors import SpikeflipError
 from spikeflip.event_commands import events
 from spikeflip.experiments.presets import PresetName
 from spikeflip.listing import listed
-from spikeflip.runs.config import AttackConfig, Execution, TrainConfig
+from spikeflip.runs.config import Execution, TrainConfig
 from spikeflip.terminal import (
     Bars,
     print_comparison,
@@ -99,33 +100,6 @@ def train(
         if trained:
             say(f"{out} was trained already; this is its summary")
         print_training(checkpoint, out)
-
-
-@app.command
-def attack(
-    *,
-    options: Annotated[AttackConfig, Parameter(name="*")],
-    execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
-    out: Annotated[Path, Parameter(help="Run folder to write; an unfinished run in it goes on.")],
-    quiet: Quiet = False,
-    json: AsJson = False,
-) -> None:
-    """Attack a victim on a data set or on recordings, judge what was saved, and write a run folder with a page.
-
-    Run the same command again to go on after an interruption.
-    """
-    from spikeflip.runs import is_finished, run_attack
-
-    finished = is_finished(out)
-    with Bars(quiet or json) as bars:
-        summary = run_attack(options, out, execution=execution, progress=bars.stage)
-    if json:
-        print_json(summary)
-    elif not quiet:
-        if finished:
-            say(f"{out} was finished already; this is its summary")
-        print_summary(out.name, summary)
-        say(f"page: {out / 'report.html'}")
 
 
 @app.command
@@ -367,6 +341,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options = {} if file is None else read_options(file)
         named = cyclopts.config.Dict(options, use_commands_as_keys=False, source=f"-c {file}")
         app.config = () if file is None else (named,)
+        if "attack" in app:
+            del app["attack"]  # of an earlier call in this process, which may have had options of another attack
+        app.command(attack_command(rest, options), name="attack")
         # Huge pages make large buffers cheap; PyTorch reads this when it first allocates.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         app(rest, exit_on_error=False, print_error=False)

@@ -104,7 +104,7 @@ def test_a_vanished_gradient_moves_nothing_and_is_counted():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"step_size": 0}, "step_size is 0: give a positive number, such as 0.1"),
+        ({"step_size": 0}, "step_size is 0: give a positive number, such as 0."),
         ({"step_size": float("nan")}, "step_size is nan: give a positive number"),
         ({"step_size": float("inf")}, "step_size is inf: give a positive number"),
         ({"loss": "hinge"}, "loss is 'hinge': choose from mse, ce"),

@@ -13,6 +13,7 @@ from spikeflip import Budget, SpikingNetwork, attacks
 from spikeflip.attacks import ATTACKS, AttackInfo, AttackResult, Trace, loop
 from spikeflip.attacks.bim import BIM
 from spikeflip.attacks.settings import Options, as_budget
+from spikeflip.snn.gradients import GradientRequest
 
 FUNCTIONS = {name: attacks.noise if name == "random" else getattr(attacks, name.replace("-", "_")) for name in ATTACKS}
 OTHER = {
@@ -94,10 +95,11 @@ def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     options = dict.fromkeys(Options.__annotations__, "given")
     settings(**own)(network, images, labels, targets, **options)
     *given, rule = seen.pop("given")
-    expected = {"steps": 1, "budget": None} | own | {"only": seen["only"]} | options
+    expected = {"steps": 1, "budget": None} | own | {"only": seen["only"], "asks": seen["asks"]} | options
     assert all(ours is theirs for ours, theirs in zip(given, (network, images, labels, targets), strict=True))
     assert seen == expected
     assert callable(rule)
+    assert seen["asks"] == (GradientRequest(1.0) if name == "scg" else None)
     kinds = ATTACKS[name].inputs
     assert seen["only"] == (None if len(kinds) == 2 else kinds[0])
 
@@ -120,7 +122,9 @@ def test_values_that_are_handed_around_are_frozen():
 
 
 def test_fgsm_is_one_step_of_bim_with_its_own_settings():
-    assert attacks.FGSM(0.4, "ce", Budget(0.3))._one_step() == BIM(1, 0.4, "ce", Budget(0.3))
+    assert attacks.FGSM(step_size=0.4, loss="ce", budget=Budget(0.3))._one_step() == BIM(
+        steps=1, step_size=0.4, loss="ce", budget=Budget(0.3)
+    )
 
 
 def test_budgets_as_they_are():

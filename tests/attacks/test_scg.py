@@ -100,7 +100,7 @@ def test_cwl2_is_equation_14():
             values[0, :4, 1] = 1
             return type("G", (), {"values": values})()
 
-    moved = attack._update(Step()).inputs
+    moved = attack.update(Step()).inputs
     # pixel 0: 0.5 - 0.25 * 2 * (0.5 - 0.9) = 0.7; pixel 1: 0.6 + 4/16
     torch.testing.assert_close(moved, torch.tensor([[0.7, 0.85, 0.5]]))
 

@@ -5,15 +5,16 @@ converter, or makes one with the restricted spike flipper where the gradient has
 """
 
 from dataclasses import dataclass
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import Iterated, Options, as_budget, check_count
+from spikeflip.attacks.settings import Iterated, Options, as_budget
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.gradients import BPTT, GradientRequest
 from spikeflip.snn.losses import Loss, resolve
@@ -93,7 +94,7 @@ def restricted_spike_flipper(spikes: Tensor, gamma: float, numbers: Tensor) -> T
     return mask * (1 - spikes) - mask * spikes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SCG(Iterated):
     """The settings of the attack; call it with a victim and inputs, or use :func:`scg`.
 
@@ -120,34 +121,31 @@ class SCG(Iterated):
         SpikeflipError: a setting is out of range.
     """
 
-    gamma: float = 0.05
-    threshold: float | None = 1.0
+    summary: ClassVar = "spike-compatible gradient: gradient-to-spike converter and restricted spike flipper"
+    source: ClassVar = "Liang et al., IEEE TNNLS 2021"
+
+    gamma: float = option(0.05, ge=0, le=1)
+    threshold: float | None = option(1.0, gt=0)
     loss: Loss = "mse"
     budget: Budget | None = None
     sampling: bool = True
     flipper: bool = True
-    output_window: float | None = None
-    c: float = 0.0
-    top_k: int | None = None
-    rescue_window: float | None = None
+    output_window: float | None = option(None, gt=0)
+    c: float = option(0.0, ge=0)
+    top_k: int | None = option(None, ge=1)
+    rescue_window: float | None = option(None, gt=0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         resolve(self.loss)
-        if not 0 <= self.gamma <= 1:
-            raise SpikeflipError(f"gamma is {self.gamma}: give a turnover rate in [0, 1], such as 0.05")
-        for name in ("threshold", "output_window", "rescue_window"):
-            if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
-                raise SpikeflipError(f"{name} is {value}: give a positive number, or leave it out")
-        if not 0 <= self.c < float("inf"):
-            raise SpikeflipError(f"c is {self.c}: give zero or a positive weight, such as 0.05")
-        check_count(top_k=self.top_k)
 
     @property
     def asks(self) -> GradientRequest:
         """See :class:`spikeflip.attacks.settings.Iterated`."""
         return GradientRequest(self.threshold, BPTT(output_window=self.output_window))
 
-    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+    def prepare(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+        """See :class:`spikeflip.attacks.settings.Iterated`."""
         if victim.coding == "direct":
             raise SpikeflipError(
                 "scg turns gradients into spikes, but this victim takes images as they are: choose an attack on "
@@ -155,9 +153,9 @@ class SCG(Iterated):
             )
         if self.c and inputs.ndim != 1 + len(victim.input_shape):
             raise SpikeflipError(f"c is {self.c}, but the CWL2 term is defined on images only: leave it at 0")
-        return self._update
+        return self.update
 
-    def _update(self, step: loop.Step) -> loop.Move:
+    def update(self, step: loop.Step) -> loop.Move:
         """One pass through the body of Algorithm 1."""
         gradient = step.gradient(self.loss, self.asks)
         vanished = ~gradient.values.flatten(1).any(1)

@@ -1,6 +1,5 @@
 """What the settings of all attacks have in common."""
 
-from abc import ABC, abstractmethod
 from dataclasses import Field, dataclass
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
@@ -9,9 +8,9 @@ from torch import Tensor
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.loop import Progress
+from spikeflip.attacks.options import check_options, option
 from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.stop import Stop
-from spikeflip.errors import SpikeflipError
 from spikeflip.snn.gradients import GradientRequest
 from spikeflip.snn.inputs import Kind
 from spikeflip.victims import Victim
@@ -33,6 +32,10 @@ class Attack(Protocol):
     """The settings of an attack, a frozen dataclass; called with a victim and inputs, it attacks."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    only: ClassVar[Kind | None]
+    goals: ClassVar[tuple[str, ...]]
+    summary: ClassVar[str]
+    source: ClassVar[str]
 
     def __init__(self, **settings: Any) -> None: ...
 
@@ -48,18 +51,34 @@ class Attack(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Iterated(ABC):
+class Described:
+    """What every attack says of itself."""
+
+    only: ClassVar[Kind | None] = None
+    """The kind of inputs that it is defined on, where it is one."""
+    goals: ClassVar[tuple[str, ...]] = ("untargeted", "targeted")
+    """What it can aim at."""
+    summary: ClassVar[str]
+    """What it does, in one line."""
+    source: ClassVar[str]
+    """Whose it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Iterated(Described):
     """The settings of an attack that is an update rule of the loop.
 
     Args:
         steps: most iterations (the paper's Iter).
+
+    Raises:
+        SpikeflipError: a setting is out of range.
     """
 
-    only: ClassVar[Kind | None] = None
-    """The kind of inputs that the rule is defined on, where it is one."""
+    steps: int = option(25, ge=1, le=1_000_000)
 
-    steps: int = 25
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def __call__(
         self,
@@ -70,7 +89,7 @@ class Iterated(ABC):
         **options: Unpack[Options],
     ) -> AttackResult:
         """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
-        rule = self._rule(victim, inputs)
+        rule = self.prepare(victim, inputs)
         budget: Budget | None = getattr(self, "budget", None)
         return loop.run(
             victim,
@@ -90,23 +109,13 @@ class Iterated(ABC):
         """What gradients the rule asks for; None where they are the victim's own, or it asks for none."""
         return None
 
-    @abstractmethod
-    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+    def prepare(self, victim: Victim, inputs: Tensor) -> loop.Rule:
         """The update rule; a SpikeflipError where it is not defined on the victim or the inputs."""
+        return self.update
 
-
-def check_positive(**values: float) -> None:
-    """Raise a SpikeflipError unless every value is a positive number."""
-    for name, value in values.items():
-        if not 0 < value < float("inf"):
-            raise SpikeflipError(f"{name} is {value}: give a positive number, such as 0.1")
-
-
-def check_count(**values: int | None) -> None:
-    """Raise a SpikeflipError unless every value that is given is at least 1."""
-    for name, value in values.items():
-        if value is not None and value < 1:
-            raise SpikeflipError(f"{name} is {value}: give at least 1, or leave it out")
+    def update(self, step: loop.Step) -> loop.Move:
+        """The next inputs of the samples under way."""
+        raise NotImplementedError
 
 
 def as_budget(budget: Budget | float | None) -> Budget | None:

@@ -214,7 +214,7 @@ class _Run:
         facts = read_json(self.out / _MANIFEST)
         shards = [self.out / SHARDS / f"{number:05}" for number in range(plan.shards)]
         try:
-            merge(shards, self.out, steps=plan.task.config.steps)
+            merge(shards, self.out, steps=getattr(plan.attack, "steps", 1))
             known = circumstances(plan)
             summary = summarise(self.out / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws, known=known)
             seconds = sum(float(read_json(path)["seconds"]) for path in (self.out / SHARDS).glob(f"*/{_DONE}"))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def circumstances(plan: Plan) -> Circumstances:
     """What a plan knows of its rows."""
     task = plan.task
-    attack = ATTACKS[task.config.attack].settings(**plan.settings)
+    attack = plan.attack
     return Circumstances(
         classes=task.victim.classes,
         budget=getattr(attack, "budget", None),

@@ -3,17 +3,18 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import ATTACKS, Budget, every_target, next_target
+from spikeflip.attacks import ATTACKS, Attack, every_target, next_target
 from spikeflip.data import EVENT_SETS, select_per_class
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging import fresh_draws
+from spikeflip.runs.attack_options import settings_of
 from spikeflip.runs.config import AttackConfig
 from spikeflip.runs.devices import placed
 from spikeflip.runs.inputs import Inputs, is_recordings, labelled_by_name, load_given, load_inputs, stored_binning
@@ -28,9 +29,6 @@ from spikeflip.snn.surrogate import SURROGATES, Surrogate
 
 PLACES = {"root", "victim", "download", "input"}
 """Options that say where something is: checksums say what it is."""
-
-_SETTING = {"tuning": "threshold", "epsilon": "budget", "metric": "budget"}
-"""Options that are part of an attack's setting of another name."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +75,11 @@ class Plan:
     """``(n,)`` ids that name the random streams: one an input and goal."""
     own_labels: int = 0
     """How many rows have what the victim says as their label, since nobody else says one."""
+
+    @property
+    def attack(self) -> Attack:
+        """What is run."""
+        return ATTACKS[self.task.config.attack].settings(**self.settings)
 
     @property
     def shards(self) -> int:
@@ -133,7 +136,7 @@ class Plan:
     def describe(self) -> dict[str, Any]:
         """What a run folder's ``config.json`` holds."""
         config, data = self.task.config, self.task.data
-        attack = ATTACKS[config.attack].settings(**self.settings)
+        attack = self.attack
         settings = {name: getattr(attack, name) for name in attack.__dataclass_fields__}
         budget = settings.pop("budget", None)
         if budget is not None:
@@ -168,7 +171,6 @@ def open_task(config: AttackConfig) -> Task:
     Raises:
         SpikeflipError: one of both cannot be used, they do not fit each other, or the attack lacks an option given.
     """
-    _check_options(config)
     recordings = config.input is not None or is_recordings(config)
     for name in () if recordings else ("label", "sensor"):
         if (value := getattr(config, name)) is not None:
@@ -221,7 +223,7 @@ def make_plan(task: Task) -> Plan:
     rows = chosen[index]
     plan = Plan(
         task,
-        settings=_settings(config, task.checkpoint),
+        settings=settings_of(config.attack, config.settings, victim_loss=task.checkpoint.facts.get("loss", "mse")),
         rows=rows,
         labels=task.data.labels[rows],
         targets=targets,
@@ -230,8 +232,8 @@ def make_plan(task: Task) -> Plan:
     )
     if task.data.recordings is not None:
         check_all_writable(task.data.recordings, rows)
-    attack, nothing = ATTACKS[config.attack].settings(**plan.settings), torch.arange(0)
-    attack(victim, task.data.read(torch.arange(1))[:0].float(), nothing, None if targets is None else nothing)
+    nothing = torch.arange(0)
+    plan.attack(victim, task.data.read(torch.arange(1))[:0].float(), nothing, None if targets is None else nothing)
     return plan
 
 
@@ -299,22 +301,8 @@ def _goals(target: str, labels: Tensor, classes: int) -> tuple[Tensor, Tensor | 
 
 
 def stored_options(config: AttackConfig) -> dict[str, Any]:
-    """What a run folder keeps of a configuration: all but places and the options of other attacks."""
-    return config.model_dump(mode="json", exclude=PLACES | _lacking(config.attack))
-
-
-def _lacking(attack: str) -> set[str]:
-    """The options that other attacks have, and this one has not."""
-    known = {info: {field.name for field in fields(info.settings)} for info in ATTACKS.values()}
-    others = set().union(*known.values()) - known[ATTACKS[attack]]
-    return {option for option in AttackConfig.model_fields if _SETTING.get(option, option) in others}
-
-
-def _check_options(config: AttackConfig) -> None:
-    """Raise a SpikeflipError if an option was given that the attack does not have."""
-    given = {option for option in config.model_fields_set if getattr(config, option) is not None}
-    for option in sorted(given & _lacking(config.attack)):
-        raise SpikeflipError(f"--{option.replace('_', '-')} is no option of {config.attack}: leave it out")
+    """What a run folder keeps of a configuration: all but places."""
+    return config.stored(without=PLACES)
 
 
 def _check_inputs(config: AttackConfig, kind: Kind) -> None:
@@ -325,21 +313,6 @@ def _check_inputs(config: AttackConfig, kind: Kind) -> None:
             able = [name for name, other in ATTACKS.items() if kind in other.inputs and goal in other.goals]
             what = f"attacks {' and '.join(can)}, not {asked}" if asked == kind else f"is {' or '.join(can)} only"
             raise SpikeflipError(f"--attack {config.attack} {what}: choose from {', '.join(able)}")
-
-
-def _settings(config: AttackConfig, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the attack is made with: of its settings, those that the configuration says."""
-    said: dict[str, Any] = {
-        "threshold": config.threshold if config.tuning else None,
-        "loss": checkpoint.facts.get("loss", "mse") if config.loss == "victim" else config.loss,
-    }
-    if config.epsilon is not None:
-        said["budget"] = Budget(config.epsilon, config.metric)
-    for field in fields(ATTACKS[config.attack].settings):
-        # An option that is not given leaves the attack's own default.
-        if field.name not in said and getattr(config, field.name, None) is not None:
-            said[field.name] = getattr(config, field.name)
-    return {field.name: said[field.name] for field in fields(ATTACKS[config.attack].settings) if field.name in said}
 
 
 def _describe_victim(checkpoint: Checkpoint) -> dict[str, Any]:
