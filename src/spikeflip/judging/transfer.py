@@ -1,11 +1,7 @@
 """Whether adversarial inputs that were made on one victim fool another."""
 
-from dataclasses import replace
-
-import torch
 from torch import Tensor
 
-from spikeflip.attacks.result import AttackResult
 from spikeflip.judging.judgement import Judgement, Progress, judge
 from spikeflip.victims import Victim
 
@@ -39,7 +35,7 @@ def transfer(
 
     Returns:
         A judgement whose rates are over the originals that ``victim`` classifies right: ``attack_success_rate`` over
-        one encoding each, ``verified_success_rate`` over ``draws``. Its counts of steps and passes say nothing.
+        one encoding each, ``verified_success_rate`` over ``draws``.
 
     Raises:
         SpikeflipError: shapes differ, or values leave their range.
@@ -50,14 +46,12 @@ def transfer(
     >>> transfer(other, images, images, torch.tensor([0, 1]), draws=2).summary()["n"]
     2
     """
-    shown = replace(AttackResult.blank(inputs, None), steps=torch.ones(len(inputs), dtype=torch.int64))
     return judge(
         victim,
         inputs,
         adversarials,
         labels,
         targets,
-        shown,
         draws=draws,
         seed=seed,
         samples=samples,
