@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from spikeflip import LIF, Rectangular, SpikingNetwork, judge
+from spikeflip import LIF, Rectangular, SpikingNetwork, judge, rates
 from spikeflip.attacks.metrics import METRICS
 from spikeflip.attacks.result import AttackResult, Vanishing
 from spikeflip.judging import Judgement, wilson
-from spikeflip.rates import RATES
 
 # Six inputs: the first two fooled, the third held, the fourth tied, the fifth wrong from the start, the sixth held.
 SUCCESS = [True, True, False, False, False, False]
@@ -140,7 +139,7 @@ def test_rates_are_those_of_the_list_in_its_order():
     network = SpikingNetwork("3FC", (3,), time_steps=1)
     inputs = torch.eye(3)
     summary = judge(network, inputs, inputs, torch.arange(3), None, AttackResult.blank(inputs, None)).summary()
-    assert [name.removesuffix("_interval") for name in summary if name.endswith("_interval")] == list(RATES)
+    assert [name.removesuffix("_interval") for name in summary if name.endswith("_interval")] == list(rates.RATES)
     correct = summary["attack_success_rate_n"]
-    for name, rate in RATES.items():
+    for name, rate in rates.RATES.items():
         assert summary[f"{name}_n"] == (summary["n"] if rate.of == "all inputs" else correct)
