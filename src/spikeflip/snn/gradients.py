@@ -150,12 +150,19 @@ class GradientRequest:
         estimator: how spikes are differentiated.
         rows: ``(n,)`` int64, the samples that are asked for; all of the pass if None.
         memory: what the estimator keeps of each of these from one request to the next; nothing if None.
+
+    Raises:
+        SpikeflipError: the threshold is not positive.
     """
 
     penultimate_threshold: float | None = None
     estimator: Estimator = BPTT()
     rows: Tensor | None = None
     memory: Memory | None = None
+
+    def __post_init__(self) -> None:
+        if self.penultimate_threshold is not None and not 0 < self.penultimate_threshold < float("inf"):
+            raise SpikeflipError(f"threshold is {self.penultimate_threshold}: give a positive number, or leave it out")
 
     @property
     def is_plain(self) -> bool:
