@@ -119,6 +119,12 @@ class TrainConfig(DataConfig):
     widest_dropout: float | None = Field(
         None, ge=0, lt=1, description=f"The same after the widest convolution; {_BY_RECIPE}."
     )
+    coding_steps: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description=f"Time steps that images are coded in while training; {_BY_RECIPE}.",
+    )
     shift: int | None = Field(
         None, ge=0, le=1024, description=f"Augmentation: inputs are moved by up to so many cells; {_BY_RECIPE}."
     )
