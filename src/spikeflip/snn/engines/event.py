@@ -98,8 +98,7 @@ class EventEngine(DenseEngine):
         n, t = gradient.shape[:2]
         frames = self._native.Frames.of_values(to_dlpack(gradient.contiguous()), _threads())
         result = self._buffer(f"gradient {layer}", (n, t, *shape), _FLOAT)
-        flat = _channels_last(result).flatten(2)
-        frames.linear(to_dlpack(self._backward_weights[layer]), to_dlpack(flat), _threads())
+        frames.linear(to_dlpack(self._backward_weights[layer]), to_dlpack(_in_memory(result)), _threads())
         return result
 
     def backward(
@@ -195,8 +194,7 @@ class EventEngine(DenseEngine):
             mask = None if kept is None else to_dlpack(kept)
             found = self._native.Frames.of_spikes(to_dlpack(spikes), mask, self.chain.shapes[i], _threads())
         else:
-            flat = _channels_last(spikes.float()).flatten(2)
-            found = self._native.Frames.of_values(to_dlpack(flat), _threads())
+            found = self._native.Frames.of_values(to_dlpack(_channels_last(spikes.float())), _threads())
         return found
 
     def _linear(self, i: int, frames: "Frames", size: Sequence[int]) -> Tensor:
@@ -225,7 +223,7 @@ class EventEngine(DenseEngine):
         while way:
             starts = [(k, samples[k], layer, to_dlpack(part)) for k, layer, part in way]
             totals = [to_dlpack(total) for total in sums[: self._maps]]
-            stops = run.backward(starts, to_dlpack(stopped), to_dlpack(_channels_last(result)), totals)
+            stops = run.backward(starts, to_dlpack(stopped), to_dlpack(_in_memory(result)), totals)
             dense = [(k, stop) for (k, _, _), stop in zip(way, stops, strict=True) if stop >= 0]
             way = []
             for k, stop in dense:
@@ -341,8 +339,12 @@ def _of_sample(dropout: Dropout | None, k: int) -> Dropout | None:
 
 
 def _channels_last(values: Tensor) -> Tensor:
-    """``(N, T, C, H, W)`` as ``(N, T, H, W, C)``, ``(N, T, F)`` as it is; contiguous."""
-    return (values.permute(0, 1, 3, 4, 2) if values.ndim == 5 else values).contiguous()
+    return _in_memory(values).contiguous()
+
+
+def _in_memory(values: Tensor) -> Tensor:
+    """``(N, T, C, H, W)`` as ``(N, T, H, W, C)``, as buffers lie in memory; ``(N, T, F)`` as it is."""
+    return values.permute(0, 1, 3, 4, 2) if values.ndim == 5 else values
 
 
 def _threads() -> int:
