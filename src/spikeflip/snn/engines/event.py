@@ -46,8 +46,10 @@ def why_not(chain: Chain) -> str | None:
     if type(chain.neuron.surrogate) is not Rectangular:
         return f"its neurons have the rectangular surrogate alone, not {chain.neuron.surrogate}"
     for i, (layer, weight) in enumerate(zip(chain.layers, chain.weights, strict=True)):
-        if isinstance(layer, Conv) and (reason := native.why_not(chain.shapes[i], layer.channels, layer.kernel, i == 0)):
-            return f"{layer} {reason}"
+        if isinstance(layer, Conv):
+            reason = native.why_not(chain.shapes[i], layer.channels, layer.kernel, i == 0)
+            if reason is not None:
+                return f"{layer} {reason}"
         if weight is not None and (weight.device.type != "cpu" or weight.dtype != torch.float32):
             return f"the weights of {layer} are {weight.dtype} on {weight.device}"
     return None

@@ -41,7 +41,8 @@ struct Maps {
   int64_t pixels() const { return static_cast<int64_t>(height) * width; }
   int words() const { return static_cast<int>(words_of(channels)); }
   int padded() const { return words() * kVector; }
-  // The bits of word `w` that stand for channels: the last word has room for more.
+  // The bits of word `w` that stand for channels. Those of the padding may be set: by a threshold so small that it is 0,
+  // or by a gradient that is not finite.
   uint32_t used(int w) const { return 0xffffu >> std::max(0, (w + 1) * kVector - channels); }
 };
 
