@@ -72,7 +72,8 @@ Sequence sequence_of(const Array& array, const char* what, const Array& like) {
     neurons *= static_cast<int64_t>(array.shape(i));
   }
   if (!fits || (array.size() != 0 && reach(array) != neurons))
-    refuse(array, what, "float32 " + text_of(shape_of(like)) + " with the neurons of a step in one piece and in one order");
+    refuse(array, what,
+           "float32 " + text_of(shape_of(like)) + " with the neurons of a step in one piece and in one order");
   return {static_cast<float*>(array.data()), array.stride(0), array.stride(1)};
 }
 

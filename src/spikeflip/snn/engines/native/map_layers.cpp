@@ -44,7 +44,8 @@ bool countable(const Pass& pass, const Maps& maps) {
 bool too_dense(const Pass& pass, const Maps& maps, const uint16_t* words) {
   const int64_t rows = pass.steps * maps.pixels();
   const double cells = static_cast<double>(rows) * maps.channels;
-  return !countable(pass, maps) || static_cast<double>(active->count(words, rows * maps.words())) > pass.most_dense * cells;
+  return !countable(pass, maps) ||
+         static_cast<double>(active->count(words, rows * maps.words())) > pass.most_dense * cells;
 }
 
 // Floats from one channel's weights to the next one's: on the way to the input, the sums of all taps.
@@ -241,7 +242,8 @@ int MapLayers::backward_sample(const Pass& pass, const Start& start, const std::
       unpad(maps, pass.steps * maps.pixels(), gradient, start.stopped);
       return i;
     }
-    active->list_gradient(maps, pass.steps, gradient, row_back(layer.below(), layer.conv.kernel, i == 0), scratch.active);
+    active->list_gradient(maps, pass.steps, gradient, row_back(layer.below(), layer.conv.kernel, i == 0),
+                          scratch.active);
     if (!weights.empty()) {
       active->list_spikes(layer.conv.in, pass.steps, spikes(pass, i, start.sample), kept(pass, i, start.sample),
                           layer.conv.out.padded(), scratch.inputs);

@@ -31,7 +31,8 @@ void integrate(const NeuronNumbers& numbers, const Array& currents, const Array&
                int threads) {
   const Neuron neuron = neuron_of(numbers);
   const Sequence from = sequence_of(currents, "currents", currents);
-  const Sequence kept = sequence_of(potentials, "potentials", currents), fired = sequence_of(spikes, "spikes", currents);
+  const Sequence kept = sequence_of(potentials, "potentials", currents);
+  const Sequence fired = sequence_of(spikes, "spikes", currents);
   const auto shape = shape_of(currents);
   const int steps = steps_of(shape[1]);
   over_neurons(shape, threads, [&](int64_t n, int64_t first, int64_t last) {
@@ -108,7 +109,8 @@ NB_MODULE(_native, module) {
       .def("add_pool", &CheckedLayers::add_pool);
 
   nb::class_<CheckedPass>(module, "Pass")
-      .def(nb::init<CheckedLayers&, std::optional<Array>, std::vector<StateArrays>, std::vector<DropoutArrays>, float, int>(),
+      .def(nb::init<CheckedLayers&, std::optional<Array>, std::vector<StateArrays>, std::vector<DropoutArrays>, float,
+                    int>(),
            nb::keep_alive<1, 2>())
       .def("forward", &CheckedPass::forward)
       .def("neurons", &CheckedPass::neurons)
