@@ -5,6 +5,7 @@ import torch
 from torch.utils.dlpack import to_dlpack
 
 from spikeflip import LIF, Rectangular, SpikingNetwork
+from spikeflip.snn.architecture import Conv
 from spikeflip.snn.engines import event
 from spikeflip.snn.engines.dense import Chain
 from spikeflip.snn.fused import constants
@@ -87,15 +88,17 @@ def test_the_limit_holds_on_all_ways_through_a_layer():
 
 
 def test_the_widest_covered_layer_gives_the_right_numbers():
-    net = network("512C1-2FC", (512, 1, 16384), steps=1)
-    values = torch.zeros(1, 1, 512, 1, 16384)
-    values[0, 0, ::50, 0, [0, 1, 8191, 8192, 16382, 16383]] = 1  # places on both sides of 2^31, up to 2^32
-    engine = net.on("event").engine
-    assert type(engine) is event.EventEngine
-    bits, _ = engine.forward(values, last=1)
-    spikes, _ = net.engine.forward(values, last=1)
-    assert torch.equal(engine._dense(1, bits), spikes)
-    assert spikes[..., 8192:].sum() > 0
+    shape = (512, 1, 16384)
+    weight = torch.randn(512, 512, 1, 1, generator=torch.Generator().manual_seed(0))
+    engine = event.EventEngine(Chain((Conv(512, 1),), (weight,), (shape, shape), NEURON))
+    columns = [0, 1, 8191, 8192, 16382, 16383]  # places on both sides of 2^31, up to 2^32
+    values = torch.zeros(1, 1, *shape)
+    values[0, 0, ::50, 0, columns] = 1
+    bits, _ = engine.forward(values)
+    spikes = engine._dense(0, bits)
+    expected = weight[:, ::50, 0, 0].sum(1) >= NEURON.threshold
+    assert torch.equal(spikes[0, 0, :, 0, columns], expected[:, None].expand(512, 6).float())
+    assert spikes.sum() == 6 * expected.sum() > 0
 
 
 def test_more_inputs_than_32_bits_count_are_refused():
