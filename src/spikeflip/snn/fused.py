@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import to_dlpack
+from torch.utils.dlpack import to_dlpack as to_dlpack  # type: ignore[attr-defined]
 
 from spikeflip.snn.surrogate import Rectangular
 
@@ -40,7 +40,8 @@ def integrate(current: Tensor, potential: Tensor, spikes: Tensor, neuron: "LIF")
     if not _suits(tensors):
         return False
     if current.device.type in _COMPILED:
-        _native.integrate(constants(neuron), *map(to_dlpack, tensors), torch.get_num_threads())
+        currents, potentials, fired = map(to_dlpack, tensors)
+        _native.integrate(constants(neuron), currents, potentials, fired, torch.get_num_threads())
         return True
     if (kernels := _kernels(current.device)) is None:
         return False
@@ -54,7 +55,8 @@ def reverse(gradient: Tensor, potential: Tensor, neuron: "LIF") -> bool:
     if type(neuron.surrogate) is not Rectangular or not _suits(tensors):
         return False
     if gradient.device.type in _COMPILED:
-        _native.reverse(constants(neuron), *map(to_dlpack, tensors), torch.get_num_threads())
+        gradients, potentials = map(to_dlpack, tensors)
+        _native.reverse(constants(neuron), gradients, potentials, torch.get_num_threads())
         return True
     if (kernels := _kernels(gradient.device)) is None:
         return False

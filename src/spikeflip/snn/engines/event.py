@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.utils.dlpack import to_dlpack
 
 from spikeflip.snn import synapses
 from spikeflip.snn.architecture import AvgPool, Conv, Linear
 from spikeflip.snn.engines.dense import Chain, DenseEngine, Dropout
 from spikeflip.snn.engines.event_weights import packed, unpacked
-from spikeflip.snn.fused import constants
+from spikeflip.snn.fused import constants, to_dlpack
 from spikeflip.snn.neuron import integrate, reverse
 from spikeflip.snn.surrogate import Rectangular
 
