@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -134,8 +135,12 @@ def test_a_new_folder_has_its_name_when_all_in_it_is_on_the_disk(monkeypatch, tm
 
 
 def test_a_disk_that_fails_is_one_sentence(small_victim, tmp_path, monkeypatch):
-    def fail(_):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    fsync = os.fsync
+
+    def fail(descriptor):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(SpikeflipError, match=r"cannot be written \(Input/output error\): see that the disk has room"):

@@ -17,7 +17,7 @@ from spikeflip.experiments.examples import typical_examples
 from spikeflip.experiments.gradients import GRADIENTS_VERSION, first_gradients
 from spikeflip.experiments.presets import Preset
 from spikeflip.report.loading import read_json
-from spikeflip.runs import AttackConfig, Execution, TrainConfig, is_finished, run_attack, run_training
+from spikeflip.runs import AttackConfig, Execution, TrainConfig, is_finished, is_trained, run_attack, run_training
 from spikeflip.runs.lock import locked
 from spikeflip.runs.plan import PLACES, differences, make_plan, open_task
 from spikeflip.runs.transfer import transfer_run
@@ -97,7 +97,7 @@ class Laboratory:
         config = TrainConfig(root=self.root, download=self.download, device=self.device, start=start, **options)
         named = _options(config, "root", "download", "device", "start")
         folder = self.out / "victims" / _name(words, named if start is None else [named, start.name])
-        if not (folder / DESCRIPTION).exists():
+        if not is_trained(folder):
             run_training(
                 config, folder, progress=lambda now: self._say(f"train|{folder.name}", now.update, now.updates)
             )

@@ -57,7 +57,7 @@ def run_training(
     """
     recordings = is_recordings(config)
     _check(config, recordings)
-    if is_trained(out):
+    if _has_victim(out):
         if (out / _CLAIM).exists():  # a process was killed right behind its last write
             with locked(out):
                 _tidy(out)
@@ -89,7 +89,7 @@ def run_training(
     parts = (data.values[:cut], data.labels[:cut]), (data.values[cut:], data.labels[cut:])
     claim = {"options": _stored(config), "start_sha256": start}
     with _claimed(out, claim, manifest(network.device)) as circumstances:
-        if is_trained(out):  # by another process, since the folder was looked at
+        if _has_victim(out):  # by another process, since the folder was looked at
             return _trained(config, out)
         if isinstance(runner, ReluNetwork):
             history = train_twin(
@@ -177,14 +177,14 @@ def _claimed(out: Path, claim: Mapping[str, Any], now: Mapping[str, Any]) -> Ite
             try:
                 remove_partial(out, _WRITTEN)
                 facts = went_on(read_json(out / _CLAIM)["manifest"], now) if _is_begun(out) else dict(now)
-                if not is_trained(out):
+                if not _has_victim(out):
                     write_json(out / _CLAIM, {**claim, "manifest": facts})
                 yield facts
             except OSError as error:
                 message = f"{write_trouble(error, out)}; what was saved of the training stays"
                 raise SpikeflipError(message) from error
             finally:
-                if is_trained(out) or not _is_begun(out):
+                if _has_victim(out) or not _is_begun(out):
                     _tidy(out)
     finally:
         if not existed:
@@ -233,7 +233,11 @@ def _check_claim(out: Path, claim: Mapping[str, Any]) -> None:
 
 
 def is_trained(out: Path) -> bool:
-    """Whether a folder holds a finished victim."""
+    """Whether a folder holds a finished victim, and nothing more of its training."""
+    return _has_victim(out) and not (out / _CLAIM).exists()
+
+
+def _has_victim(out: Path) -> bool:
     return (out / DESCRIPTION).exists()
 
 
