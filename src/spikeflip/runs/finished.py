@@ -22,7 +22,7 @@ from spikeflip.runs.config import AttackConfig, known_to
 from spikeflip.runs.plan import Plan
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
 from spikeflip.runs.shard import INPUTS, ROWS, TRACE
-from spikeflip.writing import PARTIAL, sync, write_json
+from spikeflip.writing import PARTIAL, make_folder, place_folder, sync, write_json
 
 SHARDS, DONE = "shards", "shard.json"
 _FILES = {ROWS, TRACE, INPUTS}
@@ -60,19 +60,19 @@ class Finished:
         return folder
 
     def keep(self, number: int, staged: Path, seconds: float) -> None:
-        """Give a shard its place; renaming its folder is what makes it finished."""
+        """Give a shard its place; renaming its folder is what makes it finished, and it is on the disk then."""
         files = {path.relative_to(staged).as_posix(): _sha256(path) for path in _files(staged)}
         recordings = [name for name in files if name.startswith(f"{RECORDINGS}/")]
         sync(staged / name for name in recordings)
+        for folder in {(self.out / name).parent for name in recordings}:
+            make_folder(folder)
         for name in recordings:
-            place = self.out / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            (staged / name).replace(place)
+            (staged / name).replace(self.out / name)
+        sync({(self.out / name).parent for name in recordings})
         shutil.rmtree(staged / RECORDINGS, ignore_errors=True)
         said = {"seconds": round(seconds, 3), "files": files, "belongs": self.belongs(number)}
         write_json(staged / DONE, said | {"sha256": _digest(said)})
-        sync([staged])
-        staged.rename(self.folder(number))
+        place_folder(staged, self.folder(number))
 
     def holds(self, number: int) -> bool:
         """Whether a shard is there and whole; one that is not is removed."""
