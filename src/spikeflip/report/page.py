@@ -263,10 +263,13 @@ def _class_name(run: Run, index: int) -> str:
 
 
 def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yields the leaves of a nested dict as dotted names and short texts."""
+    """Yields the leaves of nested dicts, and of lists of them, as dotted names and short texts."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for number, inner in enumerate(value, start=1):
+            yield from _flat(inner, f"{path}.{number}")
     else:
         yield path, _plain(value)
 

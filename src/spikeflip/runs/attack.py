@@ -261,7 +261,7 @@ def _executed(job: Job, execution: Execution) -> None:
 def _check_folder(out: Path, *, ours: bool = False) -> None:
     """Raise a SpikeflipError if ``out`` holds anything but a run, or is in use by another process than ``ours``."""
     if not (out / _CONFIG).is_file():
-        check_free(out, {_CONFIG})
+        check_free(out, frozenset({_CONFIG}))
     check_plain(out)
     if not ours:
         check_unlocked(out)
@@ -273,7 +273,8 @@ def _claim(out: Path, plan: Plan) -> None:
         remove_partial(out, {_CONFIG})
         write_json(out / _CONFIG, plan.describe())
     except OSError as error:
-        raise SpikeflipError(f"{write_trouble(error, out)}; nothing is done yet") from error
+        message = f"{write_trouble(error, out)}; 0 of {plan.shards} shards are finished and stay"
+        raise SpikeflipError(message) from error
 
 
 def _check_same(out: Path, task: Task) -> None:

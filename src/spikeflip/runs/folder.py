@@ -7,7 +7,7 @@ import platform
 import shutil
 import stat
 import subprocess
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -28,17 +28,18 @@ _PROJECT = 'name = "spikeflip"'
 _PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "safetensors", "pyarrow")
 
 
-def check_free(out: Path, first: Container[str] = ()) -> None:
+def check_free(out: Path, first: frozenset[str] = frozenset()) -> None:
     """Raise a SpikeflipError if ``out`` is not a folder that is empty or can be made.
 
     Args:
         out: the folder.
-        first: names of the files that say whose the folder is. A process that was killed when it began may have left a
-            part of one, and its lock.
+        first: names of the files that will say whose the folder is. A process that was killed when it began may have
+            left a part of one, and its lock; without names nothing may be there.
     """
     if out.is_file():
         raise SpikeflipError(f"--out {out} is a file: give a folder that does not exist yet")
-    if out.is_dir() and any(path.name != LOCK and not is_partial(path, first) for path in out.iterdir()):
+    others = list(out.iterdir()) if out.is_dir() else []
+    if any(not first or (path.name != LOCK and not is_partial(path, first)) for path in others):
         raise SpikeflipError(f"--out {out} already holds other files: choose another folder, or empty it")
 
 

@@ -63,8 +63,8 @@ def run_training(
                 _tidy(out)
         return _trained(config, out)
     _check_folder(out)
-    _check_claim(out, {"options": _stored(config)})
     check_unlocked(out)
+    _check_claim(out, {"options": _stored(config)})
     states = out / _STATE, out / _TWIN_STATE
     started = time.monotonic()
     binning = binning_of(config) if recordings else None
@@ -199,29 +199,42 @@ def _is_begun(out: Path) -> bool:
 
 def _tidy(out: Path) -> None:
     """Remove what only an unfinished training has, from a folder that says that it is one's."""
-    with suppress(OSError):
-        remove_partial(out, _WRITTEN)
-        if (out / _CLAIM).exists():
+    with suppress(OSError, SpikeflipError):
+        if _read_claim(out) is not None:
+            remove_partial(out, _WRITTEN)
             for name in _UNFINISHED:
                 (out / name).unlink(missing_ok=True)
 
 
 def _check_folder(out: Path) -> None:
     """Raise a SpikeflipError if ``out`` holds anything but a training."""
-    ours = (_CLAIM, _STATE, _TWIN_STATE, DESCRIPTION)
-    if not any((out / name).is_file() for name in ours):
-        check_free(out, {_CLAIM})
+    if not any((out / name).is_file() for name in (_CLAIM, DESCRIPTION)):
+        check_free(out, frozenset({_CLAIM}))
     check_plain(out)
+
+
+def _read_claim(out: Path) -> dict[str, Any] | None:
+    """What a folder says of the training under way in it, None where there is none."""
+    if not (out / _CLAIM).exists():
+        return None
+    try:
+        claim = read_json(out / _CLAIM)
+        if isinstance(claim.get("options"), dict) and isinstance(claim.get("manifest"), dict):
+            return claim
+        reason = "it lacks options or a manifest"
+    except SpikeflipError as error:
+        reason = str(error)
+    raise SpikeflipError(
+        f"{out / _CLAIM} is not what train writes ({reason}): restore it, empty the folder, or choose another"
+    )
 
 
 def _check_claim(out: Path, claim: Mapping[str, Any]) -> None:
     """Raise a SpikeflipError if ``out`` holds an unfinished training of other options."""
-    if not (out / _CLAIM).exists():
+    theirs = _read_claim(out)
+    if theirs is None:
         return
-    theirs = read_json(out / _CLAIM)
-    options = theirs.get("options")
-    if not isinstance(options, dict) or not isinstance(theirs.get("manifest"), dict):
-        raise SpikeflipError(f"{out / _CLAIM} is not what train writes: delete it, or choose another folder")
+    options = theirs["options"]
     changed = differences(options, known_to(options, claim["options"], TrainConfig))
     if "start_sha256" in claim:
         changed += differences({"start": theirs.get("start_sha256")}, {"start": claim["start_sha256"]})
