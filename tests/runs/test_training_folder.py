@@ -174,7 +174,7 @@ def few_updates(monkeypatch):
 
 
 def colour_config(root):
-    layers = {"network": "3C3-AP2-AP2-AP2-10FC", "time_steps": 3}
+    layers = {"network": "3C3-AP2-AP2-AP2-10FC", "time_steps": 5}
     return TrainConfig(data="cifar10", root=root, **TINY | layers | {"validate_every": 3})
 
 
