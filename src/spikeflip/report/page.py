@@ -71,7 +71,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -
     out = Path(out)
     page = render_report(runs, title=title)
     try:
-        if not may_replace(out, GENERATOR):
+        if out.is_file() and not may_replace(out, GENERATOR):
             raise SpikeflipError(f"{out} exists and is not a page of spikeflip: give another name, or delete it")
         write_bytes(out, page.encode())
     except (OSError, ValueError) as error:
