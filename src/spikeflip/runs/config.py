@@ -1,8 +1,9 @@
 """What a run is told: validated once, and written beside its results."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -40,6 +41,17 @@ def explain(error: ValidationError) -> str:
     if first["type"] == "string_pattern_mismatch":
         return f"{option} is {first['input']!r}: give {_FORMS[first['ctx']['pattern']]}"
     return f"{option} is {first.get('input')!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def known_to(theirs: Mapping[str, Any], ours: Mapping[str, Any], kind: type[_Config]) -> dict[str, Any]:
+    """Those of ``ours`` that can be compared with ``theirs``, which an earlier version may have written.
+
+    It did not know every option; one that it did not know and that has its default now changes nothing.
+    """
+    default = {name: field.default for name, field in kind.model_fields.items()}
+    return {
+        name: value for name, value in ours.items() if name in theirs or name not in default or value != default[name]
+    }
 
 
 class DataConfig(_Config):

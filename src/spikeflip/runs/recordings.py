@@ -119,7 +119,7 @@ def write_adversarials(
             counts[key].append(value)
         if progress is not None:
             progress(i + 1, len(rows))
-    return Written(frames, files, {name: torch.tensor(values) for name, values in counts.items()})
+    return Written(frames, files, {name: torch.tensor(values, dtype=torch.int64) for name, values in counts.items()})
 
 
 def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = None) -> list[dict[str, Any]]:
