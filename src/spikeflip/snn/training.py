@@ -53,8 +53,8 @@ class Training:
             moves the small weights of a wide layer so far in one update that the layer falls silent.
         dropout: share of spikes dropped after a hidden weight layer, one mask a sample for all time steps.
         widest_dropout: the same after the convolution with the most channels.
-        coding_steps: most time steps that images are coded in while training; the network's if None. An update costs as much
-            as it has steps, and neurons that forget within a few steps learn from few: the rest only averages.
+        coding_steps: most time steps that images are coded in while training; the network's if None. An update costs as
+            much as it has steps, and neurons that forget within a few steps learn from few: the rest only averages.
         shift: augmentation: each input of an update is moved by up to so many cells, in both directions.
         initial_share: before training, weights are scaled layer by layer until this share of the potentials that
             receive input would reach the threshold, without reset, on the first 32 inputs; sparse recordings leave deep
