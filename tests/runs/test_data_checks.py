@@ -90,8 +90,9 @@ def test_what_is_seen_of_a_recording_is_said_in_figures():
         "none of its 2 events lies in the bins: they are at 20,000 to 30,000 µs, and the bins at 0 to 15,000 µs; the "
         "victim sees nothing"
     )
+    all_seen = "all 2 events that are seen lie in 1 of 3 bins"
     assert seen([10, 20, 15_000]).notices == (
-        Notice("one-bin", "all 2 events that are seen lie in 1 of 3 bins: times are taken as µs", 2),
+        Notice("one-bin", f"{all_seen}: times are taken as µs; are they frame numbers?", 2),
     )
 
 
