@@ -61,6 +61,27 @@ def test_what_is_written_is_read(name, recording):
         assert (again.height, again.width) == (recording.height, recording.width)
 
 
+def test_every_format_becomes_every_other(tmp_path):
+    """Ten formats, each to the nine others: the events in their order, and the clock where both hold it."""
+    pytest.importorskip("faery", reason="faery writes AEDAT4")
+    random = np.random.default_rng(5)
+    columns = (random.integers(0, 34, 500), random.integers(0, 34, 500), random.integers(0, 2, 500))
+    times = np.sort(random.integers(0, 20_000_000, 500))
+    recording = Recording.from_columns(times, *columns, height=34, width=34, t0=5_000_011)
+    for source in WRITABLE:
+        first = tmp_path / f"a{FORMATS[source].endings[0]}"
+        write_recording(recording, first, format=source)
+        held = read_recording(first, height=34, width=34)
+        assert held.t0 == (recording.t0 if FORMATS[source].holds_t0 else 0)
+        for target in set(WRITABLE) - {source}:
+            second = tmp_path / f"b{FORMATS[target].endings[0]}"
+            said = write_recording(held, second, format=target)
+            found = read_recording(second, height=34, width=34)
+            assert np.array_equal(found.events, recording.events), (source, target)
+            assert found.t0 == (held.t0 if FORMATS[target].holds_t0 else 0)
+            assert bool(said) == (held.t0 != found.t0)
+
+
 def test_real_nmnist_comes_back_byte_for_byte(real_recordings, tmp_path):
     for path in sorted((real_recordings / "NMNIST" / "Test").rglob("*.bin"))[::7]:
         write_recording(read_recording(path), tmp_path / "again.bin")

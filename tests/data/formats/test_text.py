@@ -127,6 +127,13 @@ def test_a_unit_that_could_be_another_is_asked_for(tmp_path, value):
         read(tmp_path, f"t,x,y,p\n0.0,1,2,1\n{value},1,2,1\n")
 
 
+def test_a_unit_that_shows_late_is_asked_for(tmp_path):
+    content = "t,x,y,p\n" + "0.0,1,2,1\n" * 5000 + "0.000123,1,2,1\n"
+    with pytest.raises(SpikeflipError, match="has 1 times with fractions, of a unit that it does not say"):
+        read(tmp_path, content)
+    assert read(tmp_path, content, time_unit="s").duration == 123
+
+
 def test_what_is_not_read_is_said(tmp_path):
     found = read(tmp_path, "id,t_s,x,y,p\n0,0.0000015,1,2,1\n1,0.000002,1,2,1\n")
     assert found.events["t"].tolist() == [2, 2]

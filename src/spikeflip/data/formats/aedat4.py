@@ -20,7 +20,6 @@ from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from spikeflip.data.formats.format import Format
@@ -146,6 +145,8 @@ def _unpacked(content: bytes, codec: str | None) -> bytes:
     """The content of a packet; a ValueError where it is far larger than events unpack to."""
     if codec is None:
         return content
+    import pyarrow as pa  # takes a moment, and no other format needs it
+
     most = max(_FREE, _TIGHTEST * len(content))
     with pa.CompressedInputStream(pa.BufferReader(content), codec) as stream:
         unpacked: bytes = stream.read(most + 1)

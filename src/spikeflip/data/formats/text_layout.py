@@ -35,6 +35,7 @@ class Layout:
         names: what each column is, in the file's order.
         skipped: how many such lines come before the first event.
         unit: of times.
+        unit_said: whether the file or the user says so.
         real: whether any number that is read is written as other than digits.
         height: rows of the sensor, where the first lines say so.
         width: columns of the sensor.
@@ -44,8 +45,9 @@ class Layout:
     separator: str | None
     names: tuple[str, ...]
     skipped: int
-    unit: str = "us"
-    real: bool = False
+    unit: str
+    unit_said: bool
+    real: bool
     height: int | None = None
     width: int | None = None
     notices: tuple[Notice, ...] = ()
@@ -107,13 +109,14 @@ def find_layout(lines: Sequence[str], columns: tuple[str, ...] | None, unit: str
         )
     read = [cell for row in rows for cell, name in zip(row, names, strict=False) if name in COLUMNS]
     real = any(not cell.lstrip("+-").isdigit() for cell in read)
-    unit = unit or said_unit
-    if unit is None:
+    found = unit or said_unit
+    if found is None:
         time = names.index("t")
-        unit = _unit([row[time] for row in rows if len(row) > time and _NUMBER.fullmatch(row[time])])
-        if unit != "us":
+        found = _unit([row[time] for row in rows if len(row) > time and _NUMBER.fullmatch(row[time])])
+        if found != "us":
             notices = (*notices, Notice("time-unit", "times have fractions of a second, and are read as seconds"))
-    return Layout(separator_of(lines[at].strip()), names, at, unit, real, *sensor, notices)
+    said = unit is not None or said_unit is not None
+    return Layout(separator_of(lines[at].strip()), names, at, found, said, real, *sensor, notices)
 
 
 def _preamble(
