@@ -91,10 +91,10 @@ def whole_times(times: NDArray[Any], unit: str) -> tuple[NDArray[np.int64], int]
         micro = np.rint(exact)
         error = np.abs(exact - micro)  # of which some is that of a floating number as large
         return micro.astype(np.int64), int((error > 1e-3 + 4 * np.spacing(np.abs(exact))).sum())
-    if many > 1 and len(times) and max(abs(int(times.min())), abs(int(times.max()))) > _FARTHEST // many:
-        raise SpikeflipError(f"a time is {times.max()} {unit}: it is too large")
     if many == few:
         return times, 0
+    if len(times) and max(-int(times.min()), int(times.max())) > _FARTHEST // many:
+        raise SpikeflipError(f"times are {times.min()} to {times.max()} {unit}: they are too large")
     micro = (times.astype(np.int64) * many + few // 2) // few
     return micro, int((times % few != 0).sum())
 
@@ -132,10 +132,10 @@ def events_from(columns: Mapping[str, NDArray[Any]], unit: str | None) -> tuple[
     Raises:
         SpikeflipError: as :func:`spikeflip.data.recordings.events_of`; or times have fractions, and no unit.
     """
-    whole = {name: _without_fractions(name, column) for name, column in columns.items() if name != "t" or unit is None}
-    count = 0
-    if unit is not None:
+    whole, count = dict(columns), 0
+    if unit is not None and columns["t"].dtype.kind in "iuf":
         whole["t"], count = whole_times(columns["t"], check_unit(unit))
+    whole = {name: _without_fractions(name, column) for name, column in whole.items()}
     return events_of(**whole), tuple(rounded_times(count))
 
 
@@ -146,5 +146,5 @@ def _without_fractions(name: str, column: NDArray[Any]) -> NDArray[Any]:
     whole = np.isfinite(column) & (np.abs(column) < 2.0**53) & (column % 1 == 0)
     if whole.all():
         return column.astype(np.int64)
-    help = "; give the unit of times with --time-unit s, ms, us or ns (time_unit=)" if name == "t" else ""
-    raise SpikeflipError(f"{name} is {column[~whole][0]} in one event: it must be a whole number{help}")
+    fix = "; give the unit of times with --time-unit s, ms, us or ns (time_unit=)" if name == "t" else ""
+    raise SpikeflipError(f"{name} is {column[~whole][0]} in one event: it must be a whole number{fix}")

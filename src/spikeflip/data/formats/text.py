@@ -87,8 +87,8 @@ def read(path: Path, columns: str | None = None, time_unit: str | None = None) -
         ) from error
     if rounded[0] and layout.unit == "us" and not layout.unit_said:
         raise SpikeflipError(
-            f"{path} has {rounded[0]:,} times with fractions, of a unit that it does not say: give it with --time-unit s, "
-            "ms, us or ns (time_unit=)"
+            f"{path} has {rounded[0]:,} times with fractions, of a unit that it does not say: give it with --time-unit "
+            "s, ms, us or ns (time_unit=)"
         )
     notices = (*layout.notices, *_left_out(layout, rounded[0]))
     return recording_of(events, layout.height, layout.width, format=FORMAT.name, notices=notices)
