@@ -516,8 +516,8 @@ def test_judge_says_the_same_of_files(run, victim, tmp_path):
 
 
 def test_judge_sees_recordings_of_a_clock(run, victim, tmp_path):
-    (tmp_path / "clock.csv").write_text("".join(f"{UNIX + 100 * n},{n % 4},1,1\n" for n in range(150)))
-    (tmp_path / "zero.csv").write_text("".join(f"{100 * n},{n % 4},1,1\n" for n in range(150)))
+    (tmp_path / "clock.csv").write_text("t,x,y,p\n" + "".join(f"{UNIX + 100 * n},{n % 4},1,1\n" for n in range(150)))
+    (tmp_path / "zero.csv").write_text("t,x,y,p\n" + "".join(f"{100 * n},{n % 4},1,1\n" for n in range(150)))
     clock, zero = judge_files(victim, [tmp_path / "clock.csv", tmp_path / "zero.csv"], sensor="4x4")
     assert clock["rates"] == zero["rates"]
     assert (clock["events_outside"], [one["code"] for one in clock["notices"]]) == (0, ["absolute-clock"])

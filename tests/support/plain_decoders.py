@@ -206,7 +206,7 @@ def flat(data, at):
 
 def aedat4(data):
     """Uncompressed, one stream or several, of which the first is read."""
-    line, _, rest = data.partition(b"\r\n")
+    line, _, rest = data.partition(b"\n")
     if not line.startswith(b"#!AER-DAT4") or len(rest) < 4:
         return None
     (size,) = struct.unpack_from("<I", rest)
@@ -218,7 +218,7 @@ def aedat4(data):
     description = header[fields[2] + node + 4 : fields[2] + node + 4 + length].decode("utf-8")
     sides = [int(re.search(rf'key="size{axis}"[^>]*>(\d+)<', description)[1]) for axis in "XY"]
     held, at = Held(size=tuple(sides)), 0
-    stop = len(body) if end < 0 else end - (len(line) + 2 + 4 + size)
+    stop = len(body) if end < 0 else end - (len(line) + 1 + 4 + size)
     while at < stop:
         stream, count = struct.unpack_from("<iI", body, at)
         packet = body[at + 8 : at + 8 + count]
