@@ -170,7 +170,7 @@ def _unit(cells: Sequence[str]) -> str:
 
 
 def _only_reading(rows: Sequence[Sequence[str]], usual: tuple[str, ...] | None = None) -> tuple[str, ...]:
-    """The one order of four columns, x right before y, in which the numbers can be events; the usual one if possible."""
+    """The one order of four columns, with y behind x, in which the numbers can be events; the usual one if possible."""
     counts = sorted({len(row) for row in rows})
     if counts != [len(COLUMNS)]:
         raise SpikeflipError(f"its lines have {' or '.join(map(str, counts))} columns without names: {_OPTIONS}")
