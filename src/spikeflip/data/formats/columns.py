@@ -90,7 +90,7 @@ def whole_times(times: NDArray[Any], unit: str) -> tuple[NDArray[np.int64], int]
             )
         micro = np.rint(exact)
         error = np.abs(exact - micro)  # of which some is that of a floating number as large
-        return micro.astype(np.int64), int((error > 1e-3 + 4 * np.spacing(np.abs(exact))).sum())
+        return micro.astype(np.int64), int((error > 4 * np.spacing(np.abs(exact))).sum())
     if many == few:
         return times, 0
     if len(times) and max(-int(times.min()), int(times.max())) > _FARTHEST // many:
