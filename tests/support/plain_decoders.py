@@ -216,8 +216,12 @@ def aedat4(data):
     (node,) = struct.unpack_from("<I", header, fields[2])
     (length,) = struct.unpack_from("<I", header, fields[2] + node)
     description = header[fields[2] + node + 4 : fields[2] + node + 4 + length].decode("utf-8")
-    sides = [int(re.search(rf'key="size{axis}"[^>]*>(\d+)<', description)[1]) for axis in "XY"]
-    held, at = Held(size=tuple(sides)), 0
+    sides = [re.search(rf'key="size{axis}"[^>]*>\s*(\d+)\s*<', description) for axis in "XY"]
+    held, at = Held(), 0
+    if all(sides):
+        held.size = int(sides[0][1]), int(sides[1][1])
+    else:
+        held.noted.add("sensor-guessed")
     stop = len(body) if end < 0 else end - (len(line) + 1 + 4 + size)
     while at < stop:
         stream, count = struct.unpack_from("<iI", body, at)

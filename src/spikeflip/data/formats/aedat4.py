@@ -45,9 +45,10 @@ _DAMAGE = (struct.error, ValueError, OverflowError, OSError, ElementTree.ParseEr
 
 @dataclass(frozen=True)
 class _Stream:
-    """A stream of events: its number, the sensor's height and width, and the zero, each where the file says it."""
+    """A stream: its number and type, the sensor's height and width, and the zero, each where the file says it."""
 
     number: int
+    kind: str | None
     height: int | None
     width: int | None
     t0: int | None
@@ -58,12 +59,15 @@ def read(path: Path) -> Recording:
     parts, others = [np.empty(0, dtype=_EVENT)], 0
     try:
         with path.open("rb") as file:
-            codec, end, streams = _read_header(file, path)
+            codec, end, described = _read_header(file, path)
+            streams = [stream for stream in described if stream.kind == _EVENTS.decode()]
             if not streams:
                 raise SpikeflipError(f"{path} has no stream of events: frames alone are no recording")
-            numbers = {stream.number for stream in streams}
+            numbers = {stream.number: stream.kind for stream in described}
             for number, content in _packets(file, end, path):
                 if number not in numbers:
+                    raise ValueError(f"a packet of a stream {number}, which is not described")
+                if numbers[number] != _EVENTS.decode():
                     continue
                 events = _events(_unpacked(content, codec))
                 if number == streams[0].number:
@@ -97,7 +101,7 @@ def _checked(raw: NDArray[np.void], path: Path) -> NDArray[np.void]:
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[str | None, int, list[_Stream]]:
-    """The codec of packets, where they end, and the streams of events; leaves the file at the first packet."""
+    """The codec of packets, where they end, and the streams; leaves the file at the first packet."""
     file.readline(_LONGEST_LINE)
     size = int.from_bytes(file.read(4), "little")
     header = file.read(min(size, _LONGEST_HEADER))
@@ -117,15 +121,15 @@ def _read_header(file: BinaryIO, path: Path) -> tuple[str | None, int, list[_Str
 
 
 def _streams(description: ElementTree.Element) -> Iterator[_Stream]:
-    """The streams of events that a description names."""
+    """The streams that a description names."""
     for node in description.iterfind(".//node[@name='outInfo']/node"):
         said = {entry.get("key"): (entry.text or "").strip() for entry in node.iter("attr")}
-        if said.get("typeIdentifier") == _EVENTS.decode():
-            numbers = {key: int(said[key]) for key in ("sizeX", "sizeY", _T0_ATTRIBUTE) if key in said}
-            height, width = numbers.get("sizeY"), numbers.get("sizeX")
-            if height is None or width is None:
-                height = width = None
-            yield _Stream(int(node.get("name", "")), height, width, numbers.get(_T0_ATTRIBUTE))
+        numbers = {key: int(said[key]) for key in ("sizeX", "sizeY", _T0_ATTRIBUTE) if key in said}
+        height, width = numbers.get("sizeY"), numbers.get("sizeX")
+        if height is None or width is None:
+            height = width = None
+        number, kind = int(node.get("name", "")), said.get("typeIdentifier")
+        yield _Stream(number, kind, height, width, numbers.get(_T0_ATTRIBUTE))
 
 
 def _packets(file: BinaryIO, end: int, path: Path) -> Iterator[tuple[int, bytes]]:
