@@ -12,10 +12,8 @@ from spikeflip.errors import SpikeflipError
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 Size = Annotated[str, Field(pattern=_SIZE)]
 """``WIDTHxHEIGHT``; see :func:`sides`."""
-_TARGET = r"^(none|all|next|[0-9]{1,9})$"
-Target = Annotated[str, Field(pattern=_TARGET)]
 _BY_RECIPE = "chosen by the data and their number when not given"
-_FORMS = {_SIZE: "WIDTHxHEIGHT, such as 34x34", _TARGET: "none, all, next or the number of a class"}
+_FORMS = {_SIZE: "WIDTHxHEIGHT, such as 34x34"}
 
 
 class _Config(BaseModel):
@@ -66,6 +64,12 @@ class DataConfig(_Config):
         False, description="Turn the images into simulated event recordings (saccades) instead of rate coding."
     )
     sensor: Size | None = Field(None, description="Sensor of recordings whose files do not say it: WIDTHxHEIGHT.")
+    columns: str | None = Field(
+        None, description="Columns of text recordings, such as x,y,p,t; a dash is one that is not read."
+    )
+    time_unit: Literal["s", "ms", "us", "ns"] | None = Field(
+        None, description="Unit of the times of text recordings, .npz and .npy."
+    )
 
 
 class TrainConfig(DataConfig):
@@ -179,15 +183,18 @@ class AttackConfig(DataConfig):
         None,
         description="Instead of --data: an event recording, or a folder of them, in sub-folders by class or not.",
     )
-    label: int | None = Field(
-        None, ge=0, description="Class of the recordings of --input; what the victim says of them when not given."
+    label: int | str | None = Field(
+        None,
+        description="Class of the recordings of --input, by name or number from 0; what the victim says of them "
+        "when not given.",
     )
     split: Literal["train", "test"] = Field("test", description="Which part of the data set.")
     attack: Literal["scg", "fgsm", "bim", "conversion", "greedy-pixels", "greedy-flips", "random"] = Field(
         "scg", description="Attack (see 'list attacks'). Options of other attacks than this one are refused."
     )
-    target: Target = Field(
-        "none", description="none: untargeted; all: every other class; next: label + 1; or a class number."
+    target: str = Field(
+        "none",
+        description="none: untargeted; all: every other class; next: label + 1; or a class, by name or number from 0.",
     )
     samples: int | None = Field(
         None, ge=1, le=1 << 31, description="Attack the first so many test inputs; all when not given."

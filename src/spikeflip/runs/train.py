@@ -299,7 +299,7 @@ def _check(config: TrainConfig, recordings: bool) -> None:
     """Raise a SpikeflipError for options that need images, or exclude each other."""
     if config.network is not None and config.network not in PRESETS:
         parse(config.network)
-    for name in () if recordings else ("sensor", "size", "time_bin"):
+    for name in () if recordings else ("sensor", "columns", "time_unit", "size", "time_bin"):
         if (value := getattr(config, name)) is not None:
             raise SpikeflipError(
                 f"--{name.replace('_', '-')} {value} is for recordings, and --data {config.data} is of images: "
