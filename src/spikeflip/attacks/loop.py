@@ -173,7 +173,7 @@ def run(
         budget.check(kind)
     samples = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, samples, len(inputs))
-    inputs = inputs.detach()
+    inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
     call = _Call(victim, inputs, labels, targets, samples, kind, steps, budget, seed, micro_batch)
     result = AttackResult.blank(inputs, steps if trace else None)
     active, waiting = _Active.none(call), 0

@@ -4,8 +4,8 @@ Each iteration computes the spatio-temporal input gradient, turns it into a tern
 converter, or makes one with the restricted spike flipper where the gradient has vanished, and applies it (Algorithm 1).
 """
 
-from dataclasses import dataclass
-from typing import Unpack
+from dataclasses import dataclass, replace
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
@@ -15,9 +15,19 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.settings import Iterated, Options, as_budget, check_count
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
 from spikeflip.snn.losses import Loss, resolve
 from spikeflip.streams import Purpose, uniform
 from spikeflip.victims import Victim
+
+THRESHOLD = 1.0
+"""At which the penultimate layer fires while generating, where nothing else is asked for."""
+
+OWN_THRESHOLD = Notice(
+    "own-threshold",
+    "the victim has no penultimate threshold that can be tuned: gradients were taken at its own, where more of them "
+    "may vanish",
+)
 
 
 def probabilistic_sampling(gradient: Tensor, numbers: Tensor) -> Tensor:
@@ -101,6 +111,7 @@ class SCG(Iterated):
         steps: most iterations (the paper's Iter).
         gamma: turnover rate of the flipper, in [0, 1].
         threshold: firing threshold of the penultimate layer while generating (Sec. V-B); None leaves the victim's own.
+            ``"auto"`` is 1.0, and the victim's own where there is none to tune, which the result's notices say.
         loss: ``"mse"``, ``"ce"`` or a function of scores ``(n, K)`` and classes ``(n,)``; the paper takes the loss the
             victim was trained with.
         budget: most perturbation a sample; unbounded when None.
@@ -121,7 +132,7 @@ class SCG(Iterated):
     """
 
     gamma: float = 0.05
-    threshold: float | None = 1.0
+    threshold: float | Literal["auto"] | None = "auto"
     loss: Loss = "mse"
     budget: Budget | None = None
     sampling: bool = True
@@ -136,7 +147,8 @@ class SCG(Iterated):
         if not 0 <= self.gamma <= 1:
             raise SpikeflipError(f"gamma is {self.gamma}: give a turnover rate in [0, 1], such as 0.05")
         for name in ("threshold", "output_window", "rescue_window"):
-            if (value := getattr(self, name)) is not None and not 0 < value < float("inf"):
+            value = None if name == "threshold" and self.threshold == "auto" else getattr(self, name)
+            if value is not None and (isinstance(value, str) or not 0 < value < float("inf")):
                 raise SpikeflipError(f"{name} is {value}: give a positive number, or leave it out")
         if not 0 <= self.c < float("inf"):
             raise SpikeflipError(f"c is {self.c}: give zero or a positive weight, such as 0.05")
@@ -150,13 +162,22 @@ class SCG(Iterated):
             )
         if self.c and inputs.ndim != 1 + len(victim.input_shape):
             raise SpikeflipError(f"c is {self.c}, but the CWL2 term is defined on images only: leave it at 0")
-        return self._update
+        return replace(self, threshold=self._threshold(victim))._update
+
+    def _threshold(self, victim: Victim) -> float | None:
+        if self.threshold != "auto":
+            return self.threshold
+        return None if victim.penultimate_threshold is None else THRESHOLD
+
+    def _notices(self, victim: Victim) -> tuple[Notice, ...]:
+        return (OWN_THRESHOLD,) if self.threshold == "auto" and victim.penultimate_threshold is None else ()
 
     def _update(self, step: loop.Step) -> loop.Move:
-        """One pass through the body of Algorithm 1."""
+        """One pass through the body of Algorithm 1; the settings of the rule hold no ``"auto"``."""
+        assert self.threshold != "auto"
         gradient = step.gradient(self.loss, penultimate_threshold=self.threshold, output_window=self.output_window)
         vanished = ~gradient.values.flatten(1).any(1)
-        values, backwards = self._rescue(step, gradient.values, vanished)
+        values, backwards = self._rescue(step, self.threshold, gradient.values, vanished)
         lost = ~values.flatten(1).any(1)
         flips = self._ternary_steps(step, values, lost)
         if step.inputs.ndim == step.spikes.ndim:
@@ -169,14 +190,16 @@ class SCG(Iterated):
         rule = torch.where(lost, Trace.FLIPPER if self.flipper else Trace.UNMOVED, Trace.CONVERTER)
         return loop.Move(moved, gradient, vanished, rule, backwards=backwards)
 
-    def _rescue(self, step: loop.Step, values: Tensor, vanished: Tensor) -> tuple[Tensor, Tensor | int]:
+    def _rescue(
+        self, step: loop.Step, threshold: float | None, values: Tensor, vanished: Tensor
+    ) -> tuple[Tensor, Tensor | int]:
         """The gradient with vanished samples asked for again, and the backward passes ``(n,)`` that took."""
         if self.rescue_window is None or not bool(vanished.any()):
             return values, 0
         rows = vanished.nonzero().squeeze(1)
         values = values.clone()  # what the victim gave holds until it runs again
         found = step.gradient(
-            self.loss, penultimate_threshold=self.threshold, output_window=self.rescue_window, rows=rows
+            self.loss, penultimate_threshold=threshold, output_window=self.rescue_window, rows=rows
         )
         values[rows] = found.values
         backwards = torch.zeros_like(vanished, dtype=torch.int64)
@@ -213,7 +236,7 @@ def scg(
     *,
     steps: int = 25,
     gamma: float = 0.05,
-    threshold: float | None = 1.0,
+    threshold: float | Literal["auto"] | None = "auto",
     loss: Loss = "mse",
     budget: Budget | float | None = None,
     sampling: bool = True,

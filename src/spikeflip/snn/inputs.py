@@ -33,6 +33,14 @@ def kind_of(inputs: Tensor, input_shape: Shape, coding: Coding = "rate") -> Kind
     )
 
 
+def check_tensor(inputs: object) -> None:
+    """Raise a SpikeflipError unless inputs are a tensor."""
+    if not isinstance(inputs, Tensor):
+        raise SpikeflipError(
+            f"inputs are a {type(inputs).__name__}: give a tensor, such as torch.from_numpy makes of an array"
+        )
+
+
 def check_values(inputs: Tensor, kind: Kind) -> None:
     """Raise a SpikeflipError unless spikes are exactly 0 or 1, and images float32 or float64 in [0, 1]."""
     if kind == "images" and inputs.dtype not in (torch.float32, torch.float64):
@@ -69,6 +77,10 @@ def check_counts(**counts: int) -> None:
 
 def check_classes(name: str, values: Tensor, n: int, classes: int) -> None:
     """Raise a SpikeflipError unless ``values`` is one class number, 0 to ``classes - 1``, an input."""
+    if not isinstance(values, Tensor):
+        raise SpikeflipError(
+            f"{name}s are a {type(values).__name__}: give a tensor (N,) of torch.int64, such as torch.tensor([3, 0])"
+        )
     if values.ndim != 1 or len(values) != n:
         raise SpikeflipError(f"{name}s have shape {tuple(values.shape)} for {n} inputs: give one {name} an input, (N,)")
     if values.dtype != torch.int64:

@@ -25,6 +25,7 @@ from spikeflip.victims.layouts import (
     layout_name,
 )
 from spikeflip.victims.learning import learn_order, learn_state
+from spikeflip.victims.modules import named_parameters
 from spikeflip.victims.spike_functions import Neurons, check_surrogate, find, table
 from spikeflip.victims.vanishing import Remark, failed, gradient
 from spikeflip.victims.victim import Victim, is_victim
@@ -191,7 +192,7 @@ def _allows(verdict: Verdict) -> bool:
 
 def _graphics(model: Any) -> list[torch.device]:
     """The GPU on which a model draws random numbers, if it is on one."""
-    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    first = next((p for _, p in named_parameters(model)), None) if isinstance(model, nn.Module) else None
     return [first.device] if first is not None and first.device.type == "cuda" else []
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.victims.modules import named_modules
 from spikeflip.victims.order import on_end, on_start
 from spikeflip.victims.spike_functions import SpikingLayer, derivative
 from spikeflip.victims.wrapped import WrappedModel
@@ -52,7 +53,7 @@ def check_backward(victim: WrappedModel, inputs: Tensor) -> None:
         return
     found = victim.forward(inputs, {}, graph=True)
     again: list[str] = []
-    modules = dict(victim.model.named_modules())
+    modules = dict(named_modules(victim.model))
     # That it finds another state than in the forward pass may also make it fail.
     with suppress(Exception), victim.firing({}), on_start(modules, lambda name, _: again.append(name)):
         torch.autograd.grad(found.scores.sum(), found.source, allow_unused=True)
@@ -66,7 +67,7 @@ def check_backward(victim: WrappedModel, inputs: Tensor) -> None:
 def random_layer(victim: WrappedModel, inputs: Tensor) -> str | None:
     """Where two calls first differ: the layer that gets the same twice and gives something else, in words."""
     runs = []
-    modules = dict(victim.model.named_modules())
+    modules = dict(named_modules(victim.model))
     for _ in range(2):
         events: list[tuple[str, str, object]] = []
 
@@ -101,7 +102,7 @@ def _check_surrogate(layer: SpikingLayer) -> None:
 def _cut(victim: WrappedModel, inputs: Tensor) -> str:
     """Why the graph does not reach the input."""
     events: list[tuple[str, str, bool, bool]] = []
-    modules = {name: module for name, module in victim.model.named_modules() if name}
+    modules = {name: module for name, module in named_modules(victim.model) if name}
 
     def note(kind: str) -> Callable[[str, object], None]:
         def take(name: str, value: object) -> None:

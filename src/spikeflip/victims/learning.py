@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.victims.checks import raised
+from spikeflip.victims.modules import named_modules
 from spikeflip.victims.order import Order, SampleAxis, on_end, on_start, started, weight_layers
 from spikeflip.victims.state import State, learn
 from spikeflip.victims.wrapped import WrappedModel
@@ -65,7 +66,7 @@ def _learn_after_reset(victim: WrappedModel, start: State, runs: list[Callable[[
     neurons = {id(layer.module) for layer in victim.layers.values()}
 
     def reset_layers() -> None:
-        for module in victim.model.modules():
+        for _, module in named_modules(victim.model):
             known = id(module) in neurons or hasattr(module, "_memories")
             names = _RESETS if known else _RESETS[:-1]
             function = next((f for f in (getattr(module, name, None) for name in names) if callable(f)), None)

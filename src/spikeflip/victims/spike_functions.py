@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.surrogate import Surrogate
+from spikeflip.victims.modules import named_modules, named_parameters
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ def find(model: nn.Module, rows: Iterable[NeuronType]) -> dict[str, SpikingLayer
         SpikeflipError: a module of a class that is named lacks an attribute that is named.
     """
     rows, found = tuple(rows), {}
-    for name, module in model.named_modules():
+    for name, module in named_modules(model):
         kind = next((row for row in rows if row.matches(module)), None)
         if kind is not None:
             found[name] = SpikingLayer(name, module, kind)
@@ -288,7 +289,7 @@ def derivative(layer: SpikingLayer, reach: float = 2.0) -> Tensor | None:
 
     Thresholds that differ from neuron to neuron do not matter here: the function is given distances to them.
     """
-    like = next((p for p in layer.module.parameters() if p.is_floating_point()), torch.empty(0))
+    like = next((p for _, p in named_parameters(layer.module) if p.is_floating_point()), torch.empty(0))
     distance = torch.linspace(-reach, reach, 41, device=like.device, dtype=like.dtype)
     threshold = layer.threshold
     if isinstance(threshold, Tensor) and threshold.numel() > 1:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from spikeflip.victims.modules import named_modules
+
 _INTERNAL = frozenset(vars(nn.Module())) - {"_buffers"}
 
 
@@ -51,7 +53,7 @@ class Slot:
 
 def slots(model: nn.Module) -> Iterator[Slot]:
     """Every attribute and buffer of every module that could hold state; parameters and modules are none."""
-    for layer, module in model.named_modules():
+    for layer, module in named_modules(model):
         for name in vars(module):
             if name not in _INTERNAL and name != "_buffers":
                 yield Slot(layer, module, name, buffer=False)

@@ -13,6 +13,7 @@ from spikeflip.snn.architecture import Shape
 from spikeflip.snn.coding import Coding
 from spikeflip.snn.surrogate import Rectangular, Surrogate
 from spikeflip.victims import layouts
+from spikeflip.victims.modules import modules, named_buffers, named_parameters
 from spikeflip.victims.order import Order, SampleAxis, on_end, on_start
 from spikeflip.victims.spike_functions import Change, SpikingLayer, check_surrogate
 from spikeflip.victims.state import State, mode, shadowed
@@ -57,8 +58,8 @@ class WrappedModel:
         self._classes = 0
         self._surrogate: Surrogate | None = None
         self._plain = True  # whether the last gradient was of the model as it is, so that the next may be too
-        self._modules = tuple(model.modules())
-        self._parameters = tuple(model.parameters())
+        self._modules = tuple(modules(model))
+        self._parameters = tuple(parameter for _, parameter in named_parameters(model))
         self._home = self.device
 
     @property
@@ -79,7 +80,7 @@ class WrappedModel:
     @property
     def _like(self) -> Tensor:
         first = next((p for p in self._parameters if p.is_floating_point()), None)
-        return next(self.model.buffers(), torch.empty(0)) if first is None else first
+        return next((buffer for _, buffer in named_buffers(self.model)), torch.empty(0)) if first is None else first
 
     @property
     def spiking_layers(self) -> tuple[str, ...]:
@@ -93,10 +94,15 @@ class WrappedModel:
 
     @property
     def penultimate_threshold(self) -> float | None:
-        """Firing threshold of that layer, the mean where each neuron has its own; None where there is none."""
+        """Firing threshold of that layer, the mean where each neuron has its own; None where none can be moved."""
         if self.order.penultimate is None:
             return None
-        threshold = self.layers[self.order.penultimate].threshold
+        layer = self.layers[self.order.penultimate]
+        try:
+            layer.replacement(Change())
+        except SpikeflipError:
+            return None
+        threshold = layer.threshold
         return float(threshold.float().mean()) if isinstance(threshold, Tensor) else threshold
 
     def with_surrogate(self, surrogate: Surrogate | None) -> "WrappedModel":
