@@ -57,6 +57,10 @@ def doctor(
     readout: Annotated[
         str | None, Parameter(help="From steps to scores: mean (when not given), last, max, sum or none.")
     ] = None,
+    time_steps: Annotated[
+        int | None,
+        Parameter(help="Calls of the model with an image, where time is outside of it; with the layout static."),
+    ] = None,
     neurons: Annotated[
         list[str] | None,
         Parameter(
@@ -86,6 +90,7 @@ def doctor(
             "layout": layout,
             "output": _part(output),
             "readout": readout,
+            "time_steps": time_steps,
             "penultimate": penultimate,
             "neurons": _neurons(neurons, model),
         }

@@ -114,7 +114,7 @@ def test_wrapped_models_inside_inference_mode():
     assert torch.equal(inside.adversarials, outside.adversarials)
     with torch.inference_mode():
         made_inside = model()
-    with pytest.raises(SpikeflipError, match="parameter '0.weight' was made inside torch.inference_mode"):
+    with pytest.raises(SpikeflipError, match=r"parameter '0\.weight' was made inside torch\.inference_mode"):
         wrap(made_inside, X)
 
 
@@ -198,5 +198,5 @@ def test_thresholds_that_are_none(threshold):
 
 @pytest.mark.parametrize("call", [bim, fgsm])
 def test_other_attacks_on_images_ask_for_a_victim_too(call):
-    with pytest.raises(SpikeflipError, match="wrap it with spikeflip.wrap"):
+    with pytest.raises(SpikeflipError, match=r"wrap it with spikeflip\.wrap"):
         call(nn.Linear(4, 2), torch.rand(2, 4), torch.tensor([0, 1]))

@@ -31,7 +31,9 @@ class Budget:
         if self.metric not in METRICS:
             raise SpikeflipError(f"budget metric is {self.metric!r}: choose from {', '.join(METRICS)}")
         if not self.limit >= 0:
-            raise SpikeflipError(f"budget is {self.limit} in {self.metric}: give a limit, such as 0.08, or 0 for no change")
+            raise SpikeflipError(
+                f"budget is {self.limit} in {self.metric}: give a limit, such as 0.08, or 0 for no change"
+            )
 
     def check(self, kind: Kind) -> None:
         """Raise a SpikeflipError if the metric says nothing about inputs of this kind."""

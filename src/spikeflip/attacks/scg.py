@@ -198,9 +198,7 @@ class SCG(Iterated):
             return values, 0
         rows = vanished.nonzero().squeeze(1)
         values = values.clone()  # what the victim gave holds until it runs again
-        found = step.gradient(
-            self.loss, penultimate_threshold=threshold, output_window=self.rescue_window, rows=rows
-        )
+        found = step.gradient(self.loss, penultimate_threshold=threshold, output_window=self.rescue_window, rows=rows)
         values[rows] = found.values
         backwards = torch.zeros_like(vanished, dtype=torch.int64)
         backwards[rows] = (~found.output_zero).long()

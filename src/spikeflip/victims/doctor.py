@@ -27,9 +27,10 @@ from spikeflip.victims.layouts import (
 from spikeflip.victims.learning import learn_order, learn_state
 from spikeflip.victims.modules import named_parameters
 from spikeflip.victims.spike_functions import Neurons, check_surrogate, find, table
+from spikeflip.victims.suggestions import passing, suggestion, why_it_failed
 from spikeflip.victims.vanishing import Remark, failed, gradient
 from spikeflip.victims.victim import Victim, is_victim
-from spikeflip.victims.wrap import example_inputs, passing_layouts, suggestion, three_samples, why_it_failed, wrap
+from spikeflip.victims.wrap import example_inputs, three_samples, wrap
 from spikeflip.victims.wrapped import Calling, WrappedModel
 
 CHECKS = (
@@ -95,6 +96,7 @@ def doctor(
     layout: Layout | LayoutFunction = "TB",
     output: Output = None,
     readout: Readout | ReadoutFunction = "mean",
+    time_steps: int | None = None,
     neurons: Neurons | None = None,
     penultimate: str | None = None,
     surrogate: Surrogate | None = None,
@@ -109,7 +111,7 @@ def doctor(
         victim: a victim, or a model as ``wrap`` takes it.
         example: spikes ``(N, T, *input)``, or images ``(N, *input)``; better several and such that the model fires. At
             most 16 are used.
-        layout, output, readout, neurons, penultimate, surrogate, reset: for a model, as for ``wrap``.
+        layout, output, readout, time_steps, neurons, penultimate, surrogate, reset: for a model, as for ``wrap``.
 
     Returns:
         The verdicts, and whether the model can be attacked.
@@ -127,6 +129,7 @@ def doctor(
         "layout": layout,
         "output": output,
         "readout": readout,
+        "time_steps": time_steps,
         "neurons": neurons,
         "penultimate": penultimate,
         "surrogate": surrogate,
@@ -141,7 +144,7 @@ def doctor(
     else:
         check_choice(layout, readout)
         check_surrogate(surrogate)
-        inputs = example_inputs(example, layout)
+        inputs = example_inputs(example, layout, time_steps)
         if not chart.run("model", lambda: _acceptable(victim, layout)):
             return chart.diagnosis()
     model: Any = victim.model if isinstance(victim, WrappedModel) else victim
@@ -247,7 +250,7 @@ def _admit(
         chart.add(failed("same call twice" if subject.state.slots else "output", str(error)))
         return None
     except Exception as error:
-        chart.verdicts["model"] = failed("model", why_it_failed(subject, few, error))
+        chart.verdicts["model"] = failed("model", why_it_failed(subject, example, few, error))
         return None
     try:
         gradients.check_backward(subject, few)
@@ -276,7 +279,8 @@ def _examine(chart: _Chart, subject: Any, inputs: Tensor) -> None:
     if not chart.run("output", located(symptoms.output)):
         return
     if chart.run("same call twice", lambda: _same_call_twice(subject, few)):
-        mixed = not chart.run("batch independence", located(symptoms.batch_independence))
+        together = located(symptoms.batch_independence)
+        mixed = not chart.run("batch independence", lambda: together() and checks.gradient_alone(subject, few))
         mixed = mixed or not chart.run("order of samples", located(symptoms.order_of_samples))
         if not mixed:
             chart.run("time matters", located(symptoms.time_matters))
@@ -293,14 +297,14 @@ def _same_call_twice(subject: Probed, few: Tensor) -> Verdict:
     verdict = checks.same_call_twice(subject, few)
     if not verdict and isinstance(subject, WrappedModel) and (where := gradients.random_layer(subject, few)):
         return Verdict(verdict.check, False, f"{verdict.finding} in {where}", verdict.fix)
-    return verdict
+    return verdict and checks.gradient_twice(subject, few)
 
 
 def _with_layout(verdict: Verdict, subject: Probed, few: Tensor) -> Verdict:
     """A failed verdict with the layouts that would pass, if there are such."""
     if verdict or not isinstance(subject, WrappedModel):
         return verdict
-    others = passing_layouts(subject, few)
+    others = passing(subject, few)
     kind = Verdict if others else type(verdict)
     return kind(
         verdict.check,

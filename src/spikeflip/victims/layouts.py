@@ -30,7 +30,7 @@ MEANINGS: dict[Layout, str] = {
     "steps": "(N, *input), called once a step",
     "steps+state": "(N, *input) and the state of the step before, called once a step",
     "flat-BT": "(N * T, *input), the steps of a sample one after the other",
-    "static": "an image (N, *input), time is inside the model",
+    "static": "an image (N, *input), time is inside the model, or time_steps= calls",
     "T-last": "(N, *input, T) at once",
 }
 
@@ -75,6 +75,8 @@ def _flat(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
 
 
 def _static(model: nn.Module, images: Tensor, select: Select) -> Tensor:
+    if images.shape[1] > 1:  # the loop over time is outside of the model
+        return _steps(model, images, select)
     return select(model(_fresh(images.squeeze(1))))
 
 
@@ -99,7 +101,7 @@ def run(model: nn.Module, spikes: Tensor, layout: Layout | LayoutFunction, outpu
 
     Args:
         model: in the state and mode in which it is to run.
-        spikes: ``(N, T, *input)``; ``(N, 1, *input)`` images for the layout ``"static"``.
+        spikes: ``(N, T, *input)``; images for the layout ``"static"``, one a call of the model.
         layout: how the model is called.
         output: which part of what it returns.
     """

@@ -16,6 +16,9 @@ from spikeflip.victims.wrapped import WrappedModel
 
 LOG = logging.getLogger(__name__)
 
+_SPOILT = (float("nan"), 1e3)
+"""Starts that no model answers as it does from zero, unless it never looks at them."""
+
 # What resets the state of one layer, by the names that frameworks have for it. The last may mean other things as well.
 _RESETS = ("reset_states", "reset_mem", "n_reset", "reset")
 
@@ -48,17 +51,29 @@ def learn_state(victim: WrappedModel, inputs: Tensor, reset: Callable[[nn.Module
     coins = torch.rand(inputs.shape, generator=torch.Generator().manual_seed(0)).round().to(inputs)
     tries = (inputs, torch.ones_like(inputs), coins)
     as_found = [victim.scores(x) for x in tries]
-    victim.state = victim.state.zeroed(left)
-    if not all(torch.equal(found, victim.scores(x)) for found, x in zip(as_found, tries, strict=True)):
+
+    def same(state: State) -> bool:
+        victim.state = state
+        try:
+            return all(torch.equal(found, victim.scores(x)) for found, x in zip(as_found, tries, strict=True))
+        except Exception:  # a start that makes a model raise is one that it looks at
+            return False
+
+    found, zero = victim.state, victim.state.filled(left, 0)
+    if not same(zero):
         raise SpikeflipError(
             f"the model holds a state of an earlier run in {', '.join(map(str, left[:3]))}: reset it before wrapping "
             "it, or pass reset= a function that does"
         )
-    LOG.warning(
-        "the victim starts from zero in %s, where the model holds other values: pass reset= a function that puts its "
-        "own start there, if it has one",
-        ", ".join(map(str, left[:3])),
-    )
+    # What is written anew before it is read may start from anything.
+    if not all(same(found.filled(left, number)) for number in _SPOILT):
+        left = [slot for slot in left if not all(same(found.filled([slot], number)) for number in _SPOILT)]
+        victim.note(
+            "state-zeroed",
+            f"the victim starts from zero in {', '.join(map(str, left[:3]))}, where the model holds other values: pass "
+            "reset= a function that puts its own start there, if it has one",
+        )
+    victim.state = zero
 
 
 def _learn_after_reset(victim: WrappedModel, start: State, runs: list[Callable[[], object]]) -> bool:

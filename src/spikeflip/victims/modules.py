@@ -1,7 +1,7 @@
 """The parts of a foreign model, read from where PyTorch keeps them.
 
-Models override ``parameters``, ``modules`` and their like, with other arguments and other answers, or have attributes of
-these names. What :class:`torch.nn.Module` itself registers is in every module's dictionary.
+Models override ``parameters``, ``modules`` and their like, with other arguments and other answers, or have attributes
+of these names. What :class:`torch.nn.Module` itself registers is in every module's dictionary.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,11 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             continue
         seen.add(id(module))
         yield name, module
-        inside = [(f"{name}.{key}" if name else key, m) for key, m in vars(module).get("_modules", {}).items() if m is not None]
+        inside = [
+            (f"{name}.{key}" if name else key, m)
+            for key, m in vars(module).get("_modules", {}).items()
+            if m is not None
+        ]
         waiting.extend(reversed(inside))
 
 

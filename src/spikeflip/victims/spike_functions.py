@@ -61,6 +61,37 @@ class _Fire(torch.autograd.Function):
         return gradients[0] * ctx.change.surrogate.derivative(potential - ctx.centre), None, None, None
 
 
+class StandIn:
+    """Is called in the place of a spike function, and is that function in all else: attributes are read and set there.
+
+    Args:
+        own: what it stands for.
+        function: what is called instead.
+        place: the method of ``own`` that is called; itself if empty.
+    """
+
+    def __init__(self, own: Any, function: Callable[..., Any], place: str = "") -> None:
+        vars(self)["_parts"] = own, function, place
+        if place:
+            vars(self)[place] = function
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:  # noqa: D102
+        own, function, place = vars(self)["_parts"]
+        return (own if place else function)(*arguments, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_parts"][0], name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(vars(self)["_parts"][0], name, value)
+
+    @classmethod
+    def listening(cls, other: "StandIn", listen: Callable[[Callable[..., Any]], Callable[..., Any]]) -> "StandIn":
+        """Another one of the same, whose function is what ``listen`` makes of it."""
+        own, function, place = vars(other)["_parts"]
+        return cls(own, listen(function), place)
+
+
 @dataclass(frozen=True)
 class NeuronType:
     """A row of the table of neurons: where a kind of spiking layer keeps its threshold and its spike function.
@@ -105,7 +136,7 @@ class NeuronType:
         def fire(distance: Tensor, *rest: Any, **named: Any) -> Tensor:
             return change.fire(distance, lambda u: own(u, *rest, **named))
 
-        return {self.spike_function: fire}
+        return {self.spike_function: StandIn(own, fire)}
 
 
 class _Sinabs(NeuronType):
@@ -135,7 +166,7 @@ class _Sinabs(NeuronType):
         def apply(potential: Tensor, *rest: Any) -> Tensor:
             return change.fire(potential, lambda v: own.apply(v, *rest), centre=rest[-2])
 
-        return {"spike_fn": types.SimpleNamespace(apply=apply, required_states=own.required_states)}
+        return {"spike_fn": StandIn(own, apply, "apply")}
 
 
 class _Norse(NeuronType):

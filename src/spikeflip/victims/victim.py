@@ -88,7 +88,7 @@ class Victim(Protocol):
 
 
 def check_victim(model: object) -> None:
-    """Raise a SpikeflipError that says what to give instead unless a model is a victim with weights that are numbers."""
+    """Raise a SpikeflipError that says what to give instead unless a model is a victim, with finite weights."""
     name = type(model).__name__
     if not is_victim(model):
         inner = getattr(model, "victim", None)

@@ -1,6 +1,7 @@
 """A foreign model as a victim: borrowed for every call, run as it is, and given back as it was found."""
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.coding import Coding
 from spikeflip.snn.surrogate import Rectangular, Surrogate
@@ -18,6 +20,8 @@ from spikeflip.victims.order import Order, SampleAxis, on_end, on_start
 from spikeflip.victims.spike_functions import Change, SpikingLayer, check_surrogate
 from spikeflip.victims.state import State, mode, shadowed
 from spikeflip.victims.wrapped_probe import Pass, WrappedProbe
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class WrappedModel:
         self.into_last: SampleAxis | None = None
         self.penultimate_axis: SampleAxis | None = None
         self.state = State({})
+        self.notices: tuple[Notice, ...] = ()
         self._classes = 0
         self._surrogate: Surrogate | None = None
         self._plain = True  # whether the last gradient was of the model as it is, so that the next may be too
@@ -104,6 +109,11 @@ class WrappedModel:
             return None
         threshold = layer.threshold
         return float(threshold.float().mean()) if isinstance(threshold, Tensor) else threshold
+
+    def note(self, code: str, text: str) -> None:
+        """Log a fact that a reader of its rates must know, and keep it for whoever judges the victim."""
+        LOG.warning("%s", text)
+        self.notices = (*self.notices, Notice(code, text))
 
     def with_surrogate(self, surrogate: Surrogate | None) -> "WrappedModel":
         """The same victim with that surrogate derivative in all spiking layers, or with the model's own if None.
