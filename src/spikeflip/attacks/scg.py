@@ -5,7 +5,7 @@ converter, or makes one with the restricted spike flipper where the gradient has
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, Unpack
+from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from spikeflip.notices import Notice
 from spikeflip.snn.losses import Loss, resolve
 from spikeflip.streams import Purpose, uniform
 from spikeflip.victims import Victim
+from spikeflip.victims.victim import takes_counts
 
 THRESHOLD = 1.0
 """At which the penultimate layer fires while generating, where nothing else is asked for."""
@@ -27,6 +28,12 @@ OWN_THRESHOLD = Notice(
     "own-threshold",
     "the victim has no penultimate threshold that can be tuned: gradients were taken at its own, where more of them "
     "may vanish",
+)
+
+COUNTS = Notice(
+    "counts",
+    "the inputs are counts of events: a step adds or removes one event of a cell and time step, between 0 and the "
+    "largest count of the sample; the paper's attack is on 0 and 1",
 )
 
 
@@ -69,26 +76,26 @@ def sign_extraction(gradient: Tensor, mask: Tensor) -> Tensor:
     return torch.sign(gradient * mask)
 
 
-def overflow_aware(ternary: Tensor, spikes: Tensor) -> Tensor:
-    """Drop the steps that would leave {0, 1} (Table II).
+def overflow_aware(ternary: Tensor, spikes: Tensor, most: Tensor | float = 1.0) -> Tensor:
+    """Drop the steps that would leave {0, 1} (Table II), or of counts 0 to ``most``.
 
     >>> overflow_aware(torch.tensor([0.0, 1, 1, -1, -1]), torch.tensor([1.0, 0, 1, 0, 1])).tolist()
     [0.0, 1.0, 0.0, 0.0, -1.0]
     """
-    return (spikes + ternary).clamp(0, 1) - spikes
+    return torch.minimum((spikes + ternary).clamp(min=0), torch.as_tensor(most).to(spikes)) - spikes
 
 
-def gradient_to_spike(gradient: Tensor, spikes: Tensor, numbers: Tensor | None) -> Tensor:
+def gradient_to_spike(gradient: Tensor, spikes: Tensor, numbers: Tensor | None, most: Tensor | float = 1.0) -> Tensor:
     """The converter: sampling, sign, overflow (Eq. 12); without ``numbers`` every element is kept."""
     mask = torch.ones_like(gradient) if numbers is None else probabilistic_sampling(gradient, numbers)
-    return overflow_aware(sign_extraction(gradient, mask), spikes)
+    return overflow_aware(sign_extraction(gradient, mask), spikes, most)
 
 
 def restricted_spike_flipper(spikes: Tensor, gamma: float, numbers: Tensor) -> Tensor:
     """Flip every element with probability ``gamma`` (Eq. 13, Table IV).
 
     Args:
-        spikes: ``(N, ...)`` of 0 and 1.
+        spikes: ``(N, ...)`` of 0 and 1; of counts one event is added where there is none, and one removed elsewhere.
         gamma: turnover rate in [0, 1].
         numbers: uniform in [0, 1), of the same shape.
 
@@ -99,8 +106,9 @@ def restricted_spike_flipper(spikes: Tensor, gamma: float, numbers: Tensor) -> T
     [1.0, -1.0, 0.0]
     """
     mask = torch.lt(numbers, gamma).to(spikes.dtype)
+    none = torch.eq(spikes, 0).to(spikes.dtype)
     # Written as a product of exact numbers: unmoved cells get 0, never -0.
-    return mask * (1 - spikes) - mask * spikes
+    return mask * none - mask * (1 - none)
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,8 @@ class SCG(Iterated):
     Raises:
         SpikeflipError: a setting is out of range.
     """
+
+    counts: ClassVar[bool] = True
 
     gamma: float = 0.05
     threshold: float | Literal["auto"] | None = "auto"
@@ -170,7 +180,8 @@ class SCG(Iterated):
         return None if victim.penultimate_threshold is None else THRESHOLD
 
     def _notices(self, victim: Victim) -> tuple[Notice, ...]:
-        return (OWN_THRESHOLD,) if self.threshold == "auto" and victim.penultimate_threshold is None else ()
+        own = self.threshold == "auto" and victim.penultimate_threshold is None
+        return (OWN_THRESHOLD,) * own + (COUNTS,) * takes_counts(victim)
 
     def _update(self, step: loop.Step) -> loop.Move:
         """One pass through the body of Algorithm 1; the settings of the rule hold no ``"auto"``."""
@@ -207,12 +218,15 @@ class SCG(Iterated):
     def _ternary_steps(self, step: loop.Step, gradient: Tensor, vanished: Tensor) -> Tensor:
         flips = torch.zeros_like(step.spikes)
         live = ~vanished
+        most: Tensor | float = 1.0
+        if step.counts and bool(live.any()):
+            most = step.originals[live].flatten(1).amax(1).clamp(min=1).reshape(-1, *[1] * (flips.ndim - 1))
         if bool(live.any()) and self.top_k is not None:
             mask = largest_elements(gradient[live], self.top_k)
-            flips[live] = overflow_aware(sign_extraction(gradient[live], mask), step.spikes[live])
+            flips[live] = overflow_aware(sign_extraction(gradient[live], mask), step.spikes[live], most)
         elif bool(live.any()):
             numbers = _numbers(step, live, "sample") if self.sampling else None
-            flips[live] = gradient_to_spike(gradient[live], step.spikes[live], numbers)
+            flips[live] = gradient_to_spike(gradient[live], step.spikes[live], numbers, most)
         if self.flipper and bool(vanished.any()):
             numbers = _numbers(step, vanished, "flip")
             flips[vanished] = restricted_spike_flipper(step.spikes[vanished], self.gamma, numbers)
@@ -249,7 +263,8 @@ def scg(
 
     Args:
         victim: the model under attack; a ``SpikingNetwork`` is one.
-        inputs: spikes ``(N, T, *input)`` of exactly 0 and 1, or images ``(N, *input)`` in [0, 1].
+        inputs: spikes ``(N, T, *input)`` of exactly 0 and 1, or images ``(N, *input)`` in [0, 1]; counts of events
+            for a victim that was wrapped on counts.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given. See :func:`every_target`.
         steps, gamma, threshold, loss, sampling, flipper, output_window, c, top_k, rescue_window: see :class:`SCG`.

@@ -15,7 +15,7 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
 from spikeflip.snn.inputs import Kind, check_tensor
 from spikeflip.victims import Victim
-from spikeflip.victims.victim import check_victim
+from spikeflip.victims.victim import check_victim, takes_counts
 
 
 class Options(TypedDict, total=False):
@@ -58,6 +58,9 @@ class Iterated(ABC):
     only: ClassVar[Kind | None] = None
     """The kind of inputs that the rule is defined on, where it is one."""
 
+    counts: ClassVar[bool] = False
+    """Whether the rule is defined on counts of events too."""
+
     steps: int = 25
 
     @torch.inference_mode(False)
@@ -75,7 +78,16 @@ class Iterated(ABC):
         rule = self._rule(victim, inputs)
         budget: Budget | None = getattr(self, "budget", None)
         result = loop.run(
-            victim, inputs, labels, targets, rule, steps=self.steps, budget=budget, only=self.only, **options
+            victim,
+            inputs,
+            labels,
+            targets,
+            rule,
+            steps=self.steps,
+            budget=budget,
+            only=self.only,
+            counts=self.counts and takes_counts(victim),
+            **options,
         )
         return replace(result, notices=self._notices(victim))
 

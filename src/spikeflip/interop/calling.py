@@ -16,7 +16,7 @@ from spikeflip.interop.module import Answer, asking, precise
 from spikeflip.snn.coding import encode
 from spikeflip.snn.inputs import check_classes, check_streams, check_values, kind_of
 from spikeflip.victims import Victim
-from spikeflip.victims.victim import is_victim
+from spikeflip.victims.victim import is_victim, takes_counts
 
 _SAME = 1e-6
 _FEW = 16
@@ -165,7 +165,7 @@ def run(
     """
     kind = kind_of(inputs, victim.input_shape, victim.coding)
     cast = precise(inputs.detach()) if inputs.is_floating_point() else inputs.detach()
-    check_values(cast, kind)
+    check_values(cast, kind, counts=takes_counts(victim))
     samples = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, samples, len(inputs))
     samples = samples.cpu()

@@ -21,7 +21,7 @@ from spikeflip.notices import Notice, as_json
 from spikeflip.snn.coding import Coding, encode, winner
 from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams, check_tensor, check_values, kind_of
 from spikeflip.victims import Victim
-from spikeflip.victims.victim import check_victim
+from spikeflip.victims.victim import check_victim, takes_counts
 
 Progress = Callable[[int, int], None]
 
@@ -126,8 +126,8 @@ def judge(
     if adversarials.shape != inputs.shape:
         raise SpikeflipError(f"adversarials have shape {tuple(adversarials.shape)}, the inputs {tuple(inputs.shape)}")
     n = len(inputs)
-    check_values(inputs, kind)
-    check_values(adversarials, kind)
+    for values in (inputs, adversarials):
+        check_values(values, kind, counts=takes_counts(victim))
     check_goals(labels, targets, n, victim.classes)
     check_counts(draws=draws, micro_batch=micro_batch)
     if len(result.steps) != n:

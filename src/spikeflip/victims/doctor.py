@@ -21,15 +21,16 @@ from spikeflip.victims.layouts import (
     Output,
     Readout,
     ReadoutFunction,
+    UnreadableError,
     check_choice,
     layout_name,
 )
 from spikeflip.victims.learning import learn_order, learn_state
 from spikeflip.victims.modules import named_parameters
 from spikeflip.victims.spike_functions import Neurons, check_surrogate, find, table
-from spikeflip.victims.suggestions import passing, suggestion, why_it_failed
+from spikeflip.victims.suggestions import passing, suggestion, why_it_failed, with_suggestion
 from spikeflip.victims.vanishing import Remark, failed, gradient
-from spikeflip.victims.victim import Victim, is_victim
+from spikeflip.victims.victim import Victim, is_victim, takes_counts
 from spikeflip.victims.wrap import example_inputs, three_samples, wrap
 from spikeflip.victims.wrapped import Calling, WrappedModel
 
@@ -214,7 +215,7 @@ def _coded(victim: Any, example: Tensor) -> Tensor:
     if not isinstance(example, Tensor) or example.numel() == 0 or example.ndim == 0:
         raise SpikeflipError("the example holds no inputs: give spikes (N, T, *input) or images (N, *input)")
     example = example[:_MOST_SAMPLES]
-    check_values(example, kind_of(example, victim.input_shape, victim.coding))
+    check_values(example, kind_of(example, victim.input_shape, victim.coding), counts=takes_counts(victim))
     ids = torch.arange(len(example))
     return encode(example, victim.input_shape, victim.time_steps, seed=0, samples=ids, coding=victim.coding)
 
@@ -244,13 +245,7 @@ def _admit(
     calling = Calling(options["layout"], options["output"], options["readout"])
     subject = WrappedModel(model, calling, layers, input_shape=tuple(inputs.shape[2:]), time_steps=inputs.shape[1])
     few = three_samples(inputs).to(subject.device)
-    try:
-        learn_state(subject, few, options["reset"])
-    except SpikeflipError as error:
-        chart.add(failed("same call twice" if subject.state.slots else "output", str(error)))
-        return None
-    except Exception as error:
-        chart.verdicts["model"] = failed("model", why_it_failed(subject, example, few, error))
+    if not _runs(chart, subject, example, few, options["reset"]):
         return None
     try:
         gradients.check_backward(subject, few)
@@ -266,6 +261,27 @@ def _admit(
     except SpikeflipError as error:
         chart.add(failed("threshold and surrogate", str(error)))
     return subject
+
+
+def _runs(
+    chart: _Chart,
+    subject: WrappedModel,
+    example: Tensor,
+    few: Tensor,
+    reset: Callable[[nn.Module], object] | None,
+) -> bool:
+    """Whether the model runs on the example; a verdict says why not."""
+    try:
+        learn_state(subject, few, reset)
+    except UnreadableError as error:
+        chart.add(failed("output", with_suggestion(subject, few, error)))
+    except SpikeflipError as error:
+        chart.add(failed("same call twice" if subject.state.slots else "output", str(error)))
+    except Exception as error:
+        chart.verdicts["model"] = failed("model", why_it_failed(subject, example, few, error))
+    else:
+        return True
+    return False
 
 
 def _examine(chart: _Chart, subject: Any, inputs: Tensor) -> None:
@@ -304,7 +320,7 @@ def _with_layout(verdict: Verdict, subject: Probed, few: Tensor) -> Verdict:
     """A failed verdict with the layouts that would pass, if there are such."""
     if verdict or not isinstance(subject, WrappedModel):
         return verdict
-    others = passing(subject, few)
+    others = passing(subject, few, images=verdict.check != "time matters")
     kind = Verdict if others else type(verdict)
     return kind(
         verdict.check,

@@ -11,7 +11,7 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.victims.checks import raised
 from spikeflip.victims.modules import named_modules
 from spikeflip.victims.order import Order, SampleAxis, on_end, on_start, started, weight_layers
-from spikeflip.victims.state import State, learn
+from spikeflip.victims.state import Slot, State, learn
 from spikeflip.victims.wrapped import WrappedModel
 
 LOG = logging.getLogger(__name__)
@@ -41,12 +41,18 @@ def learn_state(victim: WrappedModel, inputs: Tensor, reset: Callable[[nn.Module
         victim.state = learn(model, start, runs)
     except Exception:
         # What is left of an earlier run may not fit this batch.
-        if reset is None and _learn_after_reset(victim, start, runs):
-            return
-        raise
-    if reset is not None or not victim.state.stale() or _learn_after_reset(victim, start, runs):
-        return
+        if reset is not None or not _learn_after_reset(victim, start, runs):
+            raise
+    else:
+        if reset is None and victim.state.stale():
+            _learn_after_reset(victim, start, runs)
     left = victim.state.stale()
+    if reset is None and left:
+        _start_from_zero(victim, inputs, left)
+
+
+def _start_from_zero(victim: WrappedModel, inputs: Tensor, left: list[Slot]) -> None:
+    """Put zeros where an earlier run left something; a notice where the model looks at it, an error where it shows."""
     # On an example that is quiet, what is left may not show.
     coins = torch.rand(inputs.shape, generator=torch.Generator().manual_seed(0)).round().to(inputs)
     tries = (inputs, torch.ones_like(inputs), coins)
@@ -77,7 +83,7 @@ def learn_state(victim: WrappedModel, inputs: Tensor, reset: Callable[[nn.Module
 
 
 def _learn_after_reset(victim: WrappedModel, start: State, runs: list[Callable[[], object]]) -> bool:
-    """Let layers reset themselves, as far as they can, on copies; whether nothing is left over then."""
+    """Let layers reset themselves, as far as they can, on copies; whether the model runs then."""
     neurons = {id(layer.module) for layer in victim.layers.values()}
 
     def reset_layers() -> None:
@@ -95,7 +101,7 @@ def _learn_after_reset(victim: WrappedModel, start: State, runs: list[Callable[[
         LOG.debug("resetting the layers did not help: %s", error)
         victim.state = before
         return False
-    return not victim.state.stale()
+    return True
 
 
 def learn_order(victim: WrappedModel, inputs: Tensor, penultimate: str | None) -> None:

@@ -9,10 +9,11 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from spikeflip.errors import SpikeflipError
 from spikeflip.victims import checks
 from spikeflip.victims.layouts import Layout, LayoutFunction, Output, layout_name
 from spikeflip.victims.learning import runs_of
-from spikeflip.victims.state import State, learn
+from spikeflip.victims.state import State, learn, tensors
 from spikeflip.victims.wrapped import Calling, WrappedModel
 
 _MOST = 3
@@ -35,15 +36,22 @@ def why_it_failed(victim: WrappedModel, example: Tensor, inputs: Tensor, error: 
     return f"{what}: {fix}"
 
 
+def with_suggestion(victim: WrappedModel, inputs: Tensor, error: SpikeflipError) -> str:
+    """What is wrong with an output, and what would pass where something does."""
+    found = suggestion(passing(victim, inputs))
+    return f"{error}; {found}" if found else str(error)
+
+
 def suggestion(ways: list[str]) -> str:
     """A fix that names the ways that pass; empty where none does."""
     return f"the checks pass with {' and with '.join(ways)}" if ways else ""
 
 
-def passing(victim: WrappedModel, inputs: Tensor) -> list[str]:
+def passing(victim: WrappedModel, inputs: Tensor, *, images: bool = True) -> list[str]:
     """Other layouts and parts of the output with which all checks pass, in words.
 
-    One of the two is changed where that helps, both where it takes both, and images are tried last.
+    One of the two is changed where that helps, both where it takes both, and ``images`` are tried last: they have no
+    steps whose order could matter.
     """
     tried, output = victim.calling.layout, victim.calling.output
     outputs = dict(_outputs(output))
@@ -59,7 +67,7 @@ def passing(victim: WrappedModel, inputs: Tensor) -> list[str]:
         )
         if several := list(islice(found, _MOST)):
             return several
-    if fixed:
+    if fixed or not images:
         return []
     image = inputs[:, :1]
     static = (("", output), *outputs.items())
@@ -72,7 +80,9 @@ def _words(layout: Layout | LayoutFunction, tried: Layout | LayoutFunction, word
 
 
 def _with(words: str) -> str:
-    return f" {words}" if words.startswith("without") or not words else f" and {words}"
+    if not words:
+        return ""
+    return f" {words}" if words.startswith("without") else f" and {words}"
 
 
 def _outputs(output: Output) -> Iterator[tuple[str, Output]]:
@@ -80,17 +90,19 @@ def _outputs(output: Output) -> Iterator[tuple[str, Output]]:
     if callable(output):
         return
     part = "" if output is None else f"[{output!r}]"
-    yield _SWAPPED.format(part=part), partial(_swapped, output)
+    yield _SWAPPED.format(part=part), partial(_part, output, True)
     if output is not None:
         yield "without output=", None
     if output != 0:
-        yield "output=0", 0
-        yield _SWAPPED.format(part="[0]"), partial(_swapped, 0)
+        yield "output=0", partial(_part, 0, False)
+        yield _SWAPPED.format(part="[0]"), partial(_part, 0, True)
 
 
-def _swapped(part: int | str | None, answer: Any) -> Tensor:
+def _part(part: int | str | None, swapped: bool, answer: Any) -> Tensor:
+    if part is not None and isinstance(answer, Tensor):
+        raise TypeError("an entry of a tensor is no part of an answer")
     chosen: Tensor = answer if part is None else answer[part]
-    return chosen.transpose(0, 1)
+    return chosen.transpose(0, 1) if swapped else chosen
 
 
 def _passes(victim: WrappedModel, layout: Layout | LayoutFunction, output: Output, inputs: Tensor) -> bool:
@@ -108,9 +120,15 @@ def _called(victim: WrappedModel, layout: Layout | LayoutFunction, output: Outpu
 
 
 def _only_batch_size(victim: WrappedModel, example: Tensor, inputs: Tensor, error: Exception) -> int | None:
-    """The batch size that a model is built for, if it raises for others: a number in its message, or the example's."""
+    """The batch size that a model is built for, if it raises for others: a number in its message, or the example's.
+
+    None where the model may hold a state of an earlier run with such a batch.
+    """
+    left = {
+        n for slot in State.everything(victim.model).stale() for tensor in tensors(slot.get()) for n in tensor.shape
+    }
     named = {int(number) for number in re.findall(r"\b\d{1,4}\b", str(error))}
-    for size in sorted({size for size in named | {len(example)} if 1 < size <= _LARGEST_BATCH}):
+    for size in sorted({size for size in (named | {len(example)}) - left if 1 < size <= _LARGEST_BATCH}):
         runs: list[Callable[[], bool]] = [partial(_runs, victim, inputs, n) for n in (size, size + 1, 1)]
         if [run() for run in runs] == [True, False, False]:
             return size

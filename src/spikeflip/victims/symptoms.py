@@ -80,7 +80,8 @@ def time_matters(victim: Probed, inputs: Tensor) -> Verdict:
         "time matters",
         False,
         verdict.finding,
-        "check the layout, and that the state of a step reaches the next; right only for a model without memory",
+        "check the layout (a model with time inside takes images, layout='static'), and that the state of a step "
+        "reaches the next; right only for a model without memory",
     )
 
 

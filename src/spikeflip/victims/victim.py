@@ -116,6 +116,11 @@ def check_weights(model: nn.Module) -> None:
             )
 
 
+def takes_counts(victim: Victim) -> bool:
+    """Whether a victim's inputs are counts of events, whole numbers from 0, and not spikes of 0 and 1."""
+    return bool(getattr(victim, "counts", False))
+
+
 def is_victim(model: object) -> TypeGuard[Victim]:
     """Whether it can do what a :class:`Victim` must."""
     facts = ("input_shape", "time_steps", "coding", "classes", "device")

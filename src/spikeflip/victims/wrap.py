@@ -16,13 +16,14 @@ from spikeflip.victims.layouts import (
     Output,
     Readout,
     ReadoutFunction,
+    UnreadableError,
     check_choice,
     layout_name,
 )
 from spikeflip.victims.learning import learn_order, learn_state
 from spikeflip.victims.one_step import FINDING, FIX, ONE_STEP, runs_one_step
 from spikeflip.victims.spike_functions import Neurons, find, table
-from spikeflip.victims.suggestions import passing, suggestion, why_it_failed
+from spikeflip.victims.suggestions import passing, suggestion, why_it_failed, with_suggestion
 from spikeflip.victims.wrapped import Calling, WrappedModel
 
 
@@ -48,7 +49,8 @@ def wrap(
     Args:
         model: a ``torch.nn.Module``; it runs in evaluation mode, whatever its mode is.
         example: spikes ``(N, T, *input)`` of exactly 0 and 1, better several and such that the model fires; images
-            ``(N, *input)`` in [0, 1] for the layout ``"static"``.
+            ``(N, *input)`` in [0, 1] for the layout ``"static"``. Counts of events, whole numbers of which one is above
+            1, make a victim that takes counts.
         layout: what the model takes: ``"TB"``, ``(T, N, *input)``; ``"BT"``; ``"steps"``, called once a step;
             ``"steps+state"``, and with the state of the step before, None at first; ``"flat-BT"``,
             ``(N * T, *input)``; ``"static"``, an image; ``"T-last"``, ``(N, *input, T)``; or a function of the model
@@ -103,12 +105,15 @@ def wrap(
     calling = Calling(layout, output, readout)
     shape = tuple(inputs.shape[2:])
     victim = WrappedModel(model, calling, layers, input_shape=shape, time_steps=inputs.shape[1])
+    victim.counts = bool((inputs > 1).any())
     with torch.random.fork_rng(devices=[victim.device] if victim.device.type == "cuda" else []):
         inputs = three_samples(inputs).to(victim.device)
         try:
             learn_state(victim, inputs, reset)
             gradients.check_backward(victim, inputs)
             verdicts = checks.all_of(victim, inputs)
+        except UnreadableError as error:
+            raise SpikeflipError(with_suggestion(victim, inputs, error)) from error
         except SpikeflipError:
             raise
         except Exception as error:
@@ -141,7 +146,7 @@ def example_inputs(example: Tensor, layout: Layout | LayoutFunction, time_steps:
     if not isinstance(example, Tensor) or example.ndim < (2 if static else 3) or example.numel() == 0:
         found = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
         raise SpikeflipError(f"the example is {found}: give {kind} {axes}, the batch axis first for every layout")
-    check_values(example, "images" if static else "spikes")
+    check_values(example, "images" if static else "spikes", counts=True)
     example = example if example.is_floating_point() else example.float()
     return example.unsqueeze(1).repeat_interleave(time_steps or 1, 1) if static else example
 
@@ -159,7 +164,7 @@ def _refuse(victim: WrappedModel, inputs: Tensor, failed: checks.Verdict) -> Non
         return
     if failed.check == "same call twice" and (where := gradients.random_layer(victim, inputs)):
         raise SpikeflipError(f"two calls of the model differ, as {failed.finding} in {where}: {failed.fix}")
-    others = passing(victim, inputs)
+    others = passing(victim, inputs, images=failed.check != "time matters")
     if failed.check == "time matters" and not others:
         victim.note("time-order", f"{failed.finding}; is that right for this model?")
         return

@@ -59,6 +59,8 @@ class WrappedModel:
         self.into_last: SampleAxis | None = None
         self.penultimate_axis: SampleAxis | None = None
         self.state = State({})
+        self.counts = False
+        """Whether its inputs are counts of events, and not spikes of 0 and 1."""
         self.notices: tuple[Notice, ...] = ()
         self._classes = 0
         self._surrogate: Surrogate | None = None
