@@ -6,6 +6,7 @@ no failure, a mixed-up axis or a forgotten state makes far larger ones.
 """
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Protocol
 
 import torch
@@ -161,8 +162,9 @@ def gradient_independence(victim: Probed, inputs: Tensor) -> Verdict:
 
 def gradient_twice(victim: Probed, inputs: Tensor) -> Verdict:
     """The same inputs give the same gradient: nothing is drawn on the way back."""
-    found = difference(slope(victim, inputs), slope(victim, inputs))
-    if found <= _REPEATED:
+    one, two = slope(victim, inputs), slope(victim, inputs)
+    # What is not finite is another fault, and equals nothing.
+    if difference(one.nan_to_num(), two.nan_to_num()) <= _REPEATED:
         return Verdict("same call twice", True, "the same inputs give the same scores and gradients")
     return Verdict(
         "same call twice",
@@ -176,7 +178,7 @@ def gradient_alone(victim: Probed, inputs: Tensor) -> Verdict:
     """A sample's gradient is the same alone, in the batch, and among copies of itself."""
     whole, scores = slope(victim, inputs), victim.scores(inputs)
     largest = float(whole.flatten(1).double().norm(dim=1).max())
-    for i, one in enumerate(inputs):
+    for i, one in enumerate(inputs if isfinite(largest) else ()):
         for batch, place in ((one.unsqueeze(0), 0), (one.expand_as(inputs).contiguous(), i)):
             if difference(victim.scores(batch)[place], scores[i]) > _ROUNDING:
                 continue  # a spike that rounding moves changes gradients as well

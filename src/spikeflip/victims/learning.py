@@ -73,7 +73,7 @@ def _start_from_zero(victim: WrappedModel, inputs: Tensor, left: list[Slot]) -> 
         )
     # What is written anew before it is read may start from anything.
     if not all(same(found.filled(left, number)) for number in _SPOILT):
-        left = [slot for slot in left if not all(same(found.filled([slot], number)) for number in _SPOILT)]
+        left = [slot for slot in left if not all(same(found.filled([slot], n)) for n in _SPOILT)] or left
         victim.note(
             "state-zeroed",
             f"the victim starts from zero in {', '.join(map(str, left[:3]))}, where the model holds other values: pass "
