@@ -3,7 +3,7 @@
 import pytest
 import torch
 from faulty_models import model
-from plain_styles import PaperModel, Ramp, StatefulNeuron
+from plain_styles import PaperModel, PaperNeuron, Ramp, StatefulNeuron
 from torch import nn
 
 from spikeflip import SpikeflipError, judge, wrap
@@ -136,19 +136,24 @@ class Inside(nn.Module):
         return torch.stack([self.body(x) for _ in range(4)])
 
 
-class Sequence(nn.Module):
-    """Neurons that get all steps at once and write down what they did."""
-
-    def __init__(self):
-        super().__init__()
-        self.body = model()
-        self.body[1].register_forward_hook(lambda module, _, out: setattr(module, "record", out.detach()))
+class Recording(PaperNeuron):
+    """Gets all steps at once and writes down what it did."""
 
     def forward(self, x):
-        return self.body(x.expand(4, *x.shape))
+        self.record = super().forward(x)
+        return self.record
 
 
-@pytest.mark.parametrize("made", [Inside, Sequence])
+class Sequence(nn.Module):
+    def __init__(self, steps):
+        super().__init__()
+        self.body, self.steps = model(neuron=Recording(0.2), last=Recording(0.1)), steps
+
+    def forward(self, x):
+        return self.body(x.expand(self.steps, *x.shape))
+
+
+@pytest.mark.parametrize("made", [Inside, lambda: Sequence(4), lambda: Sequence(3)])
 def test_models_with_time_inside_are_not_suspected(made):
     assert wrap(made(), IMAGES, layout="static").notices == ()
     images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -1,7 +1,7 @@
 """What to pass instead: the ways of calling a model with which all checks pass, and models of one batch size."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import Any, get_args
@@ -129,8 +129,7 @@ def _only_batch_size(victim: WrappedModel, example: Tensor, inputs: Tensor, erro
     }
     named = {int(number) for number in re.findall(r"\b\d{1,4}\b", str(error))}
     for size in sorted({size for size in (named | {len(example)}) - left if 1 < size <= _LARGEST_BATCH}):
-        runs: list[Callable[[], bool]] = [partial(_runs, victim, inputs, n) for n in (size, size + 1, 1)]
-        if [run() for run in runs] == [True, False, False]:
+        if _runs(victim, inputs, size) and not any(_runs(victim, inputs, n) for n in (size + 1, 1)):
             return size
     return None
 
