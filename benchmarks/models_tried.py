@@ -9,7 +9,6 @@ docs/models.md of the rows.
 """
 
 import argparse
-import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -250,14 +249,13 @@ def tried(case: Case) -> Row:
     inputs = random_spikes(SAMPLES, STEPS, case.shape, 0.3)
     if case.options.get("layout") == "static":
         inputs = torch.rand(SAMPLES, *case.shape, generator=torch.Generator().manual_seed(0))
-    torch.manual_seed(0)
-    model = _loud(case.build().eval(), case.call, inputs)
-    fresh = copy.deepcopy(model)
+    scale = _loud(case, inputs)
+    model = _built(case, scale)
     try:
         victim = wrap(model, inputs, **case.options)
     except SpikeflipError as error:
         return Row(case, f"refused: {error}", seconds=time.perf_counter() - started)
-    own, wanted = _own(copy.deepcopy(fresh), case.call, inputs)
+    own, wanted = _own(_built(case, scale), case.call, inputs)
     leaf = inputs.clone().requires_grad_()
     scores = as_module(victim)(leaf)
     (found,) = torch.autograd.grad(scores, leaf, _weights(own))
@@ -266,22 +264,29 @@ def tried(case: Case) -> Row:
     attack = bim if victim.coding == "direct" else scg
     attack(victim, inputs, labels, steps=2)
     equal = torch.equal(scores.detach(), own)
-    verdict = _verdict(doctor(fresh, inputs, **case.options))
+    verdict = _verdict(doctor(_built(case, scale), inputs, **case.options))
     if "surrogate" in case.options:
         return Row(case, verdict, equal, None, time.perf_counter() - started)
     return Row(case, verdict, equal, difference, time.perf_counter() - started)
 
 
-def _loud(model: nn.Module, call: Call, inputs: Tensor) -> nn.Module:
-    """Weights enlarged until some inputs have a class that wins."""
+def _built(case: Case, scale: float) -> nn.Module:
+    """A fresh model, always the same, with enlarged weights."""
+    torch.manual_seed(0)
+    model = case.build().eval()
     with torch.no_grad():
-        for _ in range(10):
-            if bool((winner(call(copy.deepcopy(model), inputs)) >= 0).any()):
-                break
-            for parameter in model.parameters():
-                if parameter.ndim > 1:
-                    parameter.mul_(1.5)
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(scale)
     return model
+
+
+def _loud(case: Case, inputs: Tensor) -> float:
+    """A scale of the weights at which some inputs have a class that wins."""
+    scales = [1.5**power for power in range(10)]
+    with torch.no_grad():
+        wins = (scale for scale in scales if bool((winner(case.call(_built(case, scale), inputs)) >= 0).any()))
+        return next(wins, scales[-1])
 
 
 def _own(model: nn.Module, call: Call, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -305,11 +310,11 @@ def _verdict(found: Diagnosis) -> str:
 
 HEAD = """# Models that were tried
 
-Made by `python benchmarks/models_tried.py --write`, and tried again by `pytest -m frameworks`. Each model is built by its
-package's own code, narrow and untrained, with weights enlarged until some inputs have a class that wins; its own call is
-what its documentation shows. Scores are equal if they are so bit for bit, gradients if they differ by less than 3e-7 of
-their norm. The verdict is that of `spikeflip doctor` on the same inputs, or of `wrap` where it refuses. With `surrogate=`
-the gradient is another one by intention.
+Made by `python benchmarks/models_tried.py --write`, and tried again by `pytest -m frameworks`. Each model is built by
+its package's own code, narrow and untrained, with weights enlarged until some inputs have a class that wins; its own call
+is what its documentation shows. Scores are equal if they are so bit for bit, gradients if they differ by less than 3e-7
+of their norm. The verdict is that of `spikeflip doctor` on the same inputs, or of `wrap` where it refuses. With
+`surrogate=` the gradient is another one by intention.
 
 | model | package | `wrap(model, example, ...)` | scores equal | gradient equal | verdict |
 |---|---|---|---|---|---|

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.victims.modules import named_modules
@@ -90,8 +90,7 @@ def random_layer(victim: WrappedModel, inputs: Tensor) -> str | None:
 def _check_surrogate(victim: WrappedModel, layer: SpikingLayer) -> None:
     try:
         with victim.firing({}):
-            # Of a copy: a spike function may remember what it was called with.
-            slope = derivative(replace(layer, module=copy.deepcopy(layer.module)))
+            slope = derivative(replace(layer, module=_copied(layer.module)))
     except SpikeflipError:
         return  # a function that cannot be reached is no reason to refuse the model's own gradient
     except Exception as error:  # called in another way than the table says: the gradient itself is checked below
@@ -101,6 +100,15 @@ def _check_surrogate(victim: WrappedModel, layer: SpikingLayer) -> None:
         raise SpikeflipError(_NO_SURROGATE.format(layer.name))
     if not bool(torch.isfinite(slope).all()):
         raise SpikeflipError(f"the surrogate of layer {layer.name!r} is not finite near its threshold: {_INSTEAD}")
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    """A layer to look at, as its spike function may remember what it was called with; itself if it cannot be copied."""
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # whatever a module raises that copies itself in its own way
+        LOG.debug("a %s could not be copied: %s", type(module).__name__, error)
+        return module
 
 
 def _cut(victim: WrappedModel, inputs: Tensor) -> str:
