@@ -118,10 +118,6 @@ def spikingjelly() -> list[Case]:
         zoo = import_module(f"{base}.model.parametric_lif_net")
         return lambda: getattr(zoo, name)(spiking_neuron=lif, **options)
 
-    def deep(module: str, name: str, **options: Any) -> Callable[[], nn.Module]:
-        zoo = import_module(f"{base}.model.{module}")
-        return lambda: getattr(zoo, name)(pretrained=False, num_classes=CLASSES, spiking_neuron=lif, **options)
-
     def tutorial() -> nn.Module:
         return nn.Sequential(layer.Flatten(), layer.Linear(64, CLASSES, bias=False), lif(tau=2.0))
 
@@ -131,8 +127,6 @@ def spikingjelly() -> list[Case]:
         ("NMNISTNet", net("NMNISTNet", channels=8), (2, 34, 34)),
         ("CIFAR10Net", net("CIFAR10Net", channels=8), (3, 32, 32)),
         ("DVSGestureNet", net("DVSGestureNet", channels=4), (2, 128, 128)),
-        ("spiking_resnet18", deep("spiking_resnet", "spiking_resnet18"), (3, 32, 32)),
-        ("sew_resnet18", deep("sew_resnet", "sew_resnet18", cnf="ADD"), (3, 32, 32)),
     ]
     return [
         Case("one-layer tutorial, spikes", "spikingjelly", tutorial, (1, 8, 8), stepwise, {"layout": "steps"}),

@@ -93,3 +93,26 @@ def test_what_a_forward_only_resets_is_put_back(value):
     assert torch.equal(victim.scores(X), victim.scores(X))
     assert thing[1].trace is value
     assert thing[3].trace is value
+
+
+class Asking(PaperNeuron):
+    """Lets a constant of its own ask for gradients, in a container or by itself, as a neuron of Norse does."""
+
+    def __init__(self, thresh, place):
+        super().__init__(thresh)
+        self.rest = place(torch.zeros(16))
+
+    def forward(self, x):
+        (rest,) = [self.rest] if isinstance(self.rest, torch.Tensor) else self.rest
+        rest.requires_grad = True
+        return super().forward(x + rest)
+
+
+@pytest.mark.parametrize("place", [lambda tensor: tensor, lambda tensor: (tensor,), lambda tensor: [tensor]])
+def test_a_constant_that_a_forward_lets_ask_for_gradients(place):
+    thing = model(neuron=Asking(0.2, place))
+    (rest,) = [thing[1].rest] if isinstance(thing[1].rest, torch.Tensor) else thing[1].rest
+    assert faults(doctor(thing, X)) == {}
+    victim = wrap(thing, X)
+    scg(victim, X, victim.scores(X).argmax(1), steps=1)
+    assert not rest.requires_grad

@@ -235,20 +235,24 @@ class _Started:
 
     value: object
     tensors: tuple[Tensor, ...]
+    asking: tuple[bool, ...]
+    """Which of them ask for a gradient."""
 
     @classmethod
     def of(cls, value: object) -> "_Started":
-        return cls(value, tuple(tensors(value)))
+        found = tuple(tensors(value))
+        return cls(value, found, tuple(tensor.requires_grad for tensor in found))
 
     def unchanged(self, remembered: object, now: object) -> bool:
-        """Whether a value is the very object of the start, nothing was written to, and it equals what it was.
+        """Whether a value is the very object of the start, nothing was written to or set, and it equals what it was.
 
         Another object and a write count although they may be equal on the example: a layer that is silent adds zeros.
         """
         if now is not self.value and isinstance(now, Tensor | dict | list | deque | set | tuple):
             return False
         same = all(a is b and not _written(a) for a, b in zip(self.tensors, tensors(now), strict=False))
-        return same and _equal(remembered, now)
+        asking = tuple(tensor.requires_grad for tensor in self.tensors)
+        return same and asking == self.asking and _equal(remembered, now)
 
 
 def _written(tensor: Tensor) -> bool:
