@@ -305,9 +305,9 @@ def _verdict(found: Diagnosis) -> str:
 HEAD = """# Models that were tried
 
 Made by `python benchmarks/models_tried.py --write`, and tried again by `pytest -m frameworks`. Each model is built by
-its package's own code, narrow and untrained, with weights enlarged until some inputs have a class that wins; its own call
-is what its documentation shows. Scores are equal if they are so bit for bit, gradients if they differ by less than 3e-7
-of their norm. The verdict is that of `spikeflip doctor` on the same inputs, or of `wrap` where it refuses. With
+its package's own code, narrow and untrained, with weights enlarged until some inputs have a class that wins; its own
+call is what its documentation shows. Scores are equal if they are so bit for bit, gradients if they differ by less than
+3e-7 of their norm. The verdict is that of `spikeflip doctor` on the same inputs, or of `wrap` where it refuses. With
 `surrogate=` the gradient is another one by intention.
 
 | model | package | `wrap(model, example, ...)` | scores equal | gradient equal | verdict |

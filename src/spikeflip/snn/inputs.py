@@ -59,8 +59,8 @@ def check_values(inputs: Tensor, kind: Kind, *, counts: bool = False) -> None:
         wrong = (inputs != 0) & (inputs != 1)
     if bool(wrong.any()):
         where = tuple(wrong.nonzero()[0].tolist())
-        value = float(inputs[where])
-        raise SpikeflipError(f"{kind} hold the value {value:g} at {where}: {_instead(value, kind)}")
+        first = float(inputs[where])
+        raise SpikeflipError(f"{kind} hold the value {first:g} at {where}: {_instead(first, kind)}")
 
 
 def _instead(value: float, kind: Kind) -> str:
