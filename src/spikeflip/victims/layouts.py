@@ -30,7 +30,7 @@ MEANINGS: dict[Layout, str] = {
     "steps": "(N, *input), called once a step",
     "steps+state": "(N, *input) and the state of the step before, called once a step",
     "flat-BT": "(N * T, *input), the steps of a sample one after the other",
-    "static": "an image (N, *input), time is inside the model, or time_steps= calls",
+    "static": "an image (N, *input), T inside or time_steps=",
     "T-last": "(N, *input, T) at once",
 }
 
