@@ -65,6 +65,7 @@ def test_counts_in_the_ways_of_other_libraries_and_in_the_doctor(victim):
     assert torch.equal(as_module(victim)(COUNTS), victim.scores(COUNTS))
     assert doctor(victim, COUNTS).attackable
     assert doctor(model(), COUNTS).attackable
+    assert torch.equal(wrap(model(), COUNTS.to(torch.uint8)).scores(COUNTS), victim.scores(COUNTS))
 
 
 @pytest.mark.parametrize("name", sorted(set(ATTACKS) - {"scg", "conversion"}))

@@ -54,7 +54,7 @@ def check_values(inputs: Tensor, kind: Kind, *, counts: bool = False) -> None:
     if kind == "images":
         wrong = (inputs < 0) | (inputs > 1)
     elif counts:
-        wrong = (inputs < 0) | (inputs != inputs.round())
+        wrong = (inputs < 0) | (inputs != inputs.round() if inputs.is_floating_point() else False)
     else:
         wrong = (inputs != 0) & (inputs != 1)
     if bool(wrong.any()):
