@@ -91,7 +91,7 @@ def test_cwl2_is_equation_14():
     class Step:
         inputs, originals = torch.tensor([[0.5, 0.6, 0.5]]), image
         spikes = torch.zeros(1, 16, 3)
-        samples, iterations, seed = torch.tensor([0]), torch.tensor([0]), 0
+        samples, iterations, seed, counts = torch.tensor([0]), torch.tensor([0]), 0, False
 
         def gradient(self, loss, **_):
             values = torch.zeros(1, 16, 3)

@@ -19,6 +19,7 @@ from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams,
 from spikeflip.snn.losses import Loss, score_gradient
 from spikeflip.snn.probe import InputGradient
 from spikeflip.victims import Probe, Victim
+from spikeflip.victims.victim import takes_counts
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished samples and of all samples."""
@@ -49,6 +50,11 @@ class Step:
     def originals(self) -> Tensor:
         """The inputs as they were before the attack, ``(n, ...)``."""
         return self._call.inputs[self._index].to(self.inputs)
+
+    @property
+    def counts(self) -> bool:
+        """Whether ``inputs`` are counts of events, and not of 0 and 1."""
+        return self._call.kind == "spikes" and takes_counts(self._call.victim)
 
     @property
     def micro_batch(self) -> int:
@@ -136,6 +142,7 @@ def run(
     progress: Progress | None = None,
     trace: bool = False,
     only: Kind | None = None,
+    counts: bool = False,
 ) -> AttackResult:
     """Run an update rule until every sample has succeeded, failed or used its iterations.
 
@@ -153,6 +160,7 @@ def run(
         progress: called whenever samples finish.
         trace: record penultimate spikes and the moving rule of every iteration.
         only: the kind of inputs that the rule is defined on, where it is one.
+        counts: whether spikes may be counts of events.
 
     Returns:
         One entry a sample, in the order given; adversarials for every sample, also where the attack failed.
@@ -167,13 +175,13 @@ def run(
             f"for {kind}, such as scg"
         )
     check_counts(steps=steps, micro_batch=micro_batch)
-    check_values(inputs, kind)
+    check_values(inputs, kind, counts=counts)
     check_goals(labels, targets, len(inputs), victim.classes)
     if budget is not None:
         budget.check(kind)
     samples = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, samples, len(inputs))
-    inputs = inputs.detach()
+    inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
     call = _Call(victim, inputs, labels, targets, samples, kind, steps, budget, seed, micro_batch)
     result = AttackResult.blank(inputs, steps if trace else None)
     active, waiting = _Active.none(call), 0

@@ -1,9 +1,10 @@
 """What the settings of all attacks have in common."""
 
 from abc import ABC, abstractmethod
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, replace
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
+import torch
 from torch import Tensor
 
 from spikeflip.attacks import loop
@@ -11,8 +12,10 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.loop import Progress
 from spikeflip.attacks.result import AttackResult
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.inputs import Kind
+from spikeflip.notices import Notice
+from spikeflip.snn.inputs import Kind, check_tensor
 from spikeflip.victims import Victim
+from spikeflip.victims.victim import check_victim, takes_counts
 
 
 class Options(TypedDict, total=False):
@@ -55,8 +58,12 @@ class Iterated(ABC):
     only: ClassVar[Kind | None] = None
     """The kind of inputs that the rule is defined on, where it is one."""
 
+    counts: ClassVar[bool] = False
+    """Whether the rule is defined on counts of events too."""
+
     steps: int = 25
 
+    @torch.inference_mode(False)
     def __call__(
         self,
         victim: Victim,
@@ -66,15 +73,31 @@ class Iterated(ABC):
         **options: Unpack[Options],
     ) -> AttackResult:
         """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
+        check_victim(victim)
+        check_tensor(inputs)
         rule = self._rule(victim, inputs)
         budget: Budget | None = getattr(self, "budget", None)
-        return loop.run(
-            victim, inputs, labels, targets, rule, steps=self.steps, budget=budget, only=self.only, **options
+        result = loop.run(
+            victim,
+            inputs,
+            labels,
+            targets,
+            rule,
+            steps=self.steps,
+            budget=budget,
+            only=self.only,
+            counts=self.counts and takes_counts(victim),
+            **options,
         )
+        return replace(result, notices=self._notices(victim))
 
     @abstractmethod
     def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
         """The update rule; a SpikeflipError where it is not defined on the victim or the inputs."""
+
+    def _notices(self, victim: Victim) -> tuple[Notice, ...]:
+        """What was done otherwise than a reader of the settings would think, on this victim."""
+        return ()
 
 
 def check_positive(**values: float) -> None:

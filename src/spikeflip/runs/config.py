@@ -213,8 +213,9 @@ class AttackConfig(DataConfig):
     loss: Literal["mse", "ce", "victim"] = Field("victim", description="Attack loss; 'victim' is its training loss.")
     epsilon: float | None = Field(
         None,
-        gt=0,
-        description="Budget, in units of --metric; unbounded when not given, or 8/255 in linf with conversion.",
+        ge=0,
+        description="Budget, in units of --metric; unbounded when not given, or 8/255 in linf with conversion; 0 for "
+        "the clean row of a table.",
     )
     metric: Literal["mse", "rms", "l0", "l1", "l2", "linf"] = Field("mse", description="What --epsilon bounds.")
     sampling: bool = Field(True, description="Sample in the gradient-to-spike converter.")

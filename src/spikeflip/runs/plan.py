@@ -338,8 +338,10 @@ def _check_inputs(config: AttackConfig, kind: Kind) -> None:
 
 def _settings(config: AttackConfig, checkpoint: Checkpoint) -> dict[str, Any]:
     """What the attack is made with: of its settings, those that the configuration says."""
+    tunable = checkpoint.network.penultimate_threshold is not None
+    tuned = config.tuning and (tunable or "threshold" in config.model_fields_set)
     said: dict[str, Any] = {
-        "threshold": config.threshold if config.tuning else None,
+        "threshold": config.threshold if tuned else None,
         "loss": checkpoint.facts.get("loss", "mse") if config.loss == "victim" else config.loss,
     }
     if config.epsilon is not None:
