@@ -332,7 +332,7 @@ def test_every_option_has_help(run):
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--target", "12"], "--target 12 is out of range"),
         (
             ["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--target", "some"],
-            "--target is 'some': give none, all, next or the number of a class",
+            "--target some is no class: the classes are 0 (0), 1 (1)",
         ),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--gamma", "2"], "--gamma is '2'"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--device", "tpu9"], "--device tpu9 cannot be used"),

@@ -171,7 +171,7 @@ def test_a_data_set_is_attacked_like_a_folder(run, folder, victim, tmp_path):
     [
         (["--input", "missing.npz"], "missing.npz is no recording and no folder with any"),
         (["--input", "empty"], "empty is no recording and no folder with any"),
-        (["--input", "{folder}/left/1.aedat", "--label", "3"], "label 3 is no class: give 0 to 2"),
+        (["--input", "{folder}/left/1.aedat", "--label", "3"], "--label 3 is out of range: the classes are 0 ("),
         (["--input", "{folder}/left/1.aedat", "--sensor", "16"], "--sensor is '16'"),
         (["--data", "nowhere"], "--data nowhere is neither digits, mnist, cifar10, nmnist"),
         (["--data", "nmnist"], "nmnist is read from files and no root was given"),

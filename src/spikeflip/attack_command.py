@@ -1,6 +1,7 @@
 """The command ``attack``, whose options are those of a run and of the attack that is named."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +39,8 @@ def attack_command(arguments: Sequence[str], file: Mapping[str, Any]) -> Callabl
         """
         from spikeflip.runs import is_finished, run_attack
 
-        config = AttackConfig(**{name: getattr(options, name) for name in options.model_fields_set})
+        given: BaseModel = options
+        config = AttackConfig(**{name: getattr(given, name) for name in given.model_fields_set})
         finished = is_finished(out)
         with Bars(quiet or json) as bars:
             summary = run_attack(config, out, execution=execution, progress=bars.stage)
@@ -55,12 +57,8 @@ def attack_command(arguments: Sequence[str], file: Mapping[str, Any]) -> Callabl
 
 def _values(arguments: Sequence[str], option: str) -> list[str]:
     """What is given to an option, as ``--option value`` or ``--option=value``."""
-    pairs = zip(arguments, (*arguments[1:], None), strict=True)
-    return [
-        value if argument == option else argument.partition("=")[2]
-        for argument, value in pairs
-        if (argument == option and value is not None) or argument.startswith(f"{option}=")
-    ]
+    after = [value for argument, value in pairwise(arguments) if argument == option]
+    return after or [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{option}=")]
 
 
 def _names(arguments: Sequence[str]) -> list[str]:

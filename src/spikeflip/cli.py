@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 import spikeflip
 from spikeflip.attack_command import attack_command
-from spikeflip.command_line import AsJson, Quiet, one_sentence, read_options, split_options
+from spikeflip.command_line import AsJson, Columns, Quiet, TimeUnit, one_sentence, read_options, split_options
 from spikeflip.doctor_command import doctor
 from spikeflip.errors import SpikeflipError
 from spikeflip.event_commands import events
@@ -212,12 +212,14 @@ def judge(
     *,
     victim: Annotated[Path, Parameter(help="Folder that 'train' wrote.")],
     sensor: Annotated[str | None, Parameter(help="Sensor of files that do not say it: WIDTHxHEIGHT.")] = None,
+    columns: Columns = None,
+    time_unit: TimeUnit = None,
     json: AsJson = False,
 ) -> None:
     """Say what a victim makes of event recordings, read afresh."""
     from spikeflip.runs import judge_files
 
-    answers = judge_files(victim, files, sensor=sensor)
+    answers = judge_files(victim, files, sensor=sensor, columns=columns, time_unit=time_unit)
     if json:
         print_json(answers)
     else:

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import cyclopts
 from cyclopts import Parameter
@@ -18,6 +18,13 @@ from spikeflip.runs.config import explain
 
 Quiet = Annotated[bool, Parameter(help="No progress, no summary.", negative="")]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print the summary as JSON, alone, on stdout.", negative="")]
+
+Columns = Annotated[
+    str | None, Parameter(help="Columns of a text file, such as x,y,p,t; a dash is one that is not read.")
+]
+TimeUnit = Annotated[
+    Literal["s", "ms", "us", "ns"] | None, Parameter(help="Unit of the times of a text, .npz or .npy file.")
+]
 
 _LARGEST_FILE = 1 << 20
 _LONGEST_LINE = 1000

@@ -57,6 +57,10 @@ def doctor(
     readout: Annotated[
         str | None, Parameter(help="From steps to scores: mean (when not given), last, max, sum or none.")
     ] = None,
+    time_steps: Annotated[
+        int | None,
+        Parameter(help="Calls of the model with an image, where time is outside of it; with the layout static."),
+    ] = None,
     neurons: Annotated[
         list[str] | None,
         Parameter(
@@ -86,6 +90,7 @@ def doctor(
             "layout": layout,
             "output": _part(output),
             "readout": readout,
+            "time_steps": time_steps,
             "penultimate": penultimate,
             "neurons": _neurons(neurons, model),
         }
@@ -165,12 +170,16 @@ def _part(output: str | None) -> int | str | None:
 
 def _neurons(rows: Sequence[str] | None, model: Any) -> dict[Any, tuple[str, str]] | None:
     """The classes of a model's layers by name, with the attributes that a user gives for them."""
+    from torch import nn
+
+    from spikeflip.victims.modules import modules
+
     if rows is None:
         return None
     if list(rows) == ["none"]:
         return {}
-    modules = model.modules() if hasattr(model, "modules") else ()
-    classes = {cls.__name__: cls for module in modules for cls in type(module).__mro__}
+    found_in = modules(model) if isinstance(model, nn.Module) else ()
+    classes = {cls.__name__: cls for module in found_in for cls in type(module).__mro__}
     found = {}
     for row in rows:
         name, _, attributes = row.partition("=")

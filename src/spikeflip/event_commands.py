@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from spikeflip.command_line import AsJson, Quiet
+from spikeflip.command_line import AsJson, Columns, Quiet, TimeUnit
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import sides
 from spikeflip.terminal import print_json, print_recording, say
@@ -19,6 +19,8 @@ def describe(
     /,
     *,
     sensor: Annotated[str | None, Parameter(help="Sensor, if the file does not say it: WIDTHxHEIGHT.")] = None,
+    columns: Columns = None,
+    time_unit: TimeUnit = None,
     picture: Annotated[Path | None, Parameter(help="Also write the picture to this PNG file.")] = None,
     json: AsJson = False,
 ) -> None:
@@ -27,7 +29,7 @@ def describe(
     from spikeflip.report import recording as page
 
     height, width = sides(sensor)
-    recording = read_recording(file, height=height, width=width)
+    recording = read_recording(file, height=height, width=width, columns=columns, time_unit=time_unit)
     facts = page.describe(recording, file)
     if picture is not None:
         page.save_picture(recording, picture)
@@ -45,6 +47,8 @@ def convert(
     *,
     format: Annotated[str | None, Parameter(help="Format (see 'list formats'); by the ending when not given.")] = None,
     sensor: Annotated[str | None, Parameter(help="Sensor, if the file does not say it: WIDTHxHEIGHT.")] = None,
+    columns: Columns = None,
+    time_unit: TimeUnit = None,
     quiet: Quiet = False,
 ) -> None:
     """Convert a recording to another format, event for event."""
@@ -53,7 +57,7 @@ def convert(
     if target.exists():
         raise SpikeflipError(f"{target} exists: give another name, or delete it")
     height, width = sides(sensor)
-    recording = read_recording(source, height=height, width=width)
+    recording = read_recording(source, height=height, width=width, columns=columns, time_unit=time_unit)
     notes = (*recording.notes, *write_recording(recording, target, format=format))
     if not quiet:
         say(f"{target}: {len(recording):,} events")

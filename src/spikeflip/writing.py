@@ -8,19 +8,21 @@ removed, both must be where no power cut takes them from.
 import errno
 import json
 import os
+import re
 import secrets
-import shutil
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 PARTIAL = ".partial"
-"""Ending of the temporary names, which all start with a dot: what a killed process leaves of them can be removed."""
+"""Ending of the temporary names, which all start with a dot."""
 _LONGEST_NAME = 32  # of the file's own name in its temporary one, which must not become too long for the system
+_TEMPORARY = re.compile(rf"\.(.+)\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _AT_A_TIME = 8  # file systems write what is asked for together in one go: 256 files take 0.1 s instead of 1.1 s
 
 
@@ -29,7 +31,8 @@ def whole_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """An empty file to write under the name that is given; it becomes ``path`` when the block ends well.
 
     The name is of this writer alone: of several processes that write one file, the last wins. A file that is replaced
-    hands on its permissions; a new one has those of any new file.
+    hands on its permissions; a new one has those of any new file. No link is followed: one at ``path`` is replaced, and
+    what it leads to stays.
 
     Args:
         path: the file, in a folder that exists.
@@ -49,7 +52,7 @@ def whole_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
             yield partial
             if durable:
                 _sync_path(partial)
-            if path.exists():
+            if path.exists() and not path.is_symlink():
                 partial.chmod(stat.S_IMODE(path.stat().st_mode))
             os.replace(partial, path)
         except BaseException:
@@ -80,9 +83,9 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make a folder and those it is in, where they are missing, so that they are on the disk as well."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing = [path for path in folder.parents if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    sync(path.parent for path in missing)
+    sync(path.parent for path in (folder, *missing))  # a process that was killed may have made it, and no more
 
 
 def place_folder(partial: Path, folder: Path) -> None:
@@ -92,11 +95,18 @@ def place_folder(partial: Path, folder: Path) -> None:
     sync([folder.parent])
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what a writer that was killed has left in a folder; no other may be at work there."""
-    for path in folder.glob(f".*{PARTIAL}"):
+def is_partial(path: Path, names: Container[str]) -> bool:
+    """Whether this is what a writer that was killed has left of a file of one of these names."""
+    found = _TEMPORARY.fullmatch(path.name)
+    return found is not None and found[1] in names and stat.S_ISREG(path.lstat().st_mode)
+
+
+def remove_partial(folder: Path, names: Container[str]) -> None:
+    """Remove what killed writers of files of these names have left in a folder; no other may be at work there."""
+    for path in folder.iterdir():
         with suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if is_partial(path, names):
+                path.unlink()
 
 
 def sync(paths: Iterable[Path]) -> None:
@@ -130,10 +140,10 @@ def _sync_path(path: Path) -> None:
 
 @contextmanager
 def _named(partial: Path, path: Path) -> Iterator[None]:
-    """Let an error be of the file that is written, not of its temporary name."""
+    """Let an error be of the file that is written, not of its temporary name or of none, as one of a full disk is."""
     try:
         yield
     except OSError as error:
-        if error.filename is None or str(error.filename) != str(partial):
+        if str(error.filename) != str(partial) and (error.filename is not None or error.errno not in _NO_ROOM):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error

@@ -91,6 +91,7 @@ def test_cwl2_is_equation_14():
     class Step:
         inputs, originals = torch.tensor([[0.5, 0.6, 0.5]]), image
         spikes = torch.zeros(1, 16, 3)
+        counts = False
 
         def uniform(self, _purpose, shape, _rows):
             return torch.zeros(1, *shape)

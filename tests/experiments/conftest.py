@@ -1,32 +1,12 @@
 """Experiments on the bundled digits: one folder that tests look at, and a preset so small that tests may repeat it."""
 
-from dataclasses import replace
-
 import pytest
+from tiny_preset import PRESET
 
 from spikeflip.experiments import presets, reproduce
 from spikeflip.experiments.laboratory import Laboratory
-from spikeflip.experiments.presets import DataSet
 
 NAMES = ["table-3", "table-7", "figure-5", "figure-18"]
-TINY = DataSet(
-    kind="images",
-    source={"data": "digits"},
-    training={
-        "network": "6C3-AP2-24FC-10FC",
-        "updates": 40,
-        "batch_size": 32,
-        "learning_rate": 0.02,
-        "dropout": 0.0,
-        "widest_dropout": 0.0,
-        "validation": 0,
-        "time_steps": 8,
-    },
-    untargeted={"samples": 8, "steps": 4},
-    targeted={"samples": 1, "steps": 4},
-    draws=(2, 2),
-    losses=("mse",),
-)
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +18,7 @@ def smoke(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_preset():
-    return replace(presets.PRESETS["smoke"], data={"MNIST": TINY})
+    return PRESET
 
 
 @pytest.fixture

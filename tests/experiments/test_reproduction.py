@@ -13,7 +13,7 @@ from spikeflip.experiments.laboratory import Laboratory
 from spikeflip.experiments.presets import PRESETS
 from spikeflip.experiments.rows import COLUMNS
 from spikeflip.report.tables import escape_markdown
-from spikeflip.runs.lock import locked
+from spikeflip.runs.lock import InUseError, locked
 
 STATES = {"held", "held in part", "did not hold", "not tested"}
 
@@ -169,24 +169,12 @@ def test_what_another_process_is_at_is_waited_for(tiny, undisturbed, tmp_path, m
     assert rows[-2] < released[0] < rows[-1]
 
 
-def test_a_victim_that_another_process_trained_meanwhile_is_taken(tiny_laboratory, tmp_path, monkeypatch):
+def test_a_victim_that_another_process_trains_is_in_use(tiny_laboratory, tmp_path):
+    """Which is waited for, as a run is."""
     case = next(iter(EXPERIMENTS["table-3"].cases(tiny_laboratory.preset)))
-    trained = tiny_laboratory.victim(case)
-    here = Laboratory(tiny_laboratory.preset, tmp_path)
-
-    class TrainedMeanwhile:
-        def __init__(self, folder):
-            shutil.copytree(trained, here.out / "victims" / folder.name)
-
-        def __enter__(self):
-            pass
-
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr(laboratory, "locked", TrainedMeanwhile)
-    monkeypatch.setattr(laboratory, "run_training", None)
-    assert here.victim(case).name == trained.name
+    trained, here = tiny_laboratory.victim(case), Laboratory(tiny_laboratory.preset, tmp_path)
+    with locked(here.out / "victims" / trained.name), pytest.raises(InUseError):
+        here.victim(case)
 
 
 def test_results_are_written_by_one_process_at_a_time(tiny, tmp_path, monkeypatch):

@@ -213,7 +213,7 @@ def event_victim(tmp_path_factory):
     return folder
 
 
-CAMERA = ("a.es", "a.aedat4", "a.dat", "a.raw")
+CAMERA = ("a.es", "a.aedat4", "a.dat", "a.raw")  # the second is written by faery
 
 
 BINNINGS = [
@@ -248,8 +248,8 @@ def test_time_bins_beyond_eleven_days_are_no_option(ground, time_bin, allowed):
 @MANY
 @pytest.mark.parametrize("name", ["a.bin", "a.npz", "a.npy", "a.csv", "a.aedat", "a2.aedat", *CAMERA])
 def test_recordings_damaged_at_random(ground, event_victim, many, name, capfd):
-    if name in CAMERA:
-        pytest.importorskip("faery", reason="faery reads and writes this format")
+    if name == "a.aedat4":
+        pytest.importorskip("faery", reason="faery writes this format")
     base, random = written(ground.work, name), np.random.default_rng(13)
     for _ in range(25 if many else 2):
         path = ground.fresh() / f"a{name[name.index('.') :]}"

@@ -249,24 +249,3 @@ def test_going_on_with_a_damaged_run(ground, many):
             harm(run)
             (run / gone).unlink(missing_ok=True) if not (run / gone).is_dir() else None
             ground.meet("run to go on with", "attack", "--victim", ground.victim(), *OPTIONS, "--out", run)
-
-
-@MANY
-def test_going_on_with_damaged_shards(ground, many):
-    """Shards of the sizes that their list says, of other contents."""
-    random = np.random.default_rng(12)
-    for n in range(40 if many else 3):
-        ground.fresh()
-        run = ground.finished()
-        shard = run / "shards" / "00000"
-        shard.mkdir(parents=True)
-        for name in (INPUTS, "rows.parquet"):
-            (run / name).rename(shard / name)
-        name = (INPUTS, "rows.parquet")[n % 2]
-        (shard / name).write_bytes(mutate((shard / name).read_bytes(), random))
-        sizes = {name: (shard / name).stat().st_size for name in (INPUTS, "rows.parquet")}
-        sizes |= [{}, {"../../../../around/precious.txt": 7}, {"/etc/passwd": 1}, {"adversarial/../../x": 0}][n % 4]
-        (shard / "shard.json").write_text(json.dumps({"seconds": [1, "x", None, 1e999][n // 4 % 4], "sizes": sizes}))
-        (run / "summary.json").unlink()
-        (run / "report.html").unlink()
-        ground.meet("shards to go on with", "attack", "--victim", ground.victim(), *OPTIONS, "--out", run)

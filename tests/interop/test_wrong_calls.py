@@ -41,7 +41,10 @@ def wrong_calls():
             lambda v, x, y: FoolboxAttack("random")(v, x, y, epsilons=[0.1, 0.2]),
             "Noise has no budget, but one of 0.1 is asked for: leave it out",
         ),
-        "negative": (lambda v, x, y: foolbox(v, x, y, epsilons=-1), "budget is -1.0 in linf: give a positive limit"),
+        "negative": (
+            lambda v, x, y: foolbox(v, x, y, epsilons=-1),
+            "budget is -1.0 in linf: give a limit, such as 0.08",
+        ),
         "text": (
             lambda v, x, y: foolbox(v, x, y, epsilons="0.1"),
             "the budget is of type str: give one number for all samples",

@@ -377,7 +377,7 @@ def test_a_target_is_named(tmp_path: Path) -> None:
 def test_writing_replaces_the_old_page_and_leaves_nothing_else(tmp_path: Path) -> None:
     run, out = make_run(tmp_path / "run"), tmp_path / "out" / "report.html"
     out.parent.mkdir()
-    out.write_text("old")
+    out.write_text('<head><meta name="generator" content="spikeflip"><title>old</title>')
     assert write_report([run], out) == out
     assert out.read_text(encoding="utf-8") == render_report([run])
     assert list(out.parent.iterdir()) == [out]

@@ -8,10 +8,11 @@ import pyarrow.parquet
 import pytest
 
 from spikeflip import SpikeflipError
-from spikeflip.data import Clip
+from spikeflip.data import Clip, read_recording
 from spikeflip.data.event_layouts import Contents
 from spikeflip.data.event_set import event_set
-from spikeflip.runs import AttackConfig, run_attack, transfer_run
+from spikeflip.runs import AttackConfig, judge_files, run_attack, transfer_run
+from spikeflip.runs.inputs import class_at
 from spikeflip.snn.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -79,3 +80,57 @@ def test_the_checksum_holds_the_order_of_a_list_of_files(tmp_path):
         return event_set("set", "test", Contents(clips, "here"), ("one",), (4, 4)).sha256
 
     assert checksum("a.aedat", "b.aedat") != checksum("b.aedat", "a.aedat")
+
+
+GESTURES = ("hand clapping", "right hand wave", "left hand wave")
+
+
+@pytest.mark.parametrize(
+    ("said", "position"),
+    [
+        ("right hand wave", 1),
+        ("Right_Hand-Wave", 1),
+        (2, 2),
+        ("2", 2),
+        ("hand clapping", 0),
+    ],
+)
+def test_a_class_is_named_or_numbered(said, position):
+    assert class_at(said, GESTURES, "--label") == position
+
+
+def test_a_name_counts_before_a_number():
+    assert class_at("1", ("1", "2", "3"), "--label") == class_at(1, ("1", "2", "3"), "--label") == 0
+
+
+@pytest.mark.parametrize(("said", "what"), [("wave", "no class"), (3, "out of range"), (-1, "out of range")])
+def test_other_classes_are_refused_and_the_names_said(said, what):
+    with pytest.raises(SpikeflipError, match=rf"--target {said} is {what}: the classes are 0 \(hand clapping\), 1 \(r"):
+        class_at(said, GESTURES, "--target")
+
+
+def test_labels_and_targets_are_attacked_by_name(small_recordings, tmp_path):
+    victim, data = small_recordings
+    path = next((data / "right").iterdir())
+    for label, target, out in (("right", "left", "a"), (1, "0", "b")):
+        options = {"victim": victim, "input": path, "label": label, "target": target, "steps": 1}
+        run_attack(AttackConfig(**options), tmp_path / out, page=False)
+    first, second = (pyarrow.parquet.read_table(tmp_path / out / "rows.parquet") for out in "ab")
+    assert first.equals(second)
+    assert (first["label"].to_pylist(), first["target"].to_pylist()) == ([1], [0])
+
+
+def test_text_recordings_are_attacked_with_their_columns(small_recordings, tmp_path):
+    victim, data = small_recordings
+    recording = read_recording(next((data / "right").iterdir()))
+    rows = (f"{x} {y} {int(p)} {t / 1000:.3f}\n" for t, x, y, p in recording.events.tolist())
+    (tmp_path / "a.txt").write_text("".join(rows))
+    options = {"victim": victim, "input": tmp_path / "a.txt", "label": "right", "steps": 1}
+    options["sensor"] = f"{recording.width}x{recording.height}"
+    run_attack(AttackConfig(**options, columns="x,y,p,t", time_unit="ms"), tmp_path / "run", page=False)
+    kept = set(read_recording(tmp_path / "run" / "adversarial" / "a.txt").events["t"].tolist())
+    assert len(kept & set(recording.events["t"].tolist())) > len(kept) / 2  # µs again, as written here
+    with pytest.raises(SpikeflipError, match=r"a\.txt: its times, such as .* --time-unit"):
+        run_attack(AttackConfig(**options, columns="x,y,p,t"), tmp_path / "no", page=False)
+    (answer,) = judge_files(victim, [tmp_path / "a.txt"], columns="x,y,p,t", time_unit="ms")
+    assert answer["events"] == len(recording)

@@ -90,8 +90,9 @@ def test_what_is_seen_of_a_recording_is_said_in_figures():
         "none of its 2 events lies in the bins: they are at 20,000 to 30,000 µs, and the bins at 0 to 15,000 µs; the "
         "victim sees nothing"
     )
+    all_seen = "all 2 events that are seen lie in 1 of 3 bins"
     assert seen([10, 20, 15_000]).notices == (
-        Notice("one-bin", "all 2 events that are seen lie in 1 of 3 bins: times are taken as µs", 2),
+        Notice("one-bin", f"{all_seen}: times are taken as µs; are they frame numbers?", 2),
     )
 
 
@@ -515,8 +516,8 @@ def test_judge_says_the_same_of_files(run, victim, tmp_path):
 
 
 def test_judge_sees_recordings_of_a_clock(run, victim, tmp_path):
-    (tmp_path / "clock.csv").write_text("".join(f"{UNIX + 100 * n},{n % 4},1,1\n" for n in range(150)))
-    (tmp_path / "zero.csv").write_text("".join(f"{100 * n},{n % 4},1,1\n" for n in range(150)))
+    (tmp_path / "clock.csv").write_text("t,x,y,p\n" + "".join(f"{UNIX + 100 * n},{n % 4},1,1\n" for n in range(150)))
+    (tmp_path / "zero.csv").write_text("t,x,y,p\n" + "".join(f"{100 * n},{n % 4},1,1\n" for n in range(150)))
     clock, zero = judge_files(victim, [tmp_path / "clock.csv", tmp_path / "zero.csv"], sensor="4x4")
     assert clock["rates"] == zero["rates"]
     assert (clock["events_outside"], [one["code"] for one in clock["notices"]]) == (0, ["absolute-clock"])

@@ -2,7 +2,7 @@
 
 import errno
 import os
-import shutil
+import stat
 import sys
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def state(path):
 def disk(monkeypatch):
     """The files and folders whose last content was brought to the disk; checks what relies on that."""
     safe, relied = set(), []
-    rename, replace, remove, fsync = os.rename, os.replace, shutil.rmtree, os.fsync
+    rename, replace, remove, fsync = os.rename, os.replace, os.unlink, os.fsync
 
     def synced(descriptor):
         fsync(descriptor)
@@ -53,15 +53,16 @@ def disk(monkeypatch):
 
     def removed(path, *given, **options):
         path = Path(path)
-        if path.name == "shards":
-            others = [p for p in path.parent.rglob("*") if path not in (p, *p.parents)]
-            needs([path.parent, *(p for p in others if p.name not in ("run.log", ".lock"))], "without shards")
+        if path.name == "shard.json" and relied[-1] != "without shards":
+            shards = path.parents[1]
+            others = [p for p in shards.parent.rglob("*") if shards not in (p, *p.parents)]
+            needs([shards.parent, *(p for p in others if p.name not in ("run.log", ".lock"))], "without shards")
         remove(path, *given, **options)
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "rename", renamed)
     monkeypatch.setattr(os, "replace", replaced)
-    monkeypatch.setattr(shutil, "rmtree", removed)
+    monkeypatch.setattr(os, "unlink", removed)
     return relied
 
 
@@ -80,14 +81,17 @@ def test_recordings_are_on_the_disk_before_their_shard_is_finished(small_recordi
 
 
 TINY = TrainConfig(network="4C3-AP2-10FC", updates=2, batch_size=8, validate_every=1, validation=10, test_samples=10)
-STATE, VICTIM = "training.safetensors", [*whole("weights.safetensors", "v"), *whole("victim.json", "v")]
+STATE, CLAIM = "training.safetensors", "training.json"
+VICTIM = [("sync", "home"), *whole("weights.safetensors", "v"), *whole("victim.json", "v")]
 
 
 def test_a_training_removes_its_state_when_the_victim_is_on_the_disk(monkeypatch, tmp_path):
     events = record(monkeypatch, tmp_path)
     run_training(TINY, tmp_path / "v")
     events = [event for event in events if ".lock" not in event]
-    assert events == [("sync", "home"), *whole(STATE, "v"), *whole(STATE, "v"), *VICTIM, ("remove", STATE)]
+    saved = [("sync", "home"), *whole(STATE, "v")]
+    assert events[:4] == [("sync", "home"), *whole(CLAIM, "v")]
+    assert events[4:] == [*saved, *saved, *VICTIM, ("remove", STATE), ("remove", CLAIM)]
 
 
 @pytest.mark.parametrize("at", [1, 2])
@@ -109,8 +113,10 @@ def test_a_victim_that_finds_no_room_leaves_the_one_that_was_there(monkeypatch, 
 
 
 def test_a_training_that_was_killed_while_it_saved_goes_on(tmp_path):
+    """Before it had saved anything, and while it said whose the folder is."""
     (tmp_path / "v").mkdir()
-    (tmp_path / "v" / f".{STATE}.0123abcd{PARTIAL}").write_bytes(b"half")
+    for name in (".lock", f".{CLAIM}.0123abcd{PARTIAL}"):
+        (tmp_path / "v" / name).touch()
     run_training(TINY, tmp_path / "v")
     assert sorted(path.name for path in (tmp_path / "v").iterdir()) == ["victim.json", "weights.safetensors"]
     digits = load_images("digits", "train").images
@@ -119,7 +125,6 @@ def test_a_training_that_was_killed_while_it_saved_goes_on(tmp_path):
 
 def test_a_new_folder_has_its_name_when_all_in_it_is_on_the_disk(monkeypatch, tmp_path):
     (tmp_path / "new").mkdir()
-    (tmp_path / "new" / f".file.1{PARTIAL}").touch()
     events = record(monkeypatch, tmp_path)
     with new_folder(tmp_path / "new") as partial:
         (partial / "file").write_text("one")
@@ -130,8 +135,12 @@ def test_a_new_folder_has_its_name_when_all_in_it_is_on_the_disk(monkeypatch, tm
 
 
 def test_a_disk_that_fails_is_one_sentence(small_victim, tmp_path, monkeypatch):
-    def fail(_):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    fsync = os.fsync
+
+    def fail(descriptor):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(SpikeflipError, match=r"cannot be written \(Input/output error\): see that the disk has room"):

@@ -24,6 +24,25 @@ def test_what_is_not_said_is_chosen_by_kind_and_number(kind, samples, updates, b
     assert (made.learning_rate, made.relative_rate, made.initial_share) == (None, 0.05, 0.1)
 
 
+def test_colour_images_are_coded_in_few_time_steps_while_training():
+    made = choose_recipe(TrainConfig(), "images", 50_000, 3)
+    assert (made.training.coding_steps, made.twin.coding_steps) == (4, None)
+    assert "images coded in 4 time steps" in made.sentence(50_000)
+    assert choose_recipe(TrainConfig(coding_steps=9), "images", 50_000, 3).training.coding_steps == 9
+    for other in (TrainConfig(coding="latency"), TrainConfig(twin=True)):
+        assert choose_recipe(other, "images", 50_000, 3).training.coding_steps is None
+    assert choose_recipe(TrainConfig(), "images", 50_000, 1).training.coding_steps is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("recordings", {}), ("simulated", {}), ("images", {"coding": "latency"}), ("images", {"twin": True})],
+)
+def test_only_rate_coded_images_have_coding_steps(kind, options):
+    with pytest.raises(SpikeflipError, match="--coding-steps 3 is for images that are coded by rate"):
+        choose_recipe(TrainConfig(coding_steps=3, **options), kind, 1_000, 1)
+
+
 GIVEN = {
     "loss": "ce",
     "mse_first": 0.25,

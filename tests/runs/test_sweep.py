@@ -124,7 +124,7 @@ def test_files_of_ones_own_are_not_written_over(sweep_file, tmp_path, run, name)
     (tmp_path / "out" / name).write_text("mine")
     status, _, err = run("sweep", sweep_file("[grid]\nseed = [1]\n"), "--out", tmp_path / "out")
     assert (status, err.count("\n")) == (2, 1)
-    assert f"holds a {name} and no run of a sweep: give a folder of its own" in err
+    assert f"holds a {name} that no sweep wrote: give a folder of its own" in err
     assert (tmp_path / "out" / name).read_text() == "mine"
 
 

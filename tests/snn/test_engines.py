@@ -158,7 +158,7 @@ def test_a_network_that_is_not_covered_runs_on_torch_and_says_so_once(caplog):
         net.scores(values)
         net.scores(values)
     assert [record.getMessage() for record in caplog.records] == [
-        "the torch engine takes over from the event engine: the kernel of 4C9 is larger than 7"
+        "the torch engine takes over from the event engine: 4C9 has a kernel larger than 7"
     ]
 
 

@@ -253,3 +253,17 @@ def test_the_first_share_of_the_updates_has_the_mean_squared_error(labelled):
     assert all(0 < loss < 0.5 for loss in first[:2])
     assert all(1.4 < loss < 2.5 for loss in first[2:])  # CE of rates as logits is above 1.46
     assert losses(loss="ce", mse_first=0) == losses(loss="ce")
+
+
+def test_images_may_be_coded_in_fewer_time_steps_while_training(labelled):
+    def trained(time_steps, **options):
+        net = network(time_steps=time_steps)
+        train(net, labelled, labelled, Training(updates=3, batch_size=16, initial_share=0, **options))
+        return weights(net)
+
+    few = trained(2)
+    assert all(map(torch.equal, trained(9, coding_steps=2), few))
+    assert all(map(torch.equal, trained(2, coding_steps=9), few))  # at most the network's
+    assert not all(map(torch.equal, trained(9), few))
+    with pytest.raises(SpikeflipError, match="coding_steps is 0"):
+        Training(coding_steps=0)

@@ -313,7 +313,7 @@ def test_questions_at_fault():
             with pytest.raises(SpikeflipError, match=f"^{next(iter(options))} is for a model, but this is a victim al"):
                 doctor(thing, X, **options)
     for thing in (model(), network):
-        for example in (X * 2, torch.zeros(0, 6, 20), torch.tensor(1.0), [1]):
+        for example in (X * 0.5, torch.zeros(0, 6, 20), torch.tensor(1.0), [1]):
             with pytest.raises(SpikeflipError):
                 doctor(thing, example)
 

@@ -163,7 +163,7 @@ def test_unknown_choices():
     ("example", "words"),
     [
         (torch.zeros(4, 20), "the batch axis first"),
-        (spikes(4, 6, 20) * 2, "binarise them"),
+        (spikes(4, 6, 20) * 0.5, "binarise them"),
         ([1, 2], "the example is list"),
         (torch.zeros(0, 6, 20), "the batch axis first"),
     ],

@@ -107,17 +107,29 @@ def test_a_start_that_is_not_zero_is_not_taken_for_a_remainder(density):
     assert torch.equal(victim.scores(X), torch.stack([started(frame) for frame in X.unbind(1)]).mean(0))
 
 
-def test_a_start_from_zero_that_changes_nothing_is_said(caplog):
-    class Recording(PaperNeuron):
-        def forward(self, x):
-            self.spikes = super().forward(x)
-            return self.spikes
+class Recording(PaperNeuron):
+    """Writes its spikes down, and looks at what it wrote before only where it is above 100."""
 
+    looks = False
+
+    def forward(self, x):
+        spikes = super().forward(x)
+        if self.looks and hasattr(self, "spikes") and (self.spikes > 100).any():
+            spikes = spikes * 0
+        self.spikes = spikes
+        return spikes
+
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_start_from_zero_is_said_where_the_start_is_looked_at(looks, caplog):
     thing = model(neuron=Recording(0.2))
+    thing[1].looks = looks
     clean = wrap(thing, X).scores(X)
     thing(X.transpose(0, 1))
-    assert torch.equal(wrap(thing, X).scores(X), clean)
-    assert "the victim starts from zero in 1.spikes, where the model holds other values" in caplog.text
+    victim = wrap(thing, X)
+    assert torch.equal(victim.scores(X), clean)
+    assert ("the victim starts from zero in 1.spikes, where the model holds other values" in caplog.text) == looks
+    assert [notice.code for notice in victim.notices] == ["state-zeroed"] * looks
 
 
 class Lazy(StatefulNeuron):

@@ -15,13 +15,13 @@ class Budget:
     """A bound on the perturbation of a sample.
 
     Args:
-        limit: in units of the metric.
+        limit: in units of the metric; 0 leaves every input as it is.
         metric: ``"linf"`` keeps an image within ``limit`` of the original by projection. With any other metric of
             :mod:`spikeflip.attacks.metrics` a sample that reaches the limit has failed (Algorithm 1) and keeps its last
             state below it.
 
     Raises:
-        SpikeflipError: the metric is unknown or the limit is not positive.
+        SpikeflipError: the metric is unknown or the limit is below 0.
     """
 
     limit: float
@@ -30,8 +30,10 @@ class Budget:
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise SpikeflipError(f"budget metric is {self.metric!r}: choose from {', '.join(METRICS)}")
-        if not self.limit > 0:
-            raise SpikeflipError(f"budget is {self.limit} in {self.metric}: give a positive limit, such as 0.08")
+        if not self.limit >= 0:
+            raise SpikeflipError(
+                f"budget is {self.limit} in {self.metric}: give a limit, such as 0.08, or 0 for no change"
+            )
 
     def check(self, kind: Kind) -> None:
         """Raise a SpikeflipError if the metric says nothing about inputs of this kind."""

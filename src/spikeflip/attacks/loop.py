@@ -22,6 +22,7 @@ from spikeflip.snn.losses import Loss, score_gradient
 from spikeflip.snn.memory import Memory
 from spikeflip.streams import Purpose, uniform
 from spikeflip.victims import Probe, Victim
+from spikeflip.victims.victim import takes_counts
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished samples and of all samples."""
@@ -59,6 +60,11 @@ class Step:
     def originals(self) -> Tensor:
         """The inputs as they were before the attack, ``(n, ...)``."""
         return self._call.inputs[self._index].to(self.inputs)
+
+    @property
+    def counts(self) -> bool:
+        """Whether ``inputs`` are counts of events, and not of 0 and 1."""
+        return self._call.kind == "spikes" and takes_counts(self._call.victim)
 
     @property
     def micro_batch(self) -> int:
@@ -156,6 +162,7 @@ def run(
     progress: Progress | None = None,
     trace: bool = False,
     only: Kind | None = None,
+    counts: bool = False,
 ) -> AttackResult:
     """Run an update rule until the stop policy is done with every sample, or its iterations are used.
 
@@ -176,6 +183,7 @@ def run(
         progress: called whenever samples finish.
         trace: record penultimate spikes and what moved the sample, of every iteration.
         only: the kind of inputs that the rule is defined on, where it is one.
+        counts: whether spikes may be counts of events.
 
     Returns:
         One entry a sample, in the order given; adversarials for every sample, where the attack failed its last inputs.
@@ -190,13 +198,13 @@ def run(
             f"for {kind}, such as scg"
         )
     check_counts(steps=steps, micro_batch=micro_batch, restarts=restarts)
-    check_values(inputs, kind)
+    check_values(inputs, kind, counts=counts)
     check_goals(labels, targets, len(inputs), victim.classes)
     if budget is not None:
         budget.check(kind)
     samples = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, samples, len(inputs))
-    inputs = inputs.detach()
+    inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
     call = _Call(
         victim, inputs, labels, targets, samples, kind, steps, budget, asks, stop or FirstSuccess(), restarts, seed,
         micro_batch,

@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from spikeflip.errors import SpikeflipError
 
@@ -24,10 +24,11 @@ class Range:
     ge: float | None = None
     le: float | None = None
 
-    def holds(self, value: float) -> bool:
+    def holds(self, value: object) -> bool:
         """Whether it is a number in the range; infinity and NaN are none."""
         return (
-            math.isfinite(value)
+            isinstance(value, int | float)
+            and math.isfinite(value)
             and (self.gt is None or value > self.gt)
             and (self.ge is None or value >= self.ge)
             and (self.le is None or value <= self.le)
@@ -53,6 +54,11 @@ class Option:
     range: Range | None
     help: str
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What may stand in place of a number."""
+        return tuple(word for kind in get_args(self.type) if get_origin(kind) is Literal for word in get_args(kind))
+
 
 def option(default: Any, *, gt: float | None = None, ge: float | None = None, le: float | None = None) -> Any:
     """A field of an attack's settings that holds a number in a range, or None where its type allows it."""
@@ -74,9 +80,9 @@ def check_options(settings: Any) -> None:
     """Raise a SpikeflipError if a number is not in the range of its option."""
     for known in options_of(type(settings)).values():
         value = getattr(settings, known.name)
-        if value is None or known.range is None or known.range.holds(value):
+        if value is None or known.range is None or value in known.words or known.range.holds(value):
             continue
-        example = "" if known.default is None else f", such as {known.default:g}"
+        example = f", such as {known.default:g}" if isinstance(known.default, float | int) else ""
         leave = ", or leave it out" if type(None) in get_args(known.type) else ""
         raise SpikeflipError(f"{known.name} is {value}: give {known.range}{example}{leave}")
 

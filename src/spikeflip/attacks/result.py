@@ -6,6 +6,7 @@ from enum import IntEnum
 import torch
 from torch import Tensor
 
+from spikeflip.notices import Notice
 from spikeflip.snn.gradients import InputGradient
 
 
@@ -65,6 +66,8 @@ class AttackResult:
     backwards: Tensor
     """``(N,)`` int64: backward passes that went below the output layer, the victim's or a substitute's."""
     trace: Trace | None
+    notices: tuple[Notice, ...] = ()
+    """What was done otherwise than the settings say to a reader; :func:`spikeflip.judge` repeats them."""
 
     @classmethod
     def blank(cls, inputs: Tensor, traced_steps: int | None) -> "AttackResult":

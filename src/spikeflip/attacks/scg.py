@@ -4,8 +4,8 @@ Each iteration computes the spatio-temporal input gradient, turns it into a tern
 converter, or makes one with the restricted spike flipper where the gradient has vanished, and applies it (Algorithm 1).
 """
 
-from dataclasses import dataclass
-from typing import ClassVar, Unpack
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor
@@ -16,9 +16,26 @@ from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.settings import Iterated, Options, as_budget
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
 from spikeflip.snn.gradients import BPTT, GradientRequest
 from spikeflip.snn.losses import Loss, resolve
 from spikeflip.victims import Victim
+from spikeflip.victims.victim import takes_counts
+
+THRESHOLD = 1.0
+"""At which the penultimate layer fires while generating, where nothing else is asked for."""
+
+OWN_THRESHOLD = Notice(
+    "own-threshold",
+    "the victim has no penultimate threshold that can be tuned: gradients were taken at its own, where more of them "
+    "may vanish",
+)
+
+COUNTS = Notice(
+    "counts",
+    "the inputs are counts of events: a step adds or removes one event of a cell and time step, between 0 and the "
+    "largest count of the sample; the paper's attack is on 0 and 1",
+)
 
 
 def probabilistic_sampling(gradient: Tensor, numbers: Tensor) -> Tensor:
@@ -60,26 +77,26 @@ def sign_extraction(gradient: Tensor, mask: Tensor) -> Tensor:
     return torch.sign(gradient * mask)
 
 
-def overflow_aware(ternary: Tensor, spikes: Tensor) -> Tensor:
-    """Drop the steps that would leave {0, 1} (Table II).
+def overflow_aware(ternary: Tensor, spikes: Tensor, most: Tensor | float = 1.0) -> Tensor:
+    """Drop the steps that would leave {0, 1} (Table II), or of counts 0 to ``most``.
 
     >>> overflow_aware(torch.tensor([0.0, 1, 1, -1, -1]), torch.tensor([1.0, 0, 1, 0, 1])).tolist()
     [0.0, 1.0, 0.0, 0.0, -1.0]
     """
-    return (spikes + ternary).clamp(0, 1) - spikes
+    return torch.minimum((spikes + ternary).clamp(min=0), torch.as_tensor(most).to(spikes)) - spikes
 
 
-def gradient_to_spike(gradient: Tensor, spikes: Tensor, numbers: Tensor | None) -> Tensor:
+def gradient_to_spike(gradient: Tensor, spikes: Tensor, numbers: Tensor | None, most: Tensor | float = 1.0) -> Tensor:
     """The converter: sampling, sign, overflow (Eq. 12); without ``numbers`` every element is kept."""
     mask = torch.ones_like(gradient) if numbers is None else probabilistic_sampling(gradient, numbers)
-    return overflow_aware(sign_extraction(gradient, mask), spikes)
+    return overflow_aware(sign_extraction(gradient, mask), spikes, most)
 
 
 def restricted_spike_flipper(spikes: Tensor, gamma: float, numbers: Tensor) -> Tensor:
     """Flip every element with probability ``gamma`` (Eq. 13, Table IV).
 
     Args:
-        spikes: ``(N, ...)`` of 0 and 1.
+        spikes: ``(N, ...)`` of 0 and 1; of counts one event is added where there is none, and one removed elsewhere.
         gamma: turnover rate in [0, 1].
         numbers: uniform in [0, 1), of the same shape.
 
@@ -90,8 +107,9 @@ def restricted_spike_flipper(spikes: Tensor, gamma: float, numbers: Tensor) -> T
     [1.0, -1.0, 0.0]
     """
     mask = torch.lt(numbers, gamma).to(spikes.dtype)
+    none = torch.eq(spikes, 0).to(spikes.dtype)
     # Written as a product of exact numbers: unmoved cells get 0, never -0.
-    return mask * (1 - spikes) - mask * spikes
+    return mask * none - mask * (1 - none)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +120,7 @@ class SCG(Iterated):
         steps: most iterations (the paper's Iter).
         gamma: turnover rate of the flipper, in [0, 1].
         threshold: firing threshold of the penultimate layer while generating (Sec. V-B); None leaves the victim's own.
+            ``"auto"`` is 1.0, and the victim's own where there is none to tune, which the result's notices say.
         loss: ``"mse"``, ``"ce"`` or a function of scores ``(n, K)`` and classes ``(n,)``; the paper takes the loss the
             victim was trained with.
         budget: most perturbation a sample; unbounded when None.
@@ -121,11 +140,12 @@ class SCG(Iterated):
         SpikeflipError: a setting is out of range.
     """
 
+    counts: ClassVar[bool] = True
     summary: ClassVar = "spike-compatible gradient: gradient-to-spike converter and restricted spike flipper"
     source: ClassVar = "Liang et al., IEEE TNNLS 2021"
 
     gamma: float = option(0.05, ge=0, le=1)
-    threshold: float | None = option(1.0, gt=0)
+    threshold: float | Literal["auto"] | None = option("auto", gt=0)
     loss: Loss = "mse"
     budget: Budget | None = None
     sampling: bool = True
@@ -139,11 +159,6 @@ class SCG(Iterated):
         super().__post_init__()
         resolve(self.loss)
 
-    @property
-    def asks(self) -> GradientRequest:
-        """See :class:`spikeflip.attacks.settings.Iterated`."""
-        return GradientRequest(self.threshold, BPTT(output_window=self.output_window))
-
     def prepare(self, victim: Victim, inputs: Tensor) -> loop.Rule:
         """See :class:`spikeflip.attacks.settings.Iterated`."""
         if victim.coding == "direct":
@@ -153,11 +168,29 @@ class SCG(Iterated):
             )
         if self.c and inputs.ndim != 1 + len(victim.input_shape):
             raise SpikeflipError(f"c is {self.c}, but the CWL2 term is defined on images only: leave it at 0")
-        return self.update
+        return replace(self, threshold=self._threshold(victim)).update
+
+    def asks(self, victim: Victim) -> GradientRequest:
+        """See :class:`spikeflip.attacks.settings.Iterated`."""
+        return replace(self, threshold=self._threshold(victim))._request
+
+    @property
+    def _request(self) -> GradientRequest:
+        assert self.threshold != "auto"
+        return GradientRequest(self.threshold, BPTT(output_window=self.output_window))
+
+    def _threshold(self, victim: Victim) -> float | None:
+        if self.threshold != "auto":
+            return self.threshold
+        return None if victim.penultimate_threshold is None else THRESHOLD
+
+    def _notices(self, victim: Victim) -> tuple[Notice, ...]:
+        own = self.threshold == "auto" and victim.penultimate_threshold is None
+        return (OWN_THRESHOLD,) * own + (COUNTS,) * takes_counts(victim)
 
     def update(self, step: loop.Step) -> loop.Move:
-        """One pass through the body of Algorithm 1."""
-        gradient = step.gradient(self.loss, self.asks)
+        """One pass through the body of Algorithm 1; the settings of the rule hold no ``"auto"``."""
+        gradient = step.gradient(self.loss, self._request)
         vanished = ~gradient.values.flatten(1).any(1)
         values, backwards = self._rescue(step, gradient.values, vanished)
         lost = ~values.flatten(1).any(1)
@@ -180,7 +213,7 @@ class SCG(Iterated):
         rows = vanished.nonzero().squeeze(1)
         values = values.clone()  # what the victim gave holds until it runs again
         wide = BPTT(output_window=self.rescue_window)
-        found = step.gradient(self.loss, GradientRequest(self.threshold, wide, rows))
+        found = step.gradient(self.loss, replace(self._request, estimator=wide, rows=rows))
         values[rows] = found.values
         backwards = torch.zeros_like(vanished, dtype=torch.int64)
         backwards[rows] = (~found.output_zero).long()
@@ -189,12 +222,15 @@ class SCG(Iterated):
     def _ternary_steps(self, step: loop.Step, gradient: Tensor, vanished: Tensor) -> Tensor:
         flips = torch.zeros_like(step.spikes)
         live = ~vanished
+        most: Tensor | float = 1.0
+        if step.counts and bool(live.any()):
+            most = step.originals[live].flatten(1).amax(1).clamp(min=1).reshape(-1, *[1] * (flips.ndim - 1))
         if bool(live.any()) and self.top_k is not None:
             mask = largest_elements(gradient[live], self.top_k)
-            flips[live] = overflow_aware(sign_extraction(gradient[live], mask), step.spikes[live])
+            flips[live] = overflow_aware(sign_extraction(gradient[live], mask), step.spikes[live], most)
         elif bool(live.any()):
             numbers = step.uniform("sample", step.spikes.shape[1:], live) if self.sampling else None
-            flips[live] = gradient_to_spike(gradient[live], step.spikes[live], numbers)
+            flips[live] = gradient_to_spike(gradient[live], step.spikes[live], numbers, most)
         if self.flipper and bool(vanished.any()):
             numbers = step.uniform("flip", step.spikes.shape[1:], vanished)
             flips[vanished] = restricted_spike_flipper(step.spikes[vanished], self.gamma, numbers)
@@ -209,7 +245,7 @@ def scg(
     *,
     steps: int = 25,
     gamma: float = 0.05,
-    threshold: float | None = 1.0,
+    threshold: float | Literal["auto"] | None = "auto",
     loss: Loss = "mse",
     budget: Budget | float | None = None,
     sampling: bool = True,
@@ -224,7 +260,8 @@ def scg(
 
     Args:
         victim: the model under attack; a ``SpikingNetwork`` is one.
-        inputs: spikes ``(N, T, *input)`` of exactly 0 and 1, or images ``(N, *input)`` in [0, 1].
+        inputs: spikes ``(N, T, *input)`` of exactly 0 and 1, or images ``(N, *input)`` in [0, 1]; counts of events
+            for a victim that was wrapped on counts.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given. See :func:`every_target`.
         steps, gamma, threshold, loss, sampling, flipper, output_window, c, top_k, rescue_window: see :class:`SCG`.

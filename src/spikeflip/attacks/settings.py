@@ -1,8 +1,9 @@
 """What the settings of all attacks have in common."""
 
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, replace
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
+import torch
 from torch import Tensor
 
 from spikeflip.attacks import loop
@@ -11,9 +12,11 @@ from spikeflip.attacks.loop import Progress
 from spikeflip.attacks.options import check_options, option
 from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.stop import Stop
+from spikeflip.notices import Notice
 from spikeflip.snn.gradients import GradientRequest
-from spikeflip.snn.inputs import Kind
+from spikeflip.snn.inputs import Kind, check_tensor
 from spikeflip.victims import Victim
+from spikeflip.victims.victim import check_victim, takes_counts
 
 
 class Options(TypedDict, total=False):
@@ -77,9 +80,13 @@ class Iterated(Described):
 
     steps: int = option(25, ge=1, le=1_000_000)
 
+    counts: ClassVar[bool] = False
+    """Whether the rule is defined on counts of events too."""
+
     def __post_init__(self) -> None:
         check_options(self)
 
+    @torch.inference_mode(False)
     def __call__(
         self,
         victim: Victim,
@@ -89,9 +96,11 @@ class Iterated(Described):
         **options: Unpack[Options],
     ) -> AttackResult:
         """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
+        check_victim(victim)
+        check_tensor(inputs)
         rule = self.prepare(victim, inputs)
         budget: Budget | None = getattr(self, "budget", None)
-        return loop.run(
+        result = loop.run(
             victim,
             inputs,
             labels,
@@ -99,13 +108,14 @@ class Iterated(Described):
             rule,
             steps=self.steps,
             budget=budget,
-            asks=self.asks,
+            asks=self.asks(victim),
             only=self.only,
+            counts=self.counts and takes_counts(victim),
             **options,
         )
+        return replace(result, notices=self._notices(victim))
 
-    @property
-    def asks(self) -> GradientRequest | None:
+    def asks(self, victim: Victim) -> GradientRequest | None:
         """What gradients the rule asks for; None where they are the victim's own, or it asks for none."""
         return None
 
@@ -116,6 +126,10 @@ class Iterated(Described):
     def update(self, step: loop.Step) -> loop.Move:
         """The next inputs of the samples under way."""
         raise NotImplementedError
+
+    def _notices(self, victim: Victim) -> tuple[Notice, ...]:
+        """What was done otherwise than a reader of the settings would think, on this victim."""
+        return ()
 
 
 def as_budget(budget: Budget | float | None) -> Budget | None:

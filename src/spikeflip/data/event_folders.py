@@ -1,5 +1,8 @@
 """Folders of recordings, with a sub-folder a class or without."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from spikeflip.data.event_layouts import (
@@ -18,7 +21,7 @@ from spikeflip.data.event_layouts import (
 )
 from spikeflip.data.event_set import EventSet, check_same_sensor, event_set, given_size, size_of, size_text
 from spikeflip.data.formats.files import ENDINGS, read_recording
-from spikeflip.data.recordings import SENSOR_GUESSED
+from spikeflip.data.recordings import SENSOR_GUESSED, Recording
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
 
@@ -31,6 +34,8 @@ def folder_of_recordings(
     height: int | None = None,
     width: int | None = None,
     unsaid: tuple[int, int] | None = None,
+    columns: str | None = None,
+    time_unit: str | None = None,
 ) -> EventSet:
     """Take one recording, or all in a folder and its sub-folders, as a set of the given classes.
 
@@ -41,6 +46,8 @@ def folder_of_recordings(
         height: rows of the sensor; of the first recording of each folder where not given.
         width: columns of the sensor, likewise; give both or neither.
         unsaid: height and width to take where neither the caller nor the first file says them.
+        columns: what the columns of text files are; see :func:`spikeflip.read_recording`.
+        time_unit: of their times, likewise.
 
     Raises:
         SpikeflipError: there is no recording, the label is no class, or the sensors differ.
@@ -62,15 +69,17 @@ def folder_of_recordings(
         clips.append(Clip(file, own if label is None else label, file.relative_to(folder).as_posix()))
     contents = Contents(tuple(clips), f"{path}: {count_of(len(clips), 'recording')}", left_out(others, folder))
     name = f"{'folder' if path.is_dir() else 'file'} {path.resolve().name}"
-    if size is None and unsaid is not None and read_recording(found[0]).sensor_guessed:
+    read = partial(read_recording, columns=columns, time_unit=time_unit)
+    if size is None and unsaid is not None and read(found[0]).sensor_guessed:
         size = unsaid
-    if size is not None:
-        return event_set(name, "all", contents, classes, size)
     firsts = list({file.parent: file for file in reversed(found)}.values())[::-1]
-    return event_set(name, "all", contents, classes, *_common_sensor(firsts))
+    sensor = _common_sensor(firsts, read) if size is None else (size,)
+    return replace(event_set(name, "all", contents, classes, *sensor), columns=columns, time_unit=time_unit)
 
 
-def load_folder(folder: Path, split: str, size: tuple[int, int] | None) -> EventSet:
+def load_folder(
+    folder: Path, split: str, size: tuple[int, int] | None, columns: str | None = None, time_unit: str | None = None
+) -> EventSet:
     """One split of a folder with a sub-folder a class; see :func:`spikeflip.data.load_event_set`."""
     parts = split_folders(folder)
     if parts and split not in parts:
@@ -103,10 +112,10 @@ def load_folder(folder: Path, split: str, size: tuple[int, int] | None) -> Event
     source = f"recordings in {folder}: {len(clips):,} of {total:,}, {count_of(len(classes), 'class folder')}"
     contents = Contents(clips, source, (*notices, *left_out(sum(others for _, others in found.values()), folder)))
     name = f"folder {folder.resolve().name}"
-    if size is not None:
-        return event_set(name, split, contents, classes, size)
     firsts = [next(members[name][0] for members in every.values() if name in members) for name in classes]
-    return event_set(name, split, contents, classes, *_common_sensor(firsts))
+    read = partial(read_recording, columns=columns, time_unit=time_unit)
+    sensor = _common_sensor(firsts, read) if size is None else (size,)
+    return replace(event_set(name, split, contents, classes, *sensor), columns=columns, time_unit=time_unit)
 
 
 def _class_folders(folder: Path) -> tuple[dict[str, list[Path]], int]:
@@ -133,11 +142,13 @@ def _tree(folder: Path) -> tuple[list[Path], int]:
     return found, others
 
 
-def _common_sensor(paths: list[Path]) -> tuple[tuple[int, int], Path, tuple[Notice, ...]]:
+def _common_sensor(
+    paths: list[Path], read: Callable[[Path], Recording]
+) -> tuple[tuple[int, int], Path, tuple[Notice, ...]]:
     """The sensor (height, width) that all files state or let guess, the first of them, and a notice if all guess."""
     sizes, guessed = [], True
     for path in paths:
-        recording = read_recording(path)
+        recording = read(path)
         guessed = guessed and recording.sensor_guessed
         sizes.append(size_of(recording))
         check_same_sensor(paths[0], sizes[0], path, sizes[-1])

@@ -36,6 +36,8 @@ class EventSet:
         notices: what was decided.
         sensor_from: the file that the sensor's size was taken from; None where it was given or is the official one.
             With a file here, recordings that state another size are refused.
+        columns: what the columns of text files are; see :func:`spikeflip.read_recording`.
+        time_unit: of their times, likewise.
     """
 
     name: str
@@ -47,6 +49,8 @@ class EventSet:
     source: str
     notices: tuple[Notice, ...] = ()
     sensor_from: Path | None = None
+    columns: str | None = None
+    time_unit: str | None = None
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -87,7 +91,7 @@ class EventSet:
         """
         clip = self.clips[index]
         if clip.start is None or clip.stop is None:
-            recording = read_recording(clip.path)
+            recording = read_recording(clip.path, columns=self.columns, time_unit=self.time_unit)
         else:
             changed = clip.path.stat().st_mtime_ns if clip.path.is_file() else 0
             recording = _cut_out(_read_once(clip.path, changed), clip.start, clip.stop)

@@ -34,6 +34,8 @@ def load_event_set(
     download: bool = False,
     height: int | None = None,
     width: int | None = None,
+    columns: str | None = None,
+    time_unit: str | None = None,
 ) -> EventSet:
     """Find the recordings of one split of an event data set; what is there of it is taken, and counted in ``source``.
 
@@ -52,6 +54,8 @@ def load_event_set(
         download: let tonic fetch a named set that is not under ``root``.
         height: rows of the sensor of a folder's recordings, where they do not say or differ.
         width: columns of the sensor, likewise; give both or neither.
+        columns: what the columns of a folder's text files are; see :func:`spikeflip.read_recording`.
+        time_unit: of their times, likewise.
 
     Returns:
         The clips with their labels, class names, sensor, and where they came from.
@@ -75,6 +79,8 @@ def load_event_set(
         raise SpikeflipError(f"unknown split {split!r} of {name_or_folder}: choose train or test")
     size = given_size(height, width)
     if isinstance(name_or_folder, str) and name_or_folder in OFFICIAL:
+        if columns is not None or time_unit is not None:
+            raise SpikeflipError(f"{name_or_folder} has no text files: leave out --columns and --time-unit")
         return _load_official(name_or_folder, split, root, download, size)
     folder = Path(name_or_folder).expanduser()
     if not folder.is_dir():
@@ -82,7 +88,7 @@ def load_event_set(
             f"{str(name_or_folder)!r} is neither an event data set ({', '.join(EVENT_SETS)}) nor a folder: choose one "
             "of these, or give a folder of recordings with one sub-folder a class"
         )
-    return load_folder(folder, split, size)
+    return load_folder(folder, split, size, columns, time_unit)
 
 
 def _load_official(

@@ -40,6 +40,7 @@ class Recording:
         format: name of the file format it came from, None if made in memory.
         notices: what a reader had to decide or repair.
         sensor_guessed: whether height and width are a guess from the events; the notices say so too.
+        header: lines of a camera's header, ``key value``, which DAT, EVT2 and EVT3 files hold.
     """
 
     events: Events
@@ -49,6 +50,7 @@ class Recording:
     format: str | None = None
     notices: tuple[Notice, ...] = ()
     sensor_guessed: bool = False
+    header: tuple[str, ...] = ()
 
     @classmethod
     def from_columns(

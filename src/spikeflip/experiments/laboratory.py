@@ -17,16 +17,18 @@ from spikeflip.experiments.examples import typical_examples
 from spikeflip.experiments.gradients import GRADIENTS_VERSION, first_gradients
 from spikeflip.experiments.presets import Preset
 from spikeflip.report.loading import read_json
-from spikeflip.runs import AttackConfig, Execution, TrainConfig, is_finished, run_attack, run_training
+from spikeflip.runs import AttackConfig, Execution, TrainConfig, is_finished, is_trained, run_attack, run_training
 from spikeflip.runs.lock import locked
 from spikeflip.runs.plan import PLACES, differences, make_plan, open_task
 from spikeflip.runs.transfer import transfer_run
 from spikeflip.snn.checkpoint import DESCRIPTION
-from spikeflip.writing import write_json
+from spikeflip.writing import make_folder, write_json
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage and, after a ``|``, what it is about; and what is done of what."""
 
+PARTS = ("victims", "runs", "measured", ".measuring")
+"""The folders of a laboratory."""
 _LONGEST_NAME = 100
 _ROW_COLUMNS = ("already_wrong", "success", "vanished", "forwards", "backwards", "steps", "over_budget")
 _MEANS = {"mse": "mse_mean", "linf": "linf_mean", "steps": "steps_mean", "vanished_steps": "vanished_mean"}
@@ -95,13 +97,10 @@ class Laboratory:
         config = TrainConfig(root=self.root, download=self.download, device=self.device, start=start, **options)
         named = _options(config, "root", "download", "device", "start")
         folder = self.out / "victims" / _name(words, named if start is None else [named, start.name])
-        if not (folder / DESCRIPTION).exists():
-            with locked(self.out / ".training" / folder.name):
-                # Another process may have trained it since it was looked for.
-                if not (folder / DESCRIPTION).exists():
-                    run_training(
-                        config, folder, progress=lambda now: self._say(f"train|{folder.name}", now.update, now.updates)
-                    )
+        if not is_trained(folder):
+            run_training(
+                config, folder, progress=lambda now: self._say(f"train|{folder.name}", now.update, now.updates)
+            )
         _check_defaults(folder, read_json(folder / DESCRIPTION)["facts"]["config"], config)
         return folder
 
@@ -166,7 +165,7 @@ class Laboratory:
             with locked(self.out / ".measuring" / name):
                 # Another process may have measured it since it was looked for.
                 if not path.exists():
-                    path.parent.mkdir(parents=True, exist_ok=True)
+                    make_folder(path.parent)
                     write_json(path, measure())
         return read_json(path)
 

@@ -13,7 +13,7 @@ from spikeflip.experiments.registry import EXPERIMENTS
 from spikeflip.experiments.rows import RATES, Row, Rows, cell, figure, heading
 from spikeflip.report.loading import read_json
 from spikeflip.report.tables import escape_markdown
-from spikeflip.writing import write_bytes
+from spikeflip.writing import make_folder, write_bytes
 
 _MOST_ROWS = 24
 """Of a table that is not folded, and apart by data set."""
@@ -38,6 +38,8 @@ _KEYS = (
     "manifest",
 )
 
+HEADING = "# The paper, reproduced"
+"""What the page begins with, and tells it from a file that is not to be written over."""
 Result = Mapping[str, Any]
 Drawn = tuple[str, str]
 """A figure's caption and its file, as the page names it."""
@@ -55,7 +57,7 @@ def write_page(results: Path, page: Path) -> None:
     """
     found = load_results(results)
     folder = page.with_suffix("")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     drawn = {name: list(_write_figures(result, folder)) for name, result in found.items()}
     write_bytes(page, render(found, drawn).encode())
 
@@ -131,7 +133,7 @@ def _head(results: Mapping[str, Result]) -> str:
         absent += f" Not run: {', '.join(missing)}."
     notes = "".join(f"\n\n{note}" for note in _notes(item for r in results.values() for item in r["notes"].items()))
     presets = ", ".join(sorted({escape_markdown(r["preset"]) for r in results.values()}))
-    return f"""# The paper, reproduced: preset {presets}
+    return f"""{HEADING}: preset {presets}
 
 The tables and figures of Liang et al. (2021) that report an experiment, run again with `spikeflip reproduce`, beside
 what the paper prints or, where it only draws, its trend in words; then experiments of our own on the questions that it

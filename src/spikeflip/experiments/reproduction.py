@@ -13,14 +13,15 @@ from spikeflip.data import IMAGE_SETS, load_event_set, load_images
 from spikeflip.errors import SpikeflipError
 from spikeflip.experiments.at_hand import remarks
 from spikeflip.experiments.declaration import Case, Experiment
-from spikeflip.experiments.laboratory import Laboratory, Progress
-from spikeflip.experiments.page import write_page
+from spikeflip.experiments.laboratory import PARTS, Laboratory, Progress
+from spikeflip.experiments.page import HEADING, write_page
 from spikeflip.experiments.presets import IN_PAPER, PRESETS, Preset, PresetName
 from spikeflip.experiments.registry import EXPERIMENTS
 from spikeflip.experiments.rows import Rows
+from spikeflip.reading import may_replace
 from spikeflip.report.loading import read_json
 from spikeflip.runs import Execution
-from spikeflip.runs.folder import manifest
+from spikeflip.runs.folder import check_no_links, check_plain, manifest, write_trouble
 from spikeflip.runs.lock import InUseError, locked
 from spikeflip.snn.checkpoint import DESCRIPTION
 from spikeflip.writing import write_json
@@ -65,26 +66,56 @@ def reproduce(
         What each result file holds, in the order of ``names``.
 
     Raises:
-        SpikeflipError: an experiment, preset or data set is unknown, or data are missing.
+        SpikeflipError: an experiment, preset or data set is unknown, data are missing, or ``out`` holds links or files
+            that would be written over and that ``reproduce`` did not write.
     """
     chosen = _experiments(names)
     size = _preset(preset, data, width)
     used = {case.data for experiment in chosen for case in experiment.cases(size)}
     _check_data(size, sorted(used), [experiment.name for experiment in chosen], root, download)
+    _check_folder(out)
     laboratory = Laboratory(size, out, root, download, device, execution or Execution(), progress)
     written = []
-    for number, experiment in enumerate(chosen):
+    with _writable(out):
+        for number, experiment in enumerate(chosen):
+            if progress is not None:
+                progress(f"experiments|{experiment.name}", number, len(chosen))
+            result = _result(experiment, laboratory, width)
+            with _alone(out / RESULTS):
+                write_json(out / RESULTS / f"{experiment.name}.json", result)
+            written.append(result)
         if progress is not None:
-            progress(f"experiments|{experiment.name}", number, len(chosen))
-        result = _result(experiment, laboratory, width)
+            progress("experiments", len(chosen), len(chosen))
         with _alone(out / RESULTS):
-            write_json(out / RESULTS / f"{experiment.name}.json", result)
-        written.append(result)
-    if progress is not None:
-        progress("experiments", len(chosen), len(chosen))
-    with _alone(out / RESULTS):
-        write_page(out / RESULTS, out / PAGE)
+            write_page(out / RESULTS, out / PAGE)
     return written
+
+
+def _check_folder(out: Path) -> None:
+    """Raise a SpikeflipError if ``out`` holds links, or files that are written over and that are not ours."""
+    figures = Path(PAGE).stem
+    check_plain(out, [RESULTS, figures, PAGE])
+    for part in PARTS:  # what is in a victim or run is looked at when it is gone on with
+        check_no_links([out / part, *(out / part).glob("*")])
+    results = [path for name in EXPERIMENTS if (path := out / RESULTS / f"{name}.json").exists()]
+    for path in results:
+        if read_json(path).get("experiment") != path.stem:
+            raise SpikeflipError(f"{path} is not a result that reproduce wrote: give another folder, or move it")
+    if not results and (found := [name for name in (PAGE, figures) if (out / name).exists()]):
+        raise SpikeflipError(
+            f"--out {out} holds a {found[0]} and no results that it is made of: give another folder, or move it"
+        )
+    if not may_replace(out / PAGE, HEADING.encode()):
+        raise SpikeflipError(f"{out / PAGE} is not a page that reproduce wrote: give another folder, or move it")
+
+
+@contextmanager
+def _writable(out: Path) -> Iterator[None]:
+    """Say what helps where results cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise SpikeflipError(f"{write_trouble(error, out)}; what was measured stays") from error
 
 
 @contextmanager

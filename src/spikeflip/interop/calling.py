@@ -16,7 +16,7 @@ from spikeflip.interop.module import Answer, asking, precise
 from spikeflip.snn.coding import encode
 from spikeflip.snn.inputs import check_classes, check_streams, check_values, kind_of
 from spikeflip.victims import Victim
-from spikeflip.victims.victim import is_victim
+from spikeflip.victims.victim import is_victim, takes_counts
 
 _SAME = 1e-6
 _FEW = 16
@@ -62,7 +62,7 @@ def within(attack: Attack, limit: float, metric: str) -> Attack:
     """The attack with that budget; for FGSM, which makes one step, an L-infinity limit is the step too.
 
     Raises:
-        SpikeflipError: the attack has no budget, or it is no number above 0.
+        SpikeflipError: the attack has no budget, or it is no number from 0.
     """
     if not hasattr(attack, "budget"):
         raise SpikeflipError(f"{type(attack).__name__} has no budget, but one of {limit} is asked for: leave it out")
@@ -71,7 +71,8 @@ def within(attack: Attack, limit: float, metric: str) -> Attack:
             f"the budget is of type {type(limit).__name__}: give one number for all samples, such as 0.1"
         )
     budget = Budget(float(limit), metric)
-    step = {"step_size": budget.limit} if isinstance(attack, FGSM) and metric == "linf" else {}
+    one_step = isinstance(attack, FGSM) and metric == "linf" and limit > 0
+    step = {"step_size": budget.limit} if one_step else {}
     return replace(attack, budget=budget, **step)
 
 
@@ -164,7 +165,7 @@ def run(
     """
     kind = kind_of(inputs, victim.input_shape, victim.coding)
     cast = precise(inputs.detach()) if inputs.is_floating_point() else inputs.detach()
-    check_values(cast, kind)
+    check_values(cast, kind, counts=takes_counts(victim))
     samples = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, samples, len(inputs))
     samples = samples.cpu()

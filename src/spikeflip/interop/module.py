@@ -16,7 +16,7 @@ from spikeflip.snn.coding import encode
 from spikeflip.snn.gradients import BPTT, GradientRequest
 from spikeflip.snn.inputs import Kind, check_counts, check_values, kind_of
 from spikeflip.victims import Victim
-from spikeflip.victims.victim import is_victim
+from spikeflip.victims.victim import is_victim, takes_counts
 
 _ROUNDING = 1e-6
 """By how much images of other libraries may leave [0, 1]: projections in float32 are not exact."""
@@ -146,7 +146,7 @@ class VictimModule(nn.Module):
             inputs = precise(inputs)
             inside = inputs.clamp(0, 1)
             inputs = inside if torch.allclose(inside, inputs, rtol=0, atol=_ROUNDING) else inputs
-        check_values(inputs, kind)
+        check_values(inputs, kind, counts=takes_counts(self.victim))
         return precise(inputs).to(self.victim.device)
 
     def _encodings(self, inputs: Tensor, kind: Kind, call: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -19,8 +19,9 @@ from spikeflip.intervals import wilson
 from spikeflip.judging.notices import Circumstances, notices_of
 from spikeflip.notices import Notice, as_json
 from spikeflip.snn.coding import Coding, encode, winner
-from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams, check_values, kind_of
+from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams, check_tensor, check_values, kind_of
 from spikeflip.victims import Victim
+from spikeflip.victims.victim import check_victim, takes_counts
 
 Progress = Callable[[int, int], None]
 
@@ -87,6 +88,7 @@ class Judgement:
         return result
 
 
+@torch.inference_mode(False)
 def judge(
     victim: Victim,
     inputs: Tensor,
@@ -123,12 +125,15 @@ def judge(
     Raises:
         SpikeflipError: an argument does not fit the inputs or is out of range.
     """
+    check_victim(victim)
+    check_tensor(inputs)
+    check_tensor(adversarials)
     kind = kind_of(inputs, victim.input_shape, victim.coding)
     if adversarials.shape != inputs.shape:
         raise SpikeflipError(f"adversarials have shape {tuple(adversarials.shape)}, the inputs {tuple(inputs.shape)}")
     n = len(inputs)
-    check_values(inputs, kind)
-    check_values(adversarials, kind)
+    for values in (inputs, adversarials):
+        check_values(values, kind, counts=takes_counts(victim))
     check_goals(labels, targets, n, victim.classes)
     check_counts(draws=draws, micro_batch=micro_batch)
     steps = torch.ones(n, dtype=torch.int64) if result is None else result.steps
@@ -186,7 +191,8 @@ def judge(
         **({} if result is None else _counts(result)),
         **_sizes(inputs.detach(), adversarials.detach(), micro_batch),
     }
-    return Judgement(kind, draws, rows, Circumstances(classes=victim.classes, budget=budget))
+    said = (*getattr(victim, "notices", ()), *(() if result is None else result.notices))
+    return Judgement(kind, draws, rows, Circumstances(classes=victim.classes, budget=budget, attack=said))
 
 
 def _counts(result: AttackResult) -> dict[str, Tensor]:

@@ -55,6 +55,7 @@ class Circumstances:
         learned: False where the victim's training ended no better than guessing.
         remedies: what helps against gradients that vanish for each cause, in the words of who attacked.
         data: notices from loading the data; they come first.
+        attack: notices on the victim and on how it was attacked; they come next.
     """
 
     classes: int | None = None
@@ -64,6 +65,7 @@ class Circumstances:
     learned: bool = True
     remedies: Mapping[int, tuple[str, ...]] = field(default_factory=lambda: _IN_PYTHON)
     data: tuple[Notice, ...] = ()
+    attack: tuple[Notice, ...] = ()
 
 
 def notices_of(rates: Mapping[str, Any], rows: Rows, known: Circumstances) -> tuple[Notice, ...]:
@@ -86,7 +88,7 @@ def notices_of(rates: Mapping[str, Any], rows: Rows, known: Circumstances) -> tu
         events_unseen(rows),
         one_draw(rates["kind"], rates["draws"], claimed, verified) if claimed and verified else None,
     )
-    return (*known.data, *(notice for notice in found if notice is not None))
+    return (*known.data, *known.attack, *(notice for notice in found if notice is not None))
 
 
 def did_not_learn(known: Circumstances) -> Notice | None:

@@ -23,10 +23,14 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.judging.notices import one_draw
 from spikeflip.notices import Notice
 from spikeflip.rates import RATES
+from spikeflip.reading import may_replace
 from spikeflip.report import pictures, pixels
 from spikeflip.report.loading import Example, Run, load_run
 from spikeflip.report.tables import hints
 from spikeflip.writing import write_bytes
+
+GENERATOR = b'<meta name="generator" content="spikeflip">'
+"""What all pages begin with, and tells them from a file that is not to be written over."""
 
 _OPTION = re.compile("(--[a-z][a-z-]*)")
 
@@ -54,11 +58,14 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -
         `out`.
 
     Raises:
-        SpikeflipError: A folder is no run, one of its files is missing or damaged, or `out` cannot be written.
+        SpikeflipError: A folder is no run, one of its files is missing or damaged, or `out` cannot be written or is
+            a file that is not a page.
     """
     out = Path(out)
     page = render_report(runs, title=title)
     try:
+        if out.is_file() and not may_replace(out, GENERATOR):
+            raise SpikeflipError(f"{out} exists and is not a page of spikeflip: give another name, or delete it")
         write_bytes(out, page.encode())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -255,10 +262,13 @@ def _class_name(run: Run, index: int) -> str:
 
 
 def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yields the leaves of a nested dict as dotted names and short texts."""
+    """Yields the leaves of nested dicts, and of lists of them, as dotted names and short texts."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for number, inner in enumerate(value, start=1):
+            yield from _flat(inner, f"{path}.{number}")
     else:
         yield path, _plain(value)
 

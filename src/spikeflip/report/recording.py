@@ -7,8 +7,11 @@ from PIL import Image
 
 from spikeflip.data import Binning, Recording, bin_events
 from spikeflip.errors import SpikeflipError
+from spikeflip.reading import may_replace
 from spikeflip.report.pixels import Picture, squeeze
+from spikeflip.writing import whole_file
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 _LARGEST = 1280
 _WIDE = 512
 
@@ -39,15 +42,18 @@ def picture(recording: Recording, *, side: int = 64) -> Picture:
 
 
 def save_picture(recording: Recording, path: Path) -> None:
-    """Write the picture as PNG, small sensors enlarged by whole factors.
+    """Write the picture as PNG, small sensors enlarged by whole factors; the file appears whole or not at all.
 
     Raises:
-        SpikeflipError: the file cannot be written.
+        SpikeflipError: the file cannot be written, or is there and is not a PNG picture.
     """
+    if path.is_file() and not may_replace(path, _PNG):
+        raise SpikeflipError(f"--picture {path} exists and is not a PNG picture: give another name, or delete it")
     pixels = picture(recording, side=_LARGEST)
     factor = max(1, _WIDE // max(pixels.shape[:2]))
     try:
-        Image.fromarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1)).save(path, format="png")
+        with whole_file(path) as file:
+            Image.fromarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1)).save(file, format="png")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SpikeflipError(f"--picture {path} cannot be written ({reason})") from error

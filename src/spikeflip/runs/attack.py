@@ -1,11 +1,10 @@
 """Attacking a victim into a run folder, shard by shard; a run that was interrupted goes on where it was."""
 
 import logging
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +12,25 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.report import render_report
 from spikeflip.report.loading import read_facts, read_json
 from spikeflip.runs.circumstances import circumstances
-from spikeflip.runs.config import AttackConfig, Execution
+from spikeflip.runs.config import AttackConfig, Execution, known_to
 from spikeflip.runs.executors import Job, in_processes, in_this_process
-from spikeflip.runs.folder import check_plain, manifest, moment
-from spikeflip.runs.lock import LOCK, check_unlocked, locked
+from spikeflip.runs.finished import SHARDS, Finished, any_left, shard_sha256
+from spikeflip.runs.folder import check_free, check_plain, manifest, moment, went_on, write_trouble
+from spikeflip.runs.lock import check_unlocked, locked
 from spikeflip.runs.merge import DAMAGE, merge, summarise
 from spikeflip.runs.plan import Plan, Task, description_sha256, differences, make_plan, open_task, stored_options
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
-from spikeflip.runs.shard import INPUTS, ROWS
+from spikeflip.runs.shard import INPUTS, ROWS, TRACE
 from spikeflip.snn.checkpoint import load_checkpoint
-from spikeflip.writing import PARTIAL, remove_partial, sync, write_bytes, write_json
+from spikeflip.writing import remove_partial, sync, write_bytes, write_json
 
 Progress = Callable[[str, int, int], None]
 """Called with the name of the stage and the number of rows done and in all."""
 
-LOG, SHARDS = "run.log", "shards"
-_CONFIG, _MANIFEST, _SUMMARY, _PAGE, _DONE = (
-    "config.json",
-    "manifest.json",
-    "summary.json",
-    "report.html",
-    "shard.json",
-)
+LOG = "run.log"
+_CONFIG, _MANIFEST, _SUMMARY, _PAGE = "config.json", "manifest.json", "summary.json", "report.html"
+_WRITTEN = {_CONFIG, _MANIFEST, _SUMMARY, _PAGE, ROWS, TRACE, INPUTS}
+_MOST_TRIES = 3
 _log = logging.getLogger(__name__)
 
 
@@ -76,15 +72,19 @@ def run_attack(
         if is_finished(out, page=page):
             return read_facts(out, "summary")
     plan = make_plan(task)
-    with locked(out), _logged(out):
-        if (out / _CONFIG).exists():  # of another process, which may have begun since the folder was looked at
+    with locked(out):
+        _check_folder(out, ours=True)  # another process may have begun since the folder was looked at
+        if (out / _CONFIG).exists():
             _check_same(out, task)
-        return _Run(plan, out, progress, page).finish(execution)
+        else:
+            _claim(out, plan)
+        with _logged(out):
+            return _Run(plan, out, progress, page).finish(execution)
 
 
 def is_finished(out: Path, *, page: bool = True) -> bool:
     """Whether a folder holds a finished run, with its page or, where that is not wanted, with or without."""
-    return (out / _SUMMARY).is_file() and ((out / _PAGE).is_file() or not page) and not (out / SHARDS).exists()
+    return (out / _SUMMARY).is_file() and ((out / _PAGE).is_file() or not page) and not any_left(out)
 
 
 def is_done(config: AttackConfig, out: Path, checksum: Callable[[AttackConfig], str]) -> bool:
@@ -93,7 +93,9 @@ def is_done(config: AttackConfig, out: Path, checksum: Callable[[AttackConfig], 
         return False
     stored = read_json(out / _CONFIG)
     options, identity = stored.get("options"), stored.get("identity")
-    if not isinstance(options, dict) or not isinstance(identity, dict) or differences(options, stored_options(config)):
+    if not isinstance(options, dict) or not isinstance(identity, dict):
+        return False
+    if differences(options, known_to(options, stored_options(config), AttackConfig)):
         return False
     checkpoint = load_checkpoint(config.victim)
     ours = {
@@ -115,6 +117,10 @@ class _Run:
     rows: dict[str, dict[int, float]] = field(default_factory=dict)
     """By stage and shard, how many rows are done."""
     reported: dict[str, int] = field(default_factory=dict)
+    finished: Finished = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.finished = Finished(self.out, partial(shard_sha256, self.plan))
 
     def finish(self, execution: Execution) -> dict[str, Any]:
         """Do what is not done yet."""
@@ -125,7 +131,7 @@ class _Run:
                 self._merge()
             return self._close()
         except OSError as error:
-            message = f"{_trouble(error, self.out)}; {self._state()}"
+            message = f"{write_trouble(error, self.out)}; {self._state()}"
             _log.error(message)
             raise SpikeflipError(message) from error
         except SpikeflipError as error:
@@ -139,21 +145,32 @@ class _Run:
 
     def _tidy(self) -> None:
         """Remove what is half-written, by this process or one that was killed."""
-        for folder in (self.out, self.out / SHARDS):
-            remove_partial(folder)
+        self.finished.tidy()
+        remove_partial(self.out, _WRITTEN)
 
     def _open(self, execution: Execution) -> None:
         self._tidy()
         (self.out / SHARDS).mkdir(exist_ok=True)
-        if not (self.out / _CONFIG).exists():
-            write_json(self.out / _CONFIG, self.plan.describe())
+        now = manifest(self.plan.task.victim.device) | execution.model_dump(mode="json")
         if not (self.out / _MANIFEST).exists():
-            facts = manifest(self.plan.task.victim.device)
-            write_json(self.out / _MANIFEST, facts | execution.model_dump(mode="json") | {"started": moment()})
+            write_json(self.out / _MANIFEST, now | {"started": moment()})
+        elif (known := read_json(self.out / _MANIFEST)) != (both := went_on(known, now)):
+            write_json(self.out / _MANIFEST, both)
 
     def _attack(self, execution: Execution) -> None:
+        """Attack what is not finished, and again what is found damaged before it is joined."""
+        for _ in range(_MOST_TRIES):
+            todo = [number for number in range(self.plan.shards) if not self.finished.holds(number)]
+            if not todo:
+                return
+            self._attack_shards(todo, execution)
+        raise SpikeflipError(
+            f"{self.out / SHARDS} holds damaged shards each time they were written: see that the disk works, then give "
+            "the same command again"
+        )
+
+    def _attack_shards(self, todo: list[int], execution: Execution) -> None:
         every = range(self.plan.shards)
-        todo = [number for number in every if not self._is_done(number)]
         _log.info("%d of %d shards to do, %d rows in all", len(todo), len(every), len(self.plan.rows))
         for number in every:
             if number not in todo:
@@ -163,65 +180,33 @@ class _Run:
             network=self.plan.task.victim,
             todo=todo,
             shard=self.plan.shard,
-            staging=self._staging,
+            staging=self.finished.staging,
             finished=self._keep,
             report=lambda number: lambda stage, done, of: self._report(number, stage, done / max(1, of)),
             note=_log.warning,
         )
-        if todo:
-            _executed(job, execution)
-
-    def _staging(self, number: int) -> Path:
-        folder = self.out / SHARDS / f".{number:05}.{os.getpid()}{PARTIAL}"
-        folder.mkdir()
-        return folder
+        _executed(job, execution)
 
     def _keep(self, number: int, folder: Path, seconds: float) -> None:
-        """Give a finished shard its place; renaming its folder is what makes it finished."""
-        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in _files(folder)}
-        sync(folder / name for name in sizes if name.startswith(f"{RECORDINGS}/"))
-        for name in sizes:
-            if name.startswith(f"{RECORDINGS}/"):
-                place = self.out / name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).replace(place)
-        shutil.rmtree(folder / RECORDINGS, ignore_errors=True)
-        write_json(folder / _DONE, {"seconds": round(seconds, 3), "sizes": sizes})
-        sync([folder])
-        folder.rename(self.out / SHARDS / f"{number:05}")
+        self.finished.keep(number, folder, seconds)
         _log.info("shard %d is finished, %.1f s", number, seconds)
         self._count(number)
-
-    def _is_done(self, number: int) -> bool:
-        """Whether a shard is there and whole; what is left of one that is not is removed."""
-        folder = self.out / SHARDS / f"{number:05}"
-        try:
-            sizes = read_json(folder / _DONE)["sizes"]
-            places = {name: self.out if name.startswith(f"{RECORDINGS}/") else folder for name in sizes}
-            if {ROWS, INPUTS} <= set(sizes) and all(
-                (places[name] / name).stat().st_size == size for name, size in sizes.items()
-            ):
-                return True
-            _log.warning("shard %d is damaged and attacked again", number)
-        except (OSError, KeyError, AttributeError, TypeError, ValueError):
-            pass
-        if folder.exists():
-            shutil.rmtree(folder)
-        return False
 
     def _merge(self) -> None:
         plan = self.plan
         facts = read_json(self.out / _MANIFEST)
-        shards = [self.out / SHARDS / f"{number:05}" for number in range(plan.shards)]
+        shards = [self.finished.folder(number) for number in range(plan.shards)]
         try:
             merge(shards, self.out, steps=getattr(plan.attack, "steps", 1))
             known = circumstances(plan)
             summary = summarise(self.out / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws, known=known)
-            seconds = sum(float(read_json(path)["seconds"]) for path in (self.out / SHARDS).glob(f"*/{_DONE}"))
-        except DAMAGE as error:
+            seconds = self.finished.seconds()
+        except (*DAMAGE, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # Arrow has none for a file that is damaged
+                raise
             raise SpikeflipError(
-                f"{self.out / SHARDS} holds a damaged shard ({' '.join(str(error).split())[:200]}): delete that "
-                "folder, then give the same command again"
+                f"{self.out / SHARDS} holds a shard that was damaged meanwhile "
+                f"({' '.join(str(error).split())[:200]}): give the same command again"
             ) from error
         write_json(self.out / _MANIFEST, facts | {"finished": moment(), "seconds": round(seconds, 1)})
         sync([self.out, *_folders(self.out / RECORDINGS)])
@@ -232,14 +217,13 @@ class _Run:
         if self.page:
             write_bytes(self.out / _PAGE, render_report([self.out]).encode())
         sync([self.out])
-        if (self.out / SHARDS).exists():
-            shutil.rmtree(self.out / SHARDS)
+        self.finished.remove()
         _log.info("finished: %d rows", summary["n"])
         return summary
 
     def _state(self) -> str:
         try:
-            done = len(list((self.out / SHARDS).glob(f"*/{_DONE}")))
+            done = self.finished.count()
         except OSError:
             done = 0
         return f"{done} of {self.plan.shards} shards are finished and stay"
@@ -274,18 +258,23 @@ def _executed(job: Job, execution: Execution) -> None:
         in_processes(job, execution.workers or 1)
 
 
-def _check_folder(out: Path) -> None:
-    """Raise a SpikeflipError if ``out`` holds anything but a run, or is in use."""
-    if out.is_file():
-        raise SpikeflipError(f"--out {out} is a file: give a folder that does not exist yet")
-    if not out.is_dir():
-        return
-    ours = {LOCK, LOG, SHARDS}  # what a run that was killed at its very beginning leaves
-    others = [path for path in out.iterdir() if path.name not in ours and not path.name.endswith(PARTIAL)]
-    if others and not (out / _CONFIG).is_file():
-        raise SpikeflipError(f"--out {out} already holds other files: choose another folder, or empty it")
+def _check_folder(out: Path, *, ours: bool = False) -> None:
+    """Raise a SpikeflipError if ``out`` holds anything but a run, or is in use by another process than ``ours``."""
+    if not (out / _CONFIG).is_file():
+        check_free(out, frozenset({_CONFIG}))
     check_plain(out)
-    check_unlocked(out)
+    if not ours:
+        check_unlocked(out)
+
+
+def _claim(out: Path, plan: Plan) -> None:
+    """Write down whose the folder is; what a folder holds that does not say so is not touched."""
+    try:
+        remove_partial(out, {_CONFIG})
+        write_json(out / _CONFIG, plan.describe())
+    except OSError as error:
+        message = f"{write_trouble(error, out)}; 0 of {plan.shards} shards are finished and stay"
+        raise SpikeflipError(message) from error
 
 
 def _check_same(out: Path, task: Task) -> None:
@@ -303,16 +292,8 @@ def _check_same(out: Path, task: Task) -> None:
 def _changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     """What two identities differ in, but for what an earlier version did not record."""
     unsaid = {"victim's description"} - theirs.keys()
-    return differences(theirs, {name: value for name, value in ours.items() if name not in unsaid})
-
-
-def _trouble(error: OSError, out: Path) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"{error.filename or f'a file in {out}'} was removed during the run: give the same command again"
-    return (
-        f"{error.filename or out} cannot be written ({error.strerror or error}): see that the disk has room and the "
-        "folder can be written to, then give the same command again"
-    )
+    known = known_to(theirs, ours, AttackConfig)
+    return differences(theirs, {name: value for name, value in known.items() if name not in unsaid})
 
 
 class _LogFile(logging.FileHandler):
@@ -341,7 +322,3 @@ def _logged(out: Path) -> Iterator[None]:
 
 def _folders(folder: Path) -> list[Path]:
     return [folder, *(path for path in folder.rglob("*") if path.is_dir())] if folder.exists() else []
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -11,7 +11,8 @@ from pydantic.fields import FieldInfo
 
 from spikeflip.attacks import ATTACKS, Budget
 from spikeflip.attacks.metrics import METRICS
-from spikeflip.attacks.options import Option, options_of
+from spikeflip.attacks.options import Option, Range, options_of
+from spikeflip.attacks.scg import THRESHOLD
 from spikeflip.errors import SpikeflipError
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -44,23 +45,35 @@ def refuse_others(attack: str, names: Iterable[str]) -> None:
 
 
 def _made(option: Option) -> _Options:
-    help = _plain(option.help)
     if Budget in get_args(option.type):
         own = option.default
         unless = "unbounded when not given" if own is None else f"{own.limit:.4g} in {own.metric} when not given"
         return {
-            "epsilon": (float | None, Field(None, gt=0, description=f"Budget, in units of --metric; {unless}.")),
-            "metric": (Literal[tuple(METRICS)], Field("mse", description="What --epsilon bounds.")),
+            "epsilon": _option(
+                float | None,
+                None,
+                f"Budget, in units of --metric; {unless}; 0 for the clean row of a table.",
+                Range(ge=0),
+            ),
+            "metric": _option(Literal[tuple(METRICS)], "mse", "What --epsilon bounds."),
         }
     if option.name == "loss":
-        choices = Literal["mse", "ce", "victim"]
-        return {"loss": (choices, Field("victim", description="Attack loss; 'victim' is its training loss."))}
-    allowed = option.range
-    bounds = {} if allowed is None else {"gt": allowed.gt, "ge": allowed.ge, "le": allowed.le}
-    made: _Options = {option.name: (option.type, Field(option.default, description=help, **bounds))}
+        return {
+            "loss": _option(Literal["mse", "ce", "victim"], "victim", "Attack loss; 'victim' is its training loss.")
+        }
     if option.name == "threshold":
-        made["tuning"] = (bool, Field(True, description="Raise the penultimate threshold to --threshold."))
-    return made
+        words = "Penultimate firing threshold while generating; the victim's own with --no-tuning, or if it has none."
+        return {
+            "threshold": _option(float | None, THRESHOLD, words, option.range),
+            "tuning": _option(bool, True, "Raise the penultimate threshold to --threshold."),
+        }
+    return {option.name: _option(option.type, option.default, _plain(option.help), option.range)}
+
+
+def _option(of: Any, default: Any, help: str, allowed: Range | None = None) -> tuple[Any, FieldInfo]:
+    allowed = allowed or Range()
+    made: FieldInfo = Field(default, description=help, gt=allowed.gt, ge=allowed.ge, le=allowed.le)
+    return of, made
 
 
 def _plain(help: str) -> str:
@@ -69,20 +82,22 @@ def _plain(help: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def settings_of(attack: str, said: Mapping[str, Any], *, victim_loss: str) -> dict[str, Any]:
+def settings_of(attack: str, said: Mapping[str, Any], *, victim_loss: str, tunable: bool = True) -> dict[str, Any]:
     """What an attack's dataclass is made with: of its settings, those that are said.
 
     Args:
         attack: its name.
         said: values of :func:`options_model`, those that were given alone.
         victim_loss: what the victim was trained with.
+        tunable: whether it has a penultimate threshold; where it has none, none is asked for unless it is said.
     """
     known = {field.name for field in fields(ATTACKS[attack].settings)}
     found = {name: value for name, value in said.items() if name in known and value is not None}
     if "loss" in known and said.get("loss", "victim") == "victim":
         found["loss"] = victim_loss
-    if not said.get("tuning", True):
-        found["threshold"] = None
+    if "threshold" in known:
+        tuned = said.get("tuning", True) and (tunable or "threshold" in said)
+        found["threshold"] = said.get("threshold", THRESHOLD) if tuned else None
     if said.get("epsilon") is not None:
         found["budget"] = Budget(said["epsilon"], said.get("metric", "mse"))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from spikeflip.attacks import ATTACKS
+from spikeflip.attacks.scg import OWN_THRESHOLD, THRESHOLD
 from spikeflip.judging.notices import DEEPER, LOSS, OUTPUT, Circumstances
 from spikeflip.snn.network import ReluNetwork
 
@@ -17,6 +18,8 @@ def circumstances(plan: Plan) -> Circumstances:
     """What a plan knows of its rows."""
     task = plan.task
     attack = plan.attack
+    tuning = task.config.settings.get("tuning", True)
+    own = plan.settings.get("threshold", 0) is None and tuning and task.victim.penultimate_threshold is None
     return Circumstances(
         classes=task.victim.classes,
         budget=getattr(attack, "budget", None),
@@ -25,6 +28,7 @@ def circumstances(plan: Plan) -> Circumstances:
         learned=learned(task.checkpoint),
         remedies=_remedies(plan, attack),
         data=task.data.notices,
+        attack=(OWN_THRESHOLD,) if own else (),
     )
 
 
@@ -38,12 +42,11 @@ def _remedies(plan: Plan, attack: Any) -> dict[int, tuple[str, ...]]:
     config, options = plan.task.config, ATTACKS[plan.task.config.attack].settings.__dataclass_fields__
     spiking = not isinstance(plan.task.victim, ReluNetwork) and config.attack != "conversion"
     flipper = ["leave out --no-flipper"] if "flipper" in options and not attack.flipper else []
-    threshold = []
-    if "threshold" in options:
-        default = options["threshold"].default
+    threshold: list[str] = []
+    if "threshold" in options and plan.task.victim.penultimate_threshold is not None:
         if attack.threshold is None:
             threshold = ["leave out --no-tuning"]
-        elif attack.threshold > default:
+        elif attack.threshold > THRESHOLD:
             threshold = [f"lower --threshold from {attack.threshold:g}"]
         else:
             threshold = ["give another --threshold"]

@@ -1,7 +1,7 @@
 """What a run is told: validated once, and written beside its results."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,10 +12,8 @@ from spikeflip.errors import SpikeflipError
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 Size = Annotated[str, Field(pattern=_SIZE)]
 """``WIDTHxHEIGHT``; see :func:`sides`."""
-_TARGET = r"^(none|all|next|[0-9]{1,9})$"
-Target = Annotated[str, Field(pattern=_TARGET)]
 _BY_RECIPE = "chosen by the data and their number when not given"
-_FORMS = {_SIZE: "WIDTHxHEIGHT, such as 34x34", _TARGET: "none, all, next or the number of a class"}
+_FORMS = {_SIZE: "WIDTHxHEIGHT, such as 34x34"}
 
 
 class _Config(BaseModel):
@@ -49,6 +47,17 @@ def explain(error: ValidationError) -> str:
     return f"{option} is {first.get('input')!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
+def known_to(theirs: Mapping[str, Any], ours: Mapping[str, Any], kind: type[_Config]) -> dict[str, Any]:
+    """Those of ``ours`` that can be compared with ``theirs``, which an earlier version may have written.
+
+    It did not know every option; one that it did not know and that has its default now changes nothing.
+    """
+    default = {name: field.default for name, field in kind.model_fields.items()}
+    return {
+        name: value for name, value in ours.items() if name in theirs or name not in default or value != default[name]
+    }
+
+
 class DataConfig(_Config):
     """Where inputs come from."""
 
@@ -61,6 +70,12 @@ class DataConfig(_Config):
         False, description="Turn the images into simulated event recordings (saccades) instead of rate coding."
     )
     sensor: Size | None = Field(None, description="Sensor of recordings whose files do not say it: WIDTHxHEIGHT.")
+    columns: str | None = Field(
+        None, description="Columns of text recordings, such as x,y,p,t; a dash is one that is not read."
+    )
+    time_unit: Literal["s", "ms", "us", "ns"] | None = Field(
+        None, description="Unit of the times of text recordings, .npz and .npy."
+    )
 
 
 class TrainConfig(DataConfig):
@@ -126,6 +141,12 @@ class TrainConfig(DataConfig):
     widest_dropout: float | None = Field(
         None, ge=0, lt=1, description=f"The same after the widest convolution; {_BY_RECIPE}."
     )
+    coding_steps: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description=f"Time steps that images are coded in while training; {_BY_RECIPE}.",
+    )
     shift: int | None = Field(
         None, ge=0, le=1024, description=f"Augmentation: inputs are moved by up to so many cells; {_BY_RECIPE}."
     )
@@ -168,16 +189,19 @@ class AttackConfig(DataConfig):
         None,
         description="Instead of --data: an event recording, or a folder of them, in sub-folders by class or not.",
     )
-    label: int | None = Field(
-        None, ge=0, description="Class of the recordings of --input; what the victim says of them when not given."
+    label: int | str | None = Field(
+        None,
+        description="Class of the recordings of --input, by name or number from 0; what the victim says of them "
+        "when not given.",
     )
     split: Literal["train", "test"] = Field("test", description="Which part of the data set.")
     attack: str = Field(
         "scg", description="Attack (see 'list attacks'); --attack NAME --help shows the options of that one too."
     )
     settings: dict[str, Any] = Field({}, description="Options of the attack that are given.")
-    target: Target = Field(
-        "none", description="none: untargeted; all: every other class; next: label + 1; or a class number."
+    target: str = Field(
+        "none",
+        description="none: untargeted; all: every other class; next: label + 1; or a class, by name or number from 0.",
     )
     samples: int | None = Field(
         None, ge=1, le=1 << 31, description="Attack the first so many test inputs; all when not given."

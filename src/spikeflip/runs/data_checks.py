@@ -37,10 +37,19 @@ _OF_MANY = {
     "other-ending": "the ending does not fit the content {where}: the content counts",
     "invalid-events": "events are marked invalid {where}: left out",
     "external-signals": "records are external signals and no pixels {where}: left out",
+    "columns-found": "columns have no names {where}: they are read in an order in which they can be events",
+    "time-unit": "times have fractions of a second {where}, and are read as seconds",
+    "times-rounded": "times are finer than 1 µs {where}: rounded to whole µs",
+    "other-columns": "columns other than t, x, y and p are not read {where}",
+    "other-streams": "there is more than one stream of events {where}: the first is read",
+    "untimed-events": "events come before the first word of time {where}: left out",
+    "unknown-words": "words are of no kind that the format defines {where}: left out",
+    "clock-round": "the clock went round {where}: later times count on from there",
+    "negative-times": "times are negative {where}: they come before those that start at 0",
     "milliseconds": "(N, 4) numbers are read as x, y, p and milliseconds {where}, as tonic writes DVS128 Gesture",
     LABEL_BEYOND: "labels name more than was recorded {where}: are they of these recordings?",
     EMPTY: "no event lies in the bins {where}: the victim sees nothing there",
-    ONE_BIN: "all events that are seen lie in one bin {where}: times are taken as µs",
+    ONE_BIN: "all events that are seen lie in one bin {where}: times are taken as µs; --time-unit where they are not",
     OUTSIDE: "most events lie outside the bins {where}: the victim does not see them",
 }
 
@@ -70,7 +79,10 @@ class Seen:
             )
             notices.append(Notice(EMPTY, text, n))
         elif steps > 1 and n - outside > 1 and np.count_nonzero(np.diff(binned.positions)) == 1:
-            text = f"all {n - outside:,} events that are seen lie in 1 of {steps} bins: times are taken as µs"
+            text = (
+                f"all {n - outside:,} events that are seen lie in 1 of {steps} bins: times are taken as µs; are "
+                "they frame numbers?"
+            )
             notices.append(Notice(ONE_BIN, text, n - outside))
         return cls(name, n, outside, tuple(notices))
 

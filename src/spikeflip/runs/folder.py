@@ -5,9 +5,10 @@ import io
 import os
 import platform
 import shutil
+import stat
 import subprocess
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,27 +21,63 @@ from torch import Tensor
 
 from spikeflip import __version__
 from spikeflip.errors import SpikeflipError
-from spikeflip.writing import PARTIAL, place_folder, remove_partial, write_bytes
+from spikeflip.runs.lock import LOCK
+from spikeflip.writing import PARTIAL, is_partial, place_folder, write_bytes
 
+_PROJECT = 'name = "spikeflip"'
 _PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "safetensors", "pyarrow")
 
 
-def check_free(out: Path, what: str = "run") -> None:
-    """Raise a SpikeflipError if ``out`` is not a folder that is empty or can be made."""
+def check_free(out: Path, first: frozenset[str] = frozenset()) -> None:
+    """Raise a SpikeflipError if ``out`` is not a folder that is empty or can be made.
+
+    Args:
+        out: the folder.
+        first: names of the files that will say whose the folder is. A process that was killed when it began may have
+            left a part of one, and its lock; without names nothing may be there.
+    """
     if out.is_file():
         raise SpikeflipError(f"--out {out} is a file: give a folder that does not exist yet")
-    if out.is_dir() and any(not path.name.endswith(PARTIAL) for path in out.iterdir()):
-        raise SpikeflipError(f"--out {out} already holds a {what} or other files: choose another folder, or empty it")
+    others = list(out.iterdir()) if out.is_dir() else []
+    if any(not first or (path.name != LOCK and not is_partial(path, first)) for path in others):
+        raise SpikeflipError(f"--out {out} already holds other files: choose another folder, or empty it")
 
 
-def check_plain(folder: Path) -> None:
-    """Raise a SpikeflipError if a folder holds a link or a device, through which one could write elsewhere."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                check_plain(Path(entry.path))
-            elif not entry.is_file(follow_symlinks=False):
-                raise SpikeflipError(f"{entry.path} is a link or no plain file: remove it, or choose another folder")
+def check_plain(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Raise a SpikeflipError if a folder holds a link or a device, through which one could write elsewhere.
+
+    Args:
+        folder: looked at to its deepest folder; it may be a link itself, as the user names it, or be missing.
+        names: what is looked at of it; all when not given.
+    """
+    if names is not None:
+        found = [folder / name for name in names]
+    else:
+        found = list(folder.iterdir()) if folder.is_dir() else []
+    for path in found:
+        with suppress(FileNotFoundError):  # another process has removed it, or has never made it
+            mode = path.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                check_plain(path)
+            elif not stat.S_ISREG(mode):
+                raise SpikeflipError(f"{path} is a link or no plain file: remove it, or choose another folder")
+
+
+def check_no_links(folders: Iterable[Path]) -> None:
+    """Raise a SpikeflipError if one of these folders is a link to another."""
+    for folder in folders:
+        if folder.is_symlink():
+            raise SpikeflipError(f"{folder} is a link: remove it, or choose another folder")
+
+
+def write_trouble(error: OSError, out: Path) -> str:
+    """What keeps a process from writing below ``out``, as a sentence with what helps."""
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename or f'a file in {out}'} was removed meanwhile: give the same command again"
+    return (
+        f"{error.filename or out} cannot be written ({error.strerror or error}): see that the disk has room and the "
+        "folder can be written to, then give the same command again"
+    )
 
 
 @contextmanager
@@ -55,7 +92,6 @@ def new_folder(out: Path) -> Iterator[Path]:
     try:
         yield partial
         if out.is_dir():
-            remove_partial(out)
             out.rmdir()
         place_folder(partial, out)
     except BaseException:
@@ -65,8 +101,12 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 def write_table(path: Path, columns: Mapping[str, Tensor | list[str]]) -> None:
     """Write equally long ``(N,)`` tensors and lists as the columns of a Parquet file."""
-    plain = {name: v.cpu().numpy() if isinstance(v, Tensor) else v for name, v in columns.items()}
-    table = pyarrow.table({name: pyarrow.array(values) for name, values in plain.items()})
+    table = pyarrow.table(
+        {
+            name: pyarrow.array(v.cpu().numpy()) if isinstance(v, Tensor) else pyarrow.array(v, pyarrow.string())
+            for name, v in columns.items()
+        }
+    )
     content = io.BytesIO()
     pyarrow.parquet.write_table(table, content)
     write_bytes(path, content.getvalue())
@@ -82,6 +122,23 @@ def manifest(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "git": _commit(),
     }
+
+
+def went_on(facts: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest whose run goes on as ``now`` says: with another version, machine or number of threads, it has both.
+
+    Args:
+        facts: what the manifest holds.
+        now: the :func:`manifest` of this process, and how it works.
+
+    Returns:
+        The manifest; ``continued`` has one entry for each other way in which the run went on.
+    """
+    others = facts.get("continued", [])
+    known = [facts, *(others if isinstance(others, list) else [])]
+    if any(isinstance(one, dict) and {**one, **now} == one for one in known):
+        return dict(facts)
+    return {**facts, "continued": [*known[1:], {**now, "started": moment()}]}
 
 
 def moment() -> str:
@@ -110,11 +167,15 @@ def _version(package: str) -> str | None:
 
 @functools.cache
 def _commit() -> str | None:
-    """The commit of the source tree that runs, None when installed from a package."""
+    """The commit of our own source tree, None when installed from a package, in whoever's tree that lies."""
+    tree = Path(__file__).parents[3]
     try:
+        if not (tree / ".git").exists() or _PROJECT not in (tree / "pyproject.toml").read_text(encoding="utf-8"):
+            return None
+        own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         answer = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+            ["git", "-C", str(tree), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, env=own
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None

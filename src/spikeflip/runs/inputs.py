@@ -176,7 +176,16 @@ def load_recordings(found: EventSet, binning: Binning, *, first: int | None = No
 
 def _event_set(config: DataConfig, split: str) -> EventSet:
     height, width = sides(config.sensor)
-    return load_event_set(config.data, split, root=config.root, download=config.download, height=height, width=width)
+    return load_event_set(
+        config.data,
+        split,
+        root=config.root,
+        download=config.download,
+        height=height,
+        width=width,
+        columns=config.columns,
+        time_unit=config.time_unit,
+    )
 
 
 def load_given(config: AttackConfig, checkpoint: Checkpoint) -> Inputs:
@@ -190,8 +199,43 @@ def _given(config: AttackConfig, checkpoint: Checkpoint) -> EventSet:
     classes = tuple(checkpoint.facts.get("classes") or map(str, range(checkpoint.network.classes)))
     height, width = sides(config.sensor)
     return folder_of_recordings(
-        config.input, classes, label=config.label, height=height, width=width, unsaid=stored_sensor(checkpoint)
+        config.input,
+        classes,
+        label=None if config.label is None else class_at(config.label, classes, "--label"),
+        height=height,
+        width=width,
+        unsaid=stored_sensor(checkpoint),
+        columns=config.columns,
+        time_unit=config.time_unit,
     )
+
+
+def class_at(wanted: int | str, classes: Sequence[str], option: str) -> int:
+    """The position of a class that a user names, or numbers from 0; a name counts before a number.
+
+    >>> class_at("Left_hand wave", ("hand clapping", "left hand wave"), "--label"), class_at(1, ("5", "7"), "--label")
+    (1, 1)
+
+    Raises:
+        SpikeflipError: there is no such class.
+    """
+    said = str(wanted)
+    for same in (str, _plain):
+        found = [at for at, name in enumerate(classes) if same(name) == same(said)]
+        if len(found) == 1:
+            return found[0]
+    if said.isascii() and said.isdigit() and int(said[:9]) < len(classes):
+        return int(said[:9])
+    what = "out of range" if said.lstrip("-").isdigit() else "no class"
+    known = ", ".join(f"{at} ({name[:40]})" for at, name in enumerate(classes[:20])) + (
+        ", …" if len(classes) > 20 else ""
+    )
+    raise SpikeflipError(f"{option} {said[:80]} is {what}: the classes are {known}; give a name or a number")
+
+
+def _plain(name: str) -> str:
+    """A name as another writes it."""
+    return name.casefold().replace("_", " ").replace("-", " ").strip()
 
 
 def data_checksum(config: AttackConfig, checkpoint: Checkpoint) -> str:

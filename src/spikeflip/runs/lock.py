@@ -1,12 +1,15 @@
 """One process a run folder: a lock that the system lets go of when its holder ends, however it ends."""
 
+import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.writing import make_folder
 
 LOCK = ".lock"
 
@@ -25,7 +28,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         descriptor = _taken(path)
     except OSError as error:
         raise SpikeflipError(
@@ -53,13 +56,27 @@ def check_unlocked(folder: Path) -> None:
 def _taken(path: Path) -> int | None:
     """A descriptor that holds the lock, None where another process does."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = _opened(path)
         if not _lock(descriptor):
             os.close(descriptor)
             return None
         if _is_same_file(descriptor, path):
             return descriptor
         os.close(descriptor)  # its last holder removed it between the two calls
+
+
+def _opened(path: Path) -> int:
+    """The lock as an open file; a SpikeflipError where there is anything but the empty file that a lock is."""
+    foreign = SpikeflipError(f"{path} is not the lock of a run: remove it, or choose another folder")
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    except OSError as error:
+        raise (foreign if error.errno == errno.ELOOP else error) from None
+    facts = os.fstat(descriptor)
+    if facts.st_size or not stat.S_ISREG(facts.st_mode):
+        os.close(descriptor)
+        raise foreign
+    return descriptor
 
 
 def _lock(descriptor: int) -> bool:

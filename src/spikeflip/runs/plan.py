@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,7 +17,15 @@ from spikeflip.judging import fresh_draws
 from spikeflip.runs.attack_options import settings_of
 from spikeflip.runs.config import AttackConfig
 from spikeflip.runs.devices import placed
-from spikeflip.runs.inputs import Inputs, is_recordings, labelled_by_name, load_given, load_inputs, stored_binning
+from spikeflip.runs.inputs import (
+    Inputs,
+    class_at,
+    is_recordings,
+    labelled_by_name,
+    load_given,
+    load_inputs,
+    stored_binning,
+)
 from spikeflip.runs.recordings import check_all_writable
 from spikeflip.runs.shard import Shard, Work
 from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, describe, load_checkpoint
@@ -172,10 +180,11 @@ def open_task(config: AttackConfig) -> Task:
         SpikeflipError: one of both cannot be used, they do not fit each other, or the attack lacks an option given.
     """
     recordings = config.input is not None or is_recordings(config)
-    for name in () if recordings else ("label", "sensor"):
+    for name in () if recordings else ("label", "sensor", "columns", "time_unit"):
         if (value := getattr(config, name)) is not None:
+            option = "--" + name.replace("_", "-")
             raise SpikeflipError(
-                f"--{name} {value} is for recordings, and --data {config.data} is of images: leave it out"
+                f"{option} {value} is for recordings, and --data {config.data} is of images: leave it out"
             )
     checkpoint = load_checkpoint(config.victim)
     victim = placed(checkpoint.network, config.device)
@@ -219,11 +228,17 @@ def make_plan(task: Task) -> Plan:
     unlabelled = task.data.labels < 0
     task = replace(task, data=_labelled(victim, task.data))
     chosen = _choose(config, victim, task.data)
-    index, targets, goals = _goals(config.target, task.data.labels[chosen], victim.classes)
+    names = task.data.classes if len(task.data.classes) == victim.classes else tuple(map(str, range(victim.classes)))
+    index, targets, goals = _goals(config.target, task.data.labels[chosen], names)
     rows = chosen[index]
     plan = Plan(
         task,
-        settings=settings_of(config.attack, config.settings, victim_loss=task.checkpoint.facts.get("loss", "mse")),
+        settings=settings_of(
+            config.attack,
+            config.settings,
+            victim_loss=task.checkpoint.facts.get("loss", "mse"),
+            tunable=victim.penultimate_threshold is not None,
+        ),
         rows=rows,
         labels=task.data.labels[rows],
         targets=targets,
@@ -283,20 +298,19 @@ def _choose(config: AttackConfig, victim: Network, data: Inputs) -> Tensor:
     return select_per_class(data.labels, config.per_class, candidates=right)
 
 
-def _goals(target: str, labels: Tensor, classes: int) -> tuple[Tensor, Tensor | None, Tensor]:
+def _goals(target: str, labels: Tensor, classes: Sequence[str]) -> tuple[Tensor, Tensor | None, Tensor]:
     """Which inputs to attack, towards which targets, and the goal's part of each sample id (0: untargeted)."""
     every = torch.arange(len(labels))
     if target == "none":
         return every, None, torch.zeros_like(every)
     if target == "all":
-        index, targets = every_target(labels, classes)
+        index, targets = every_target(labels, len(classes))
     elif target == "next":
-        index, targets = every, next_target(labels, classes)
+        index, targets = every, next_target(labels, len(classes))
     else:
-        if int(target) >= classes:
-            raise SpikeflipError(f"--target {target} is out of range: the victim has classes 0 to {classes - 1}")
-        index = (labels != int(target)).nonzero().squeeze(1)
-        targets = torch.full((len(index),), int(target))
+        wanted = class_at(target, classes, "--target")
+        index = (labels != wanted).nonzero().squeeze(1)
+        targets = torch.full((len(index),), wanted)
     return index, targets, targets + 1
 
 

@@ -21,6 +21,7 @@ class _Amount:
         shift: augmentation, where there are enough samples to need an answer that does not depend on the place.
         dropout: after every hidden weight layer.
         relative_rate: the learning rate as a share of the weights.
+        coding_steps: time steps that images are coded in while training, the network's if None.
     """
 
     batch_size: int
@@ -29,12 +30,13 @@ class _Amount:
     shift: int = 0
     dropout: float = 0.1
     relative_rate: float = 0.05
+    coding_steps: int | None = None
 
 
 # A colour image needs more than a digit: weights that see some already, and more time.
 _AMOUNTS: dict[str, _Amount] = {
     "images": _Amount(64, 12, 24_000),
-    "colour": _Amount(64, 18, 48_000, shift=2, dropout=0.0, relative_rate=0.02),
+    "colour": _Amount(64, 18, 172_800, shift=2, dropout=0.0, relative_rate=0.02, coding_steps=4),
     "simulated": _Amount(64, 22, 32_000),
     "recordings": _Amount(40, 14, 16_000, shift=2, dropout=0.15),
 }
@@ -78,6 +80,8 @@ class Recipe:
             f"{made.updates:,} updates of {made.batch_size}, learning rate {rate}, dropout {made.dropout:g} and "
             f"{made.widest_dropout:g}, shift {made.shift}"
         )
+        if made.coding_steps is not None:
+            steps += f", images coded in {made.coding_steps} time steps"
         twin = "" if self.twin is None else f"a ReLU twin for {self.twin.updates:,} updates, then "
         loss = f", mse for the first {made.mse_first:.0%}" if made.mse_first else ""
         if self.of_twin:
@@ -122,11 +126,15 @@ def choose_recipe(
         if one in given and other in given:
             names = [f"--{name.replace('_', '-')} {given[name]:g}" for name in (one, other)]
             raise SpikeflipError(f"{' and '.join(names)} exclude each other: give one")
+    if config.coding_steps is not None and (kind != "images" or config.coding != "rate" or config.twin):
+        raise SpikeflipError(f"--coding-steps {config.coding_steps} is for images that are coded by rate: leave it out")
     if "initial_rate" in given or (spiking_start and "initial_share" not in given):
         given["initial_share"] = 0.0
     colour = kind == "images" and channels == 3
     amounts = _TWINS if config.twin else _AMOUNTS
     chosen = _chosen(amounts["colour" if colour else kind], samples, given)
+    if config.coding != "rate":
+        del chosen["coding_steps"]
     if config.loss == "ce" and not config.twin:
         chosen["mse_first"] = _MSE_FIRST
     training = Training(**(chosen | given))
@@ -147,4 +155,5 @@ def _chosen(amount: _Amount, samples: int, given: dict[str, Any]) -> dict[str, A
         "dropout": amount.dropout,
         "widest_dropout": amount.dropout,
         "relative_rate": amount.relative_rate,
+        "coding_steps": amount.coding_steps,
     }

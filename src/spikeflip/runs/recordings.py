@@ -119,16 +119,25 @@ def write_adversarials(
             counts[key].append(value)
         if progress is not None:
             progress(i + 1, len(rows))
-    return Written(frames, files, {name: torch.tensor(values) for name, values in counts.items()})
+    return Written(frames, files, {name: torch.tensor(values, dtype=torch.int64) for name, values in counts.items()})
 
 
-def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = None) -> list[dict[str, Any]]:
+def judge_files(
+    victim: Path,
+    files: Sequence[Path],
+    *,
+    sensor: str | None = None,
+    columns: str | None = None,
+    time_unit: str | None = None,
+) -> list[dict[str, Any]]:
     """What a victim makes of recordings, read afresh.
 
     Args:
         victim: folder that ``train`` wrote.
         files: recordings, or folders of them.
         sensor: ``WIDTHxHEIGHT`` for files that do not say it; the victim's training data's when not given.
+        columns: what the columns of text files are; see :func:`spikeflip.read_recording`.
+        time_unit: of their times, likewise.
 
     Returns:
         A dict a recording: file, format, prediction (None for a tie), the rate of each class, events inside and outside
@@ -143,7 +152,13 @@ def judge_files(victim: Path, files: Sequence[Path], *, sensor: str | None = Non
     answers: list[dict[str, Any]] = []
     for source in files:
         found = folder_of_recordings(
-            source, tuple(classes), height=height, width=width, unsaid=stored_sensor(checkpoint)
+            source,
+            tuple(classes),
+            height=height,
+            width=width,
+            unsaid=stored_sensor(checkpoint),
+            columns=columns,
+            time_unit=time_unit,
         )
         for index, clip in enumerate(found.clips):
             recording: Recording = found.read(index)

@@ -15,18 +15,22 @@ from typing import Any
 from pydantic import ValidationError
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.reading import small_text
+from spikeflip.reading import may_replace, small_text
+from spikeflip.report.page import GENERATOR
 from spikeflip.report.sweep import render_sweep
 from spikeflip.report.tables import to_csv
 from spikeflip.runs.attack import Progress, is_done, run_attack
 from spikeflip.runs.compare import list_runs
 from spikeflip.runs.config import AttackConfig, DataConfig, Execution, explain
+from spikeflip.runs.folder import check_no_links, check_plain
 from spikeflip.runs.inputs import data_checksum
 from spikeflip.runs.lock import locked
 from spikeflip.snn.checkpoint import load_checkpoint
 from spikeflip.writing import write_bytes
 
 PAGE, TABLE = "report.html", "table.csv"
+_HEADER = b"name,state,runs,victim,goal,"
+"""What a table of runs begins with, and tells it from a file that is not to be written over."""
 _PARTS = ("base", "grid", "points")
 _LARGEST_FILE = 1 << 20
 _MOST_POINTS = 10_000
@@ -96,9 +100,7 @@ def run_sweep(
     sweep = read_sweep(file)
     if out.is_file() or (out / "config.json").exists():
         raise SpikeflipError(f"--out {out} is a {'file' if out.is_file() else 'run'}: give a folder of its own")
-    for name in (TABLE, PAGE):
-        if (out / name).exists() and not any(out.glob("*/config.json")):
-            raise SpikeflipError(f"--out {out} holds a {name} and no run of a sweep: give a folder of its own")
+    _check_folder(out, sweep)
     checksums = _Checksums()
     with locked(out), _cluster(execution):
         for number, point in enumerate(sweep.points):
@@ -108,6 +110,15 @@ def run_sweep(
         if progress is not None:
             progress("points", len(sweep.points), len(sweep.points))
         return _compare(sweep, out)
+
+
+def _check_folder(out: Path, sweep: Sweep) -> None:
+    """Raise a SpikeflipError if ``out`` holds a link in the place of a point, or files that no sweep wrote."""
+    check_plain(out, [TABLE, PAGE])
+    check_no_links(out / point.name for point in sweep.points)  # what is in one is looked at when it is attacked
+    for name, mark in ((TABLE, _HEADER), (PAGE, GENERATOR)):
+        if not may_replace(out / name, mark):
+            raise SpikeflipError(f"--out {out} holds a {name} that no sweep wrote: give a folder of its own")
 
 
 @dataclass

@@ -1,32 +1,37 @@
 """Training a victim into a folder."""
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice, as_json
-from spikeflip.runs.config import TrainConfig
+from spikeflip.report.loading import read_json
+from spikeflip.runs.config import TrainConfig, known_to
 from spikeflip.runs.data_checks import compare_splits
 from spikeflip.runs.devices import placed
-from spikeflip.runs.folder import check_free, manifest, moment
+from spikeflip.runs.folder import check_free, check_plain, manifest, moment, went_on, write_trouble
 from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
-from spikeflip.runs.lock import locked
+from spikeflip.runs.lock import check_unlocked, locked
 from spikeflip.runs.outcome import judge_training
+from spikeflip.runs.plan import differences
 from spikeflip.runs.recipe import Kind, choose_recipe, held_out
 from spikeflip.snn.architecture import Shape, parse
-from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint, load_checkpoint, save_checkpoint
+from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
 from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
 from spikeflip.snn.neuron import LIF
 from spikeflip.snn.presets import PRESETS
 from spikeflip.snn.training import Labelled, Progress, Training, TrainingProgress, train
 from spikeflip.snn.twin_training import train_twin
-from spikeflip.writing import remove_partial
+from spikeflip.writing import remove_partial, write_json
 
-_STATE, _TWIN_STATE = "training.safetensors", "twin-training.safetensors"
+_STATE, _TWIN_STATE, _CLAIM = "training.safetensors", "twin-training.safetensors", "training.json"
+_UNFINISHED = (_STATE, _TWIN_STATE, _CLAIM)
+"""What only an unfinished training has; the last of it says whose the rest is, and is removed last."""
+_WRITTEN = {*_UNFINISHED, DESCRIPTION, WEIGHTS}
 
 
 def run_training(
@@ -52,11 +57,15 @@ def run_training(
     """
     recordings = is_recordings(config)
     _check(config, recordings)
-    if is_trained(out):
+    if _has_victim(out):
+        if (out / _CLAIM).exists():  # a process was killed right behind its last write
+            with locked(out):
+                _tidy(out)
         return _trained(config, out)
+    _check_folder(out)
+    check_unlocked(out)
+    _check_claim(out, {"options": _stored(config)})
     states = out / _STATE, out / _TWIN_STATE
-    if not any(state.exists() for state in states):
-        check_free(out)
     started = time.monotonic()
     binning = binning_of(config) if recordings else None
     preset = PRESETS[_preset(config, recordings)]
@@ -78,35 +87,38 @@ def run_training(
         fingerprint += f" {start}"
     progress = _announcing(f"{network.architecture}; {recipe.sentence(cut)}", announce, progress)
     parts = (data.values[:cut], data.labels[:cut]), (data.values[cut:], data.labels[cut:])
-    _check_writable(out)
-    if isinstance(runner, ReluNetwork):
-        history = train_twin(
-            runner, *parts, recipe.training, progress=progress, state=states[0], fingerprint=fingerprint
-        )
-    else:
-        if recipe.twin is not None:
-            of_twin = _begin_with_twin(runner, parts, recipe.twin, states[1], fingerprint, progress)
-            found = (*found, *of_twin)
-        history = train(runner, *parts, recipe.training, progress=progress, state=states[0], fingerprint=fingerprint)
-    outcome = judge_training(runner, parts[0], (test.values, test.labels), history, seed=config.seed)
-    facts = {
-        "config": _stored(config),
-        "recipe": recipe.as_json(),
-        "start_sha256": start,
-        "loss": config.loss,
-        **outcome.as_json(),
-        "validation_accuracy": history.validation_accuracy,
-        "history": asdict(history),
-        "data": data.facts,
-        "classes": list(data.classes),
-        **binning_facts(data),
-        "notices": as_json((*found, *history.notices, *outcome.notices)),
-        "manifest": manifest(network.device) | {"finished": moment(), "seconds": round(time.monotonic() - started, 1)},
-    }
-    digest = save_checkpoint(network, out, facts)
-    for state in states:
-        state.unlink(missing_ok=True)
-    remove_partial(out)
+    claim = {"options": _stored(config), "start_sha256": start}
+    with _claimed(out, claim, manifest(network.device)) as circumstances:
+        if _has_victim(out):  # by another process, since the folder was looked at
+            return _trained(config, out)
+        if isinstance(runner, ReluNetwork):
+            history = train_twin(
+                runner, *parts, recipe.training, progress=progress, state=states[0], fingerprint=fingerprint
+            )
+        else:
+            if recipe.twin is not None:
+                of_twin = _begin_with_twin(runner, parts, recipe.twin, states[1], fingerprint, progress)
+                found = (*found, *of_twin)
+                fingerprint += f" {asdict(recipe.twin)}"
+            history = train(
+                runner, *parts, recipe.training, progress=progress, state=states[0], fingerprint=fingerprint
+            )
+        outcome = judge_training(runner, parts[0], (test.values, test.labels), history, seed=config.seed)
+        facts = {
+            "config": _stored(config),
+            "recipe": recipe.as_json(),
+            "start_sha256": start,
+            "loss": config.loss,
+            **outcome.as_json(),
+            "validation_accuracy": history.validation_accuracy,
+            "history": asdict(history),
+            "data": data.facts,
+            "classes": list(data.classes),
+            **binning_facts(data),
+            "notices": as_json((*found, *history.notices, *outcome.notices)),
+            "manifest": circumstances | {"finished": moment(), "seconds": round(time.monotonic() - started, 1)},
+        }
+        digest = save_checkpoint(network, out, facts)
     return Checkpoint(network, facts, digest)
 
 
@@ -149,26 +161,114 @@ def _begin_with_twin(
     return tuple(replace(notice, text=f"ReLU twin, {notice.text}") for notice in history.notices)
 
 
-def _check_writable(out: Path) -> None:
-    """Raise a SpikeflipError, before hours of work, if a folder cannot be made or written to; makes none."""
-    with locked(out):
-        pass
-    with suppress(OSError):
-        out.rmdir()
+@contextmanager
+def _claimed(out: Path, claim: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Hold a folder, which says from then on whose it is, as long as a training is under way.
+
+    Yields:
+        The manifest of the training: where it began, and where else it went on. When the block ends, what the training
+        saved stays if it is not finished, and goes if it is; where nothing was saved, nothing is left.
+    """
+    existed = out.exists()
+    try:
+        with locked(out):
+            _check_folder(out)  # another process may have begun since it was looked at
+            _check_claim(out, claim)
+            try:
+                remove_partial(out, _WRITTEN)
+                facts = went_on(read_json(out / _CLAIM)["manifest"], now) if _is_begun(out) else dict(now)
+                if not _has_victim(out):
+                    write_json(out / _CLAIM, {**claim, "manifest": facts})
+                yield facts
+            except OSError as error:
+                message = f"{write_trouble(error, out)}; what was saved of the training stays"
+                raise SpikeflipError(message) from error
+            finally:
+                if _has_victim(out) or not _is_begun(out):
+                    _tidy(out)
+    finally:
+        if not existed:
+            with suppress(OSError):  # not empty
+                out.rmdir()
+
+
+def _is_begun(out: Path) -> bool:
+    """Whether there is something of a training to go on with."""
+    return (out / _CLAIM).exists() and any((out / name).exists() for name in (_STATE, _TWIN_STATE))
+
+
+def _tidy(out: Path) -> None:
+    """Remove what only an unfinished training has, from a folder that says that it is one's."""
+    with suppress(OSError, SpikeflipError):
+        if _read_claim(out) is not None:
+            remove_partial(out, _WRITTEN)
+            for name in _UNFINISHED:
+                (out / name).unlink(missing_ok=True)
+
+
+def _check_folder(out: Path) -> None:
+    """Raise a SpikeflipError if ``out`` holds anything but a training."""
+    if not any((out / name).is_file() for name in (_CLAIM, DESCRIPTION)):
+        check_free(out, frozenset({_CLAIM}))
+    check_plain(out)
+
+
+def _read_claim(out: Path) -> dict[str, Any] | None:
+    """What a folder says of the training under way in it, None where there is none."""
+    if not (out / _CLAIM).exists():
+        return None
+    try:
+        claim = read_json(out / _CLAIM)
+        if isinstance(claim.get("options"), dict) and isinstance(claim.get("manifest"), dict):
+            return claim
+        reason = "it lacks options or a manifest"
+    except SpikeflipError as error:
+        reason = str(error)
+    raise SpikeflipError(
+        f"{out / _CLAIM} is not what train writes ({reason}): restore it, empty the folder, or choose another"
+    )
+
+
+def _check_claim(out: Path, claim: Mapping[str, Any]) -> None:
+    """Raise a SpikeflipError if ``out`` holds an unfinished training of other options."""
+    theirs = _read_claim(out)
+    if theirs is None:
+        return
+    options = theirs["options"]
+    changed = differences(options, known_to(options, claim["options"], TrainConfig))
+    if "start_sha256" in claim:
+        changed += differences({"start": theirs.get("start_sha256")}, {"start": claim["start_sha256"]})
+    if changed:
+        raise SpikeflipError(
+            f"--out {out} holds the unfinished training of a victim of other options ({'; '.join(changed)}): give the "
+            "same, or choose another folder"
+        )
 
 
 def is_trained(out: Path) -> bool:
-    """Whether a folder holds a finished victim."""
+    """Whether a folder holds a finished victim, and nothing more of its training."""
+    return _has_victim(out) and not (out / _CLAIM).exists()
+
+
+def _has_victim(out: Path) -> bool:
     return (out / DESCRIPTION).exists()
 
 
 def _trained(config: TrainConfig, out: Path) -> Checkpoint:
-    """The victim that is there, if it was trained with these options."""
+    """The victim that is there, if it was trained with these options as far as both sides know them."""
     found = load_checkpoint(out)
     start = None if config.start is None else load_checkpoint(config.start).sha256
-    if (found.facts.get("config"), found.facts.get("start_sha256")) != (_stored(config), start):
+    theirs, ours = found.facts.get("config"), _stored(config)
+    if not isinstance(theirs, dict):
+        raise SpikeflipError(f"--out {out} already holds a victim that train did not write: choose another folder")
+    changed = differences(
+        {"start": found.facts.get("start_sha256")} | {name: theirs[name] for name in theirs.keys() & ours.keys()},
+        {"start": start} | known_to(theirs, ours, TrainConfig),
+    )
+    if changed:
         raise SpikeflipError(
-            f"--out {out} already holds a victim of other options: choose another folder, or delete it"
+            f"--out {out} already holds a victim of other options ({'; '.join(changed)}): choose another folder, or "
+            "delete it"
         )
     return found
 
@@ -199,7 +299,7 @@ def _check(config: TrainConfig, recordings: bool) -> None:
     """Raise a SpikeflipError for options that need images, or exclude each other."""
     if config.network is not None and config.network not in PRESETS:
         parse(config.network)
-    for name in () if recordings else ("sensor", "size", "time_bin"):
+    for name in () if recordings else ("sensor", "columns", "time_unit", "size", "time_bin"):
         if (value := getattr(config, name)) is not None:
             raise SpikeflipError(
                 f"--{name.replace('_', '-')} {value} is for recordings, and --data {config.data} is of images: "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils.dlpack import to_dlpack as to_dlpack  # type: ignore[attr-defined]
 
 from spikeflip.snn.surrogate import Rectangular
 
@@ -39,8 +40,8 @@ def integrate(current: Tensor, potential: Tensor, spikes: Tensor, neuron: "LIF")
     if not _suits(tensors):
         return False
     if current.device.type in _COMPILED:
-        layouts = _layout(current), _layout(potential), _layout(spikes)
-        _native.integrate(constants(neuron), *_size(current), *layouts, torch.get_num_threads())
+        currents, potentials, fired = map(to_dlpack, tensors)
+        _native.integrate(constants(neuron), currents, potentials, fired, torch.get_num_threads())
         return True
     if (kernels := _kernels(current.device)) is None:
         return False
@@ -54,8 +55,8 @@ def reverse(gradient: Tensor, potential: Tensor, neuron: "LIF") -> bool:
     if type(neuron.surrogate) is not Rectangular or not _suits(tensors):
         return False
     if gradient.device.type in _COMPILED:
-        layouts = _layout(gradient), _layout(potential)
-        _native.reverse(constants(neuron), *_size(gradient), *layouts, torch.get_num_threads())
+        gradients, potentials = map(to_dlpack, tensors)
+        _native.reverse(constants(neuron), gradients, potentials, torch.get_num_threads())
         return True
     if (kernels := _kernels(gradient.device)) is None:
         return False
@@ -68,16 +69,6 @@ def constants(neuron: "LIF") -> tuple[float, float, int, float, float, float]:
     """Threshold, decay, reset, and the window's centre, half width and height, as compiled code has them."""
     width = neuron.surrogate.width
     return (neuron.threshold, neuron.decay, _RESETS[neuron.reset], neuron.window_centre, width / 2, 1 / width)
-
-
-def _size(tensor: Tensor) -> tuple[int, int, int]:
-    """Samples, steps, neurons."""
-    return tensor.shape[0], tensor.shape[1], tensor[0, 0].numel()
-
-
-def _layout(tensor: Tensor) -> tuple[int, int, int]:
-    """Where a tensor is, and how far apart samples and steps are."""
-    return tensor.data_ptr(), tensor.stride(0), tensor.stride(1)
 
 
 @cache

@@ -33,18 +33,54 @@ def kind_of(inputs: Tensor, input_shape: Shape, coding: Coding = "rate") -> Kind
     )
 
 
-def check_values(inputs: Tensor, kind: Kind) -> None:
-    """Raise a SpikeflipError unless spikes are exactly 0 or 1, and images float32 or float64 in [0, 1]."""
+def check_tensor(inputs: object) -> None:
+    """Raise a SpikeflipError unless inputs are a tensor."""
+    if not isinstance(inputs, Tensor):
+        raise SpikeflipError(
+            f"inputs are a {type(inputs).__name__}: give a tensor, such as torch.from_numpy makes of an array"
+        )
+
+
+def check_values(inputs: Tensor, kind: Kind, *, counts: bool = False) -> None:
+    """Raise a SpikeflipError unless spikes are exactly 0 or 1, and images float32 or float64 in [0, 1].
+
+    With ``counts`` spikes are whole numbers from 0, of the events of a cell and time step.
+    """
     if kind == "images" and inputs.dtype not in (torch.float32, torch.float64):
         raise SpikeflipError(f"images are of type {inputs.dtype}: give them as torch.float32 in [0, 1]")
     if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
         value = inputs[~torch.isfinite(inputs)][0]
         raise SpikeflipError(f"inputs hold the value {float(value)}: replace it by numbers in [0, 1]")
-    wrong = (inputs < 0) | (inputs > 1) if kind == "images" else (inputs != 0) & (inputs != 1)
+    if kind == "images":
+        wrong = (inputs < 0) | (inputs > 1)
+    elif counts:
+        wrong = (inputs < 0) | (inputs != inputs.round() if inputs.is_floating_point() else False)
+    else:
+        wrong = (inputs != 0) & (inputs != 1)
     if bool(wrong.any()):
         where = tuple(wrong.nonzero()[0].tolist())
-        fix = "scale them to [0, 1]" if kind == "images" else "binarise them to exactly 0 or 1"
-        raise SpikeflipError(f"{kind} hold the value {float(inputs[where]):g} at {where}: {fix}")
+        first = float(inputs[where])
+        raise SpikeflipError(f"{kind} hold the value {first:g} at {where}: {_instead(first, kind)}")
+
+
+def _instead(value: float, kind: Kind) -> str:
+    """What to give in the place of values that are no images or spikes, by what they seem to be."""
+    if kind == "images":
+        return (
+            "scale them to [0, 1], and put what the model was trained on inside it: Sequential(Normalize(mean, std), "
+            "model)"
+        )
+    if value != round(value):
+        return (
+            "binarise them to exactly 0 or 1, or give features as images in [0, 1] with layout='static' and their "
+            "normalisation inside the model"
+        )
+    if value < 0:
+        return "binarise them to exactly 0 or 1, OFF and ON as two channels whose difference is taken inside the model"
+    return (
+        "binarise them to exactly 0 or 1, or, for a model that was trained on counts, wrap it on an example of counts "
+        "and attack with scg"
+    )
 
 
 def check_streams(seed: int, samples: Tensor, n: int) -> None:
@@ -69,6 +105,10 @@ def check_counts(**counts: int) -> None:
 
 def check_classes(name: str, values: Tensor, n: int, classes: int) -> None:
     """Raise a SpikeflipError unless ``values`` is one class number, 0 to ``classes - 1``, an input."""
+    if not isinstance(values, Tensor):
+        raise SpikeflipError(
+            f"{name}s are a {type(values).__name__}: give a tensor (N,) of torch.int64, such as torch.tensor([3, 0])"
+        )
     if values.ndim != 1 or len(values) != n:
         raise SpikeflipError(f"{name}s have shape {tuple(values.shape)} for {n} inputs: give one {name} an input, (N,)")
     if values.dtype != torch.int64:

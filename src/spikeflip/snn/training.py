@@ -53,6 +53,8 @@ class Training:
             moves the small weights of a wide layer so far in one update that the layer falls silent.
         dropout: share of spikes dropped after a hidden weight layer, one mask a sample for all time steps.
         widest_dropout: the same after the convolution with the most channels.
+        coding_steps: most time steps that images are coded in while training; the network's if None. An update costs as
+            much as it has steps, and neurons that forget within a few steps learn from few: the rest only averages.
         shift: augmentation: each input of an update is moved by up to so many cells, in both directions.
         initial_share: before training, weights are scaled layer by layer until this share of the potentials that
             receive input would reach the threshold, without reset, on the first 32 inputs; sparse recordings leave deep
@@ -73,6 +75,7 @@ class Training:
     relative_rate: float = 0.05
     dropout: float = 0.1
     widest_dropout: float = 0.1
+    coding_steps: int | None = None
     shift: int = 0
     initial_share: float = 0.1
     initial_rate: float = 0.0
@@ -88,6 +91,8 @@ class Training:
             micro_batch=self.micro_batch,
             validate_every=self.validate_every,
         )
+        if self.coding_steps is not None:
+            check_counts(coding_steps=self.coding_steps)
         if self.shift < 0:
             raise SpikeflipError(f"shift is {self.shift}: give a number of cells, 0 for none")
         if self.learning_rate is not None and not 0 < self.learning_rate <= LARGEST_RATE:
@@ -363,7 +368,7 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
         spikes = encode(
             values,
             network.input_shape,
-            network.time_steps,
+            min(settings.coding_steps or network.time_steps, network.time_steps),
             coding=network.coding,
             seed=settings.seed,
             samples=rows,

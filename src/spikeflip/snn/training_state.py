@@ -1,5 +1,6 @@
 """An unfinished training on disk: its weights, the optimiser's moments, what was seen so far."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -78,8 +79,10 @@ def save_state(
         }
     metadata = {"identity": json.dumps(identity), "history": json.dumps(asdict(history)), "update": str(update)}
     metadata |= {"step": str(step), "watch": json.dumps(watch.state())}
+    tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    metadata["sha256"] = _sha256(tensors, metadata)
     make_folder(path.parent)
-    write_bytes(path, save({name: value.cpu().contiguous() for name, value in tensors.items()}, metadata))
+    write_bytes(path, save(tensors, metadata))
 
 
 def restore_state(
@@ -92,26 +95,29 @@ def restore_state(
     """
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-            if "watch" not in metadata:
+            metadata = dict(file.metadata() or {})
+            if "sha256" not in metadata:
                 raise SpikeflipError(f"{path} was written by another version of spikeflip: delete it to start anew")
             if json.loads(metadata["identity"]) != identity:
                 raise SpikeflipError(
                     f"{path} holds the unfinished training of another network, setting or data set: "
                     "train with the same options to finish it, or delete it"
                 )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            if metadata.pop("sha256") != _sha256(tensors, metadata):
+                raise ValueError("its checksum is of something else")
             update, step = int(metadata["update"]), int(metadata["step"])
             for i, weight in enumerate(network.weights):
                 with torch.no_grad():
-                    weight.copy_(file.get_tensor(f"{i}.weight"))
-                    watch.initial[i].copy_(file.get_tensor(f"{i}.initial"))
+                    weight.copy_(tensors[f"{i}.weight"])
+                    watch.initial[i].copy_(tensors[f"{i}.initial"])
                 optimiser.state[weight] = (
                     {}
                     if step == 0
                     else {
                         "step": torch.tensor(float(step)),
-                        "exp_avg": torch.empty_like(weight.data).copy_(file.get_tensor(f"{i}.first")),
-                        "exp_avg_sq": torch.empty_like(weight.data).copy_(file.get_tensor(f"{i}.second")),
+                        "exp_avg": torch.empty_like(weight.data).copy_(tensors[f"{i}.first"]),
+                        "exp_avg_sq": torch.empty_like(weight.data).copy_(tensors[f"{i}.second"]),
                     }
                 )
             watch.restore(json.loads(metadata["watch"]))
@@ -122,3 +128,12 @@ def restore_state(
         raise
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise SpikeflipError(f"the saved training {path} is damaged ({error}): delete it to start anew") from error
+
+
+def _sha256(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Of all that a state says, in whatever order the file has it."""
+    shapes = {name: [str(value.dtype), *value.shape] for name, value in tensors.items()}
+    digest = hashlib.sha256(json.dumps([shapes, metadata], sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()

@@ -6,6 +6,7 @@ no failure, a mixed-up axis or a forgotten state makes far larger ones.
 """
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Protocol
 
 import torch
@@ -33,6 +34,8 @@ class Probed(Protocol):
 
 
 _ROUNDING = 1e-5
+_REPEATED = 1e-3  # a GPU may add in another order
+_OWN_DERIVATIVE = "pass surrogate= a derivative that does not, such as spikeflip.Rectangular()"
 GROSS = 0.1
 
 
@@ -127,7 +130,7 @@ def time_matters(victim: Probed, inputs: Tensor) -> Verdict:
     half[:, steps // 2 :] = 0
     pairs = [(x, x.flip(1)) for x in (inputs, half)]
     found = max(difference(victim.scores(x), victim.scores(y)) for x, y in pairs)
-    slopes = [(_slope(victim, x), _slope(victim, y).flip(1)) for x, y in pairs]
+    slopes = [(slope(victim, x), slope(victim, y).flip(1)) for x, y in pairs]
     found = max([found, *(difference(a, b) for a, b in slopes)])
     if found > _ROUNDING:
         return Verdict("time matters", True, "frames in another order give other scores")
@@ -146,7 +149,7 @@ def gradient_independence(victim: Probed, inputs: Tensor) -> Verdict:
     """The scores of one sample have no gradient in another; this tells mixed-up axes also where outputs are silent."""
     n = len(inputs)
     for row in (0, n - 1):
-        size = _slope(victim, inputs, row).flatten(1).double().norm(dim=1)
+        size = slope(victim, inputs, row).flatten(1).double().norm(dim=1)
         others = torch.cat([size[:row], size[row + 1 :]])
         if bool((others > _ROUNDING * size.max()).any()):
             return Verdict(
@@ -155,7 +158,40 @@ def gradient_independence(victim: Probed, inputs: Tensor) -> Verdict:
                 "the gradient of a sample's scores reaches other samples of its batch",
                 "check the layout",
             )
-    return Verdict("batch independence", True, "gradients stay with their samples")
+    return Verdict("batch independence", True, "samples do not depend on each other")
+
+
+def gradient_twice(victim: Probed, inputs: Tensor) -> Verdict:
+    """The same inputs give the same gradient: nothing is drawn on the way back."""
+    one, two = slope(victim, inputs), slope(victim, inputs)
+    # What is not finite is another fault, and equals nothing.
+    if difference(one.nan_to_num(), two.nan_to_num()) <= _REPEATED:
+        return Verdict("same call twice", True, "the same inputs give the same scores and gradients")
+    return Verdict(
+        "same call twice",
+        False,
+        "two gradients of the same inputs differ, as the backward pass draws random numbers",
+        _OWN_DERIVATIVE,
+    )
+
+
+def gradient_alone(victim: Probed, inputs: Tensor) -> Verdict:
+    """A sample's gradient is the same alone, in the batch, and among copies of itself."""
+    whole, scores = slope(victim, inputs), victim.scores(inputs)
+    largest = float(whole.flatten(1).double().norm(dim=1).max())
+    for i, one in enumerate(inputs if isfinite(largest) else ()):
+        for batch, place in ((one.unsqueeze(0), 0), (one.expand_as(inputs).contiguous(), i)):
+            if difference(victim.scores(batch)[place], scores[i]) > _ROUNDING:
+                continue  # a spike that rounding moves changes gradients as well
+            apart = float((slope(victim, batch)[place] - whole[i]).double().norm())
+            if not apart <= GROSS * largest:  # nor is one that is no number the same
+                return Verdict(
+                    "batch independence",
+                    False,
+                    "a sample's gradient depends on the other samples of its batch, though its scores do not",
+                    f"take out of its backward pass what is computed over the batch, or {_OWN_DERIVATIVE}",
+                )
+    return Verdict("batch independence", True, "samples do not depend on each other")
 
 
 def all_of(victim: Probed, inputs: Tensor) -> list[Verdict]:
@@ -176,7 +212,7 @@ def passes(victim: Probed, inputs: Tensor) -> bool:
         return False
 
 
-def _slope(victim: Probed, inputs: Tensor, row: int | None = None) -> Tensor:
+def slope(victim: Probed, inputs: Tensor, row: int | None = None) -> Tensor:
     """The input gradient of a sum of scores in which no two classes weigh the same, of all samples or of one."""
 
     def weights(scores: Tensor, _rows: Tensor) -> Tensor:

@@ -21,14 +21,17 @@ from spikeflip.victims.layouts import (
     Output,
     Readout,
     ReadoutFunction,
+    UnreadableError,
     check_choice,
     layout_name,
 )
 from spikeflip.victims.learning import learn_order, learn_state
+from spikeflip.victims.modules import named_parameters
 from spikeflip.victims.spike_functions import Neurons, check_surrogate, find, table
+from spikeflip.victims.suggestions import passing, suggestion, why_it_failed, with_suggestion
 from spikeflip.victims.vanishing import Remark, failed, gradient
-from spikeflip.victims.victim import Victim, is_victim
-from spikeflip.victims.wrap import example_inputs, passing_layouts, suggestion, three_samples, why_it_failed, wrap
+from spikeflip.victims.victim import Victim, is_victim, takes_counts
+from spikeflip.victims.wrap import example_inputs, three_samples, wrap
 from spikeflip.victims.wrapped import Calling, WrappedModel
 
 CHECKS = (
@@ -94,6 +97,7 @@ def doctor(
     layout: Layout | LayoutFunction = "TB",
     output: Output = None,
     readout: Readout | ReadoutFunction = "mean",
+    time_steps: int | None = None,
     neurons: Neurons | None = None,
     penultimate: str | None = None,
     surrogate: Surrogate | None = None,
@@ -108,7 +112,7 @@ def doctor(
         victim: a victim, or a model as ``wrap`` takes it.
         example: spikes ``(N, T, *input)``, or images ``(N, *input)``; better several and such that the model fires. At
             most 16 are used.
-        layout, output, readout, neurons, penultimate, surrogate, reset: for a model, as for ``wrap``.
+        layout, output, readout, time_steps, neurons, penultimate, surrogate, reset: for a model, as for ``wrap``.
 
     Returns:
         The verdicts, and whether the model can be attacked.
@@ -126,6 +130,7 @@ def doctor(
         "layout": layout,
         "output": output,
         "readout": readout,
+        "time_steps": time_steps,
         "neurons": neurons,
         "penultimate": penultimate,
         "surrogate": surrogate,
@@ -140,7 +145,7 @@ def doctor(
     else:
         check_choice(layout, readout)
         check_surrogate(surrogate)
-        inputs = example_inputs(example, layout)
+        inputs = example_inputs(example, layout, time_steps)
         if not chart.run("model", lambda: _acceptable(victim, layout)):
             return chart.diagnosis()
     model: Any = victim.model if isinstance(victim, WrappedModel) else victim
@@ -191,7 +196,7 @@ def _allows(verdict: Verdict) -> bool:
 
 def _graphics(model: Any) -> list[torch.device]:
     """The GPU on which a model draws random numbers, if it is on one."""
-    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    first = next((p for _, p in named_parameters(model)), None) if isinstance(model, nn.Module) else None
     return [first.device] if first is not None and first.device.type == "cuda" else []
 
 
@@ -210,7 +215,7 @@ def _coded(victim: Any, example: Tensor) -> Tensor:
     if not isinstance(example, Tensor) or example.numel() == 0 or example.ndim == 0:
         raise SpikeflipError("the example holds no inputs: give spikes (N, T, *input) or images (N, *input)")
     example = example[:_MOST_SAMPLES]
-    check_values(example, kind_of(example, victim.input_shape, victim.coding))
+    check_values(example, kind_of(example, victim.input_shape, victim.coding), counts=takes_counts(victim))
     ids = torch.arange(len(example))
     return encode(example, victim.input_shape, victim.time_steps, seed=0, samples=ids, coding=victim.coding)
 
@@ -240,13 +245,7 @@ def _admit(
     calling = Calling(options["layout"], options["output"], options["readout"])
     subject = WrappedModel(model, calling, layers, input_shape=tuple(inputs.shape[2:]), time_steps=inputs.shape[1])
     few = three_samples(inputs).to(subject.device)
-    try:
-        learn_state(subject, few, options["reset"])
-    except SpikeflipError as error:
-        chart.add(failed("same call twice" if subject.state.slots else "output", str(error)))
-        return None
-    except Exception as error:
-        chart.verdicts["model"] = failed("model", why_it_failed(subject, few, error))
+    if not _runs(chart, subject, example, few, options["reset"]):
         return None
     try:
         gradients.check_backward(subject, few)
@@ -264,6 +263,27 @@ def _admit(
     return subject
 
 
+def _runs(
+    chart: _Chart,
+    subject: WrappedModel,
+    example: Tensor,
+    few: Tensor,
+    reset: Callable[[nn.Module], object] | None,
+) -> bool:
+    """Whether the model runs on the example; a verdict says why not."""
+    try:
+        learn_state(subject, few, reset)
+    except UnreadableError as error:
+        chart.add(failed("output", with_suggestion(subject, few, error)))
+    except SpikeflipError as error:
+        chart.add(failed("same call twice" if subject.state.slots else "output", str(error)))
+    except Exception as error:
+        chart.verdicts["model"] = failed("model", why_it_failed(subject, example, few, error))
+    else:
+        return True
+    return False
+
+
 def _examine(chart: _Chart, subject: Any, inputs: Tensor) -> None:
     """Run the checks in turn; those that would only repeat what failed before are left out."""
     few = three_samples(inputs).to(subject.device)
@@ -275,7 +295,8 @@ def _examine(chart: _Chart, subject: Any, inputs: Tensor) -> None:
     if not chart.run("output", located(symptoms.output)):
         return
     if chart.run("same call twice", lambda: _same_call_twice(subject, few)):
-        mixed = not chart.run("batch independence", located(symptoms.batch_independence))
+        together = located(symptoms.batch_independence)
+        mixed = not chart.run("batch independence", lambda: together() and checks.gradient_alone(subject, few))
         mixed = mixed or not chart.run("order of samples", located(symptoms.order_of_samples))
         if not mixed:
             chart.run("time matters", located(symptoms.time_matters))
@@ -292,14 +313,14 @@ def _same_call_twice(subject: Probed, few: Tensor) -> Verdict:
     verdict = checks.same_call_twice(subject, few)
     if not verdict and isinstance(subject, WrappedModel) and (where := gradients.random_layer(subject, few)):
         return Verdict(verdict.check, False, f"{verdict.finding} in {where}", verdict.fix)
-    return verdict
+    return verdict and checks.gradient_twice(subject, few)
 
 
 def _with_layout(verdict: Verdict, subject: Probed, few: Tensor) -> Verdict:
     """A failed verdict with the layouts that would pass, if there are such."""
     if verdict or not isinstance(subject, WrappedModel):
         return verdict
-    others = passing_layouts(subject, few)
+    others = passing(subject, few, images=verdict.check != "time matters")
     kind = Verdict if others else type(verdict)
     return kind(
         verdict.check,

@@ -1,13 +1,16 @@
 """Whether a wrapped model gives a gradient, and which layer is to blame where it does not."""
 
+import copy
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.victims.modules import named_modules
 from spikeflip.victims.order import on_end, on_start
 from spikeflip.victims.spike_functions import SpikingLayer, derivative
 from spikeflip.victims.wrapped import WrappedModel
@@ -23,7 +26,7 @@ def check(victim: WrappedModel, inputs: Tensor) -> None:
     """Raise a SpikeflipError unless the input gradient is there and finite; warn where it is zero."""
     if victim.changes() == {}:
         for name in victim.order.spiking:
-            _check_surrogate(victim.layers[name])
+            _check_surrogate(victim, victim.layers[name])
     found = victim.forward(inputs, victim.changes(), graph=True)
     scores = victim.scores(inputs)
     if not torch.allclose(found.scores, scores, rtol=1e-2, atol=1e-2):
@@ -52,7 +55,7 @@ def check_backward(victim: WrappedModel, inputs: Tensor) -> None:
         return
     found = victim.forward(inputs, {}, graph=True)
     again: list[str] = []
-    modules = dict(victim.model.named_modules())
+    modules = dict(named_modules(victim.model))
     # That it finds another state than in the forward pass may also make it fail.
     with suppress(Exception), victim.firing({}), on_start(modules, lambda name, _: again.append(name)):
         torch.autograd.grad(found.scores.sum(), found.source, allow_unused=True)
@@ -66,7 +69,7 @@ def check_backward(victim: WrappedModel, inputs: Tensor) -> None:
 def random_layer(victim: WrappedModel, inputs: Tensor) -> str | None:
     """Where two calls first differ: the layer that gets the same twice and gives something else, in words."""
     runs = []
-    modules = dict(victim.model.named_modules())
+    modules = dict(named_modules(victim.model))
     for _ in range(2):
         events: list[tuple[str, str, object]] = []
 
@@ -84,9 +87,10 @@ def random_layer(victim: WrappedModel, inputs: Tensor) -> str | None:
     return None
 
 
-def _check_surrogate(layer: SpikingLayer) -> None:
+def _check_surrogate(victim: WrappedModel, layer: SpikingLayer) -> None:
     try:
-        slope = derivative(layer)
+        with victim.firing({}):
+            slope = derivative(replace(layer, module=_copied(layer.module)))
     except SpikeflipError:
         return  # a function that cannot be reached is no reason to refuse the model's own gradient
     except Exception as error:  # called in another way than the table says: the gradient itself is checked below
@@ -98,10 +102,19 @@ def _check_surrogate(layer: SpikingLayer) -> None:
         raise SpikeflipError(f"the surrogate of layer {layer.name!r} is not finite near its threshold: {_INSTEAD}")
 
 
+def _copied(module: nn.Module) -> nn.Module:
+    """A layer to look at, as its spike function may remember what it was called with; itself if it cannot be copied."""
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # whatever a module raises that copies itself in its own way
+        LOG.debug("a %s could not be copied: %s", type(module).__name__, error)
+        return module
+
+
 def _cut(victim: WrappedModel, inputs: Tensor) -> str:
     """Why the graph does not reach the input."""
     events: list[tuple[str, str, bool, bool]] = []
-    modules = {name: module for name, module in victim.model.named_modules() if name}
+    modules = {name: module for name, module in named_modules(victim.model) if name}
 
     def note(kind: str) -> Callable[[str, object], None]:
         def take(name: str, value: object) -> None:

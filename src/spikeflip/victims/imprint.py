@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from spikeflip.victims.modules import named_buffers, named_modules, named_parameters
 from spikeflip.victims.state import slots
 
 
@@ -24,13 +25,13 @@ class Imprint:
         """Mode, hooks and parameters of every layer; with ``attributes`` also all that could be state."""
         held: list[object] = []
         marks: dict[str, object] = {}
-        for name, module in model.named_modules():
+        for name, module in named_modules(model):
             where = f"layer {name!r}" if name else "the model"
             marks[f"the mode of {where}"] = module.training
             for kind, hooks in vars(module).items():
                 if kind.endswith("_hooks") and isinstance(hooks, dict):
                     marks[f"{kind} of {where}"] = _mark(list(hooks.values()), held)[1:]
-        for name, parameter in model.named_parameters():
+        for name, parameter in named_parameters(model):
             marks[f"parameter {name!r}"] = _mark(parameter, held)
             marks[f"requires_grad of parameter {name!r}"] = parameter.requires_grad
             marks[f"the gradient of parameter {name!r}"] = _mark(parameter.grad, held)
@@ -38,7 +39,7 @@ class Imprint:
             for slot in slots(model):
                 marks[f"attribute {str(slot)!r}"] = _mark(slot.get(), held)
         else:
-            for name, buffer in model.named_buffers():
+            for name, buffer in named_buffers(model):
                 marks[f"buffer {name!r}"] = _mark(buffer, held)
         return cls(marks, tuple(held))
 

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.victims.modules import modules, named_modules, own_parameters
+from spikeflip.victims.victim import check_weights
 
 # The oldest release of each framework that was tried.
 SUPPORTED: dict[str, str] = {"spikingjelly": "0.0.0.0.14", "snntorch": "0.9", "norse": "1.1", "sinabs": "2.0"}
@@ -21,7 +23,7 @@ def check_model(model: object, layout: object) -> nn.Module:
             f"the model is {kind}, whose layers and state cannot be seen: pass the torch.nn.Module itself, and as "
             "layout= a function of model and spikes if it must be called in another way"
         )
-    for name, module in model.named_modules():
+    for name, module in named_modules(model):
         at = f"layer {name!r}" if name else "the model"
         if isinstance(module, torch.jit.ScriptModule):
             raise SpikeflipError(f"{at} is compiled by torch.jit: pass the model before that")
@@ -32,6 +34,14 @@ def check_model(model: object, layout: object) -> nn.Module:
             raise SpikeflipError(f"{at} is compiled by torch.compile: build it without calling its method compile()")
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             raise SpikeflipError(f"{at} spreads over devices: pass the model inside it, model.module")
+        for key, parameter in own_parameters(module).items():
+            if parameter.is_inference():
+                where = f"{name}.{key}" if name else key
+                raise SpikeflipError(
+                    f"the model's parameter {where!r} was made inside torch.inference_mode, and can take part in no "
+                    "gradient: build or load the model outside of it"
+                )
+    check_weights(model)
     _check_inputs(model, layout)
     _check_versions(model)
     return model
@@ -56,7 +66,7 @@ def _check_inputs(model: nn.Module, layout: object) -> None:
 
 def _check_versions(model: nn.Module) -> None:
     """Frameworks are told by the home of the modules' classes; none is imported."""
-    homes = {cls.__module__.partition(".")[0] for module in model.modules() for cls in type(module).__mro__}
+    homes = {cls.__module__.partition(".")[0] for module in modules(model) for cls in type(module).__mro__}
     for framework in sorted(homes & SUPPORTED.keys()):
         try:
             version = metadata.version(framework)

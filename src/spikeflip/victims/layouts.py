@@ -30,9 +30,13 @@ MEANINGS: dict[Layout, str] = {
     "steps": "(N, *input), called once a step",
     "steps+state": "(N, *input) and the state of the step before, called once a step",
     "flat-BT": "(N * T, *input), the steps of a sample one after the other",
-    "static": "an image (N, *input), time is inside the model",
+    "static": "an image (N, *input), T inside or time_steps=",
     "T-last": "(N, *input, T) at once",
 }
+
+
+class UnreadableError(SpikeflipError):
+    """A model's answer is not what its layout, output and readout say."""
 
 
 def _fresh(x: Tensor) -> Tensor:
@@ -58,7 +62,7 @@ def _steps_with_state(model: nn.Module, spikes: Tensor, select: Select) -> Tenso
     for x in spikes.unbind(1):
         answer = model(_fresh(x), state)
         if not isinstance(answer, tuple) or len(answer) < 2:
-            raise SpikeflipError(
+            raise UnreadableError(
                 "with the layout 'steps+state' a model returns its output and its state, but this one returned "
                 f"{_described(answer)}: choose 'steps' if it keeps its state itself"
             )
@@ -75,6 +79,8 @@ def _flat(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
 
 
 def _static(model: nn.Module, images: Tensor, select: Select) -> Tensor:
+    if images.shape[1] > 1:  # the loop over time is outside of the model
+        return _steps(model, images, select)
     return select(model(_fresh(images.squeeze(1))))
 
 
@@ -99,7 +105,7 @@ def run(model: nn.Module, spikes: Tensor, layout: Layout | LayoutFunction, outpu
 
     Args:
         model: in the state and mode in which it is to run.
-        spikes: ``(N, T, *input)``; ``(N, 1, *input)`` images for the layout ``"static"``.
+        spikes: ``(N, T, *input)``; images for the layout ``"static"``, one a call of the model.
         layout: how the model is called.
         output: which part of what it returns.
     """
@@ -119,7 +125,7 @@ def read(out: Tensor, readout: Readout | ReadoutFunction) -> Tensor:
     if out.ndim == 2 and readout in ("mean", "none"):
         return out
     if out.ndim != 3:
-        raise SpikeflipError(
+        raise UnreadableError(
             f"the model's output has shape {tuple(out.shape)}, from which readout {readout!r} makes no scores (N, K): "
             "choose another output=, or give readout= a function from it to (N, K)"
         )
@@ -133,7 +139,7 @@ def read(out: Tensor, readout: Readout | ReadoutFunction) -> Tensor:
         case "sum":
             return out.sum(0)
         case "none":
-            raise SpikeflipError(
+            raise UnreadableError(
                 f"the model's output has shape {tuple(out.shape)}, with an axis of time: choose readout 'mean', "
                 "'last', 'max' or 'sum'"
             )
@@ -167,8 +173,8 @@ def _select(answer: object, output: Output) -> Tensor:
         parts = ", ".join(
             f"{name!r} ({_described(value)})" for name, value in list(zip(names, values, strict=True))[:6]
         )
-        raise SpikeflipError(f"the model returns {len(answer)} parts: choose one with output=, of {parts}")
-    raise SpikeflipError(f"the model returns {_described(answer)}: give output= a function from it to a tensor")
+        raise UnreadableError(f"the model returns {len(answer)} parts: choose one with output=, of {parts}")
+    raise UnreadableError(f"the model returns {_described(answer)}: give output= a function from it to a tensor")
 
 
 def _part(answer: object, output: int | str) -> object:
@@ -177,7 +183,7 @@ def _part(answer: object, output: int | str) -> object:
             raise TypeError  # a tensor takes letters for indices
         return answer[output]  # type: ignore[index]
     except (TypeError, KeyError, IndexError, ValueError):
-        raise SpikeflipError(
+        raise UnreadableError(
             f"output is {output!r}, but the model returns {_described(answer)}: choose a part that it has"
         ) from None
 

@@ -9,11 +9,15 @@ from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.victims.checks import raised
+from spikeflip.victims.modules import named_modules
 from spikeflip.victims.order import Order, SampleAxis, on_end, on_start, started, weight_layers
-from spikeflip.victims.state import State, learn
+from spikeflip.victims.state import Slot, State, learn
 from spikeflip.victims.wrapped import WrappedModel
 
 LOG = logging.getLogger(__name__)
+
+_SPOILT = (float("nan"), 1e3)
+"""Starts that no model answers as it does from zero, unless it never looks at them."""
 
 # What resets the state of one layer, by the names that frameworks have for it. The last may mean other things as well.
 _RESETS = ("reset_states", "reset_mem", "n_reset", "reset")
@@ -37,35 +41,53 @@ def learn_state(victim: WrappedModel, inputs: Tensor, reset: Callable[[nn.Module
         victim.state = learn(model, start, runs)
     except Exception:
         # What is left of an earlier run may not fit this batch.
-        if reset is None and _learn_after_reset(victim, start, runs):
-            return
-        raise
-    if reset is not None or not victim.state.stale() or _learn_after_reset(victim, start, runs):
-        return
+        if reset is not None or not _learn_after_reset(victim, start, runs):
+            raise
+    else:
+        if reset is None and victim.state.stale():
+            _learn_after_reset(victim, start, runs)
     left = victim.state.stale()
+    if reset is None and left:
+        _start_from_zero(victim, inputs, left)
+
+
+def _start_from_zero(victim: WrappedModel, inputs: Tensor, left: list[Slot]) -> None:
+    """Put zeros where an earlier run left something; a notice where the model looks at it, an error where it shows."""
     # On an example that is quiet, what is left may not show.
     coins = torch.rand(inputs.shape, generator=torch.Generator().manual_seed(0)).round().to(inputs)
     tries = (inputs, torch.ones_like(inputs), coins)
     as_found = [victim.scores(x) for x in tries]
-    victim.state = victim.state.zeroed(left)
-    if not all(torch.equal(found, victim.scores(x)) for found, x in zip(as_found, tries, strict=True)):
+
+    def same(state: State) -> bool:
+        victim.state = state
+        try:
+            return all(torch.equal(found, victim.scores(x)) for found, x in zip(as_found, tries, strict=True))
+        except Exception:  # a start that makes a model raise is one that it looks at
+            return False
+
+    found, zero = victim.state, victim.state.filled(left, 0)
+    if not same(zero):
         raise SpikeflipError(
             f"the model holds a state of an earlier run in {', '.join(map(str, left[:3]))}: reset it before wrapping "
             "it, or pass reset= a function that does"
         )
-    LOG.warning(
-        "the victim starts from zero in %s, where the model holds other values: pass reset= a function that puts its "
-        "own start there, if it has one",
-        ", ".join(map(str, left[:3])),
-    )
+    # What is written anew before it is read may start from anything.
+    if not all(same(found.filled(left, number)) for number in _SPOILT):
+        left = [slot for slot in left if not all(same(found.filled([slot], n)) for n in _SPOILT)] or left
+        victim.note(
+            "state-zeroed",
+            f"the victim starts from zero in {', '.join(map(str, left[:3]))}, where the model holds other values: pass "
+            "reset= a function that puts its own start there, if it has one",
+        )
+    victim.state = zero
 
 
 def _learn_after_reset(victim: WrappedModel, start: State, runs: list[Callable[[], object]]) -> bool:
-    """Let layers reset themselves, as far as they can, on copies; whether nothing is left over then."""
+    """Let layers reset themselves, as far as they can, on copies; whether the model runs then."""
     neurons = {id(layer.module) for layer in victim.layers.values()}
 
     def reset_layers() -> None:
-        for module in victim.model.modules():
+        for _, module in named_modules(victim.model):
             known = id(module) in neurons or hasattr(module, "_memories")
             names = _RESETS if known else _RESETS[:-1]
             function = next((f for f in (getattr(module, name, None) for name in names) if callable(f)), None)
@@ -79,7 +101,7 @@ def _learn_after_reset(victim: WrappedModel, start: State, runs: list[Callable[[
         LOG.debug("resetting the layers did not help: %s", error)
         victim.state = before
         return False
-    return not victim.state.stale()
+    return True
 
 
 def learn_order(victim: WrappedModel, inputs: Tensor, penultimate: str | None) -> None:

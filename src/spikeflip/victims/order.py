@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from spikeflip.victims.modules import named_modules, own_parameters
 from spikeflip.victims.spike_functions import SpikingLayer
 
 
@@ -80,10 +81,10 @@ def weight_layers(model: nn.Module, layers: Mapping[str, SpikingLayer]) -> dict[
     inside = tuple(f"{name}." if name else "" for name in layers)
     return {
         name: module
-        for name, module in model.named_modules()
+        for name, module in named_modules(model)
         if name not in layers
         and not (inside and name.startswith(inside))
-        and any(parameter.ndim > 1 for parameter in module.parameters(recurse=False))
+        and any(parameter.ndim > 1 for parameter in own_parameters(module).values())
     }
 
 

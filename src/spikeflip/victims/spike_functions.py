@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.surrogate import Surrogate
+from spikeflip.victims.modules import named_modules, named_parameters
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,37 @@ class _Fire(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (potential,) = ctx.saved_tensors
         return gradients[0] * ctx.change.surrogate.derivative(potential - ctx.centre), None, None, None
+
+
+class StandIn:
+    """Is called in the place of a spike function, and is that function in all else: attributes are read and set there.
+
+    Args:
+        own: what it stands for.
+        function: what is called instead.
+        place: the method of ``own`` that is called; itself if empty.
+    """
+
+    def __init__(self, own: Any, function: Callable[..., Any], place: str = "") -> None:
+        vars(self)["_parts"] = own, function, place
+        if place:
+            vars(self)[place] = function
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:  # noqa: D102
+        own, function, place = vars(self)["_parts"]
+        return (own if place else function)(*arguments, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_parts"][0], name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(vars(self)["_parts"][0], name, value)
+
+    @classmethod
+    def listening(cls, other: "StandIn", listen: Callable[[Callable[..., Any]], Callable[..., Any]]) -> "StandIn":
+        """Another one of the same, whose function is what ``listen`` makes of it."""
+        own, function, place = vars(other)["_parts"]
+        return cls(own, listen(function), place)
 
 
 @dataclass(frozen=True)
@@ -104,7 +136,7 @@ class NeuronType:
         def fire(distance: Tensor, *rest: Any, **named: Any) -> Tensor:
             return change.fire(distance, lambda u: own(u, *rest, **named))
 
-        return {self.spike_function: fire}
+        return {self.spike_function: StandIn(own, fire)}
 
 
 class _Sinabs(NeuronType):
@@ -134,7 +166,7 @@ class _Sinabs(NeuronType):
         def apply(potential: Tensor, *rest: Any) -> Tensor:
             return change.fire(potential, lambda v: own.apply(v, *rest), centre=rest[-2])
 
-        return {"spike_fn": types.SimpleNamespace(apply=apply, required_states=own.required_states)}
+        return {"spike_fn": StandIn(own, apply, "apply")}
 
 
 class _Norse(NeuronType):
@@ -247,7 +279,7 @@ def find(model: nn.Module, rows: Iterable[NeuronType]) -> dict[str, SpikingLayer
         SpikeflipError: a module of a class that is named lacks an attribute that is named.
     """
     rows, found = tuple(rows), {}
-    for name, module in model.named_modules():
+    for name, module in named_modules(model):
         kind = next((row for row in rows if row.matches(module)), None)
         if kind is not None:
             found[name] = SpikingLayer(name, module, kind)
@@ -288,7 +320,7 @@ def derivative(layer: SpikingLayer, reach: float = 2.0) -> Tensor | None:
 
     Thresholds that differ from neuron to neuron do not matter here: the function is given distances to them.
     """
-    like = next((p for p in layer.module.parameters() if p.is_floating_point()), torch.empty(0))
+    like = next((p for _, p in named_parameters(layer.module) if p.is_floating_point()), torch.empty(0))
     distance = torch.linspace(-reach, reach, 41, device=like.device, dtype=like.dtype)
     threshold = layer.threshold
     if isinstance(threshold, Tensor) and threshold.numel() > 1:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from spikeflip.victims.modules import named_modules
+
 _INTERNAL = frozenset(vars(nn.Module())) - {"_buffers"}
 
 
@@ -51,7 +53,7 @@ class Slot:
 
 def slots(model: nn.Module) -> Iterator[Slot]:
     """Every attribute and buffer of every module that could hold state; parameters and modules are none."""
-    for layer, module in model.named_modules():
+    for layer, module in named_modules(model):
         for name in vars(module):
             if name not in _INTERNAL and name != "_buffers":
                 yield Slot(layer, module, name, buffer=False)
@@ -78,19 +80,18 @@ class State:
 
     def stale(self) -> list[Slot]:
         """Slots that start from a tensor that is not zero: the model had been used before."""
-        return [slot for slot, value in self._starts.items() if any(map(_used, _tensors(value)))]
+        return [slot for slot, value in self._starts.items() if any(map(_used, tensors(value)))]
 
     def on(self, device: torch.device) -> "State":
         """The same, for a model that has moved."""
         return State({slot: _copy(value, {}, device) for slot, value in self._starts.items()})
 
-    def zeroed(self, chosen: Iterable[Slot]) -> "State":
-        """The same, but that the tensors of some slots start from zero."""
-        chosen = set(chosen)
+    def filled(self, chosen: Iterable[Slot], number: float) -> "State":
+        """The same, but that the tensors of some slots start from one number; from 1 where they cannot hold it."""
         starts = {slot: _copy(value, {}) for slot, value in self._starts.items()}
-        for slot in chosen:
-            for tensor in _tensors(starts[slot]):
-                tensor.detach().zero_()
+        for slot in set(chosen):
+            for tensor in tensors(starts[slot]):
+                tensor.detach().fill_(number if number == 0 or tensor.is_floating_point() else 1)
         return State(starts)
 
     def after(self, model: nn.Module, reset: Callable[[], object]) -> "State":
@@ -130,7 +131,8 @@ def learn(model: nn.Module, start: State, runs: Iterable[Callable[[], object]]) 
     The runs work on copies of all that could change, so that the model's own objects stay as they are.
     """
     remembered = start._starts
-    found: dict[Slot, object] = {}
+    # What a reset put there belongs to the start, also where the runs leave it as it is.
+    found = {slot: value for slot, value in remembered.items() if not _equal(value, slot.get())}
     for run in runs:
         with start.tried(model):
             started = {slot: _Started.of(slot.get()) for slot in remembered}
@@ -211,15 +213,16 @@ def _copy(value: object, memo: dict[int, object], device: torch.device | None = 
     return result
 
 
-def _tensors(value: object) -> Iterator[Tensor]:
+def tensors(value: object) -> Iterator[Tensor]:
+    """All tensors in a value, those in containers too."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict):
         for entry in value.values():
-            yield from _tensors(entry)
+            yield from tensors(entry)
     elif isinstance(value, list | tuple | deque):
         for entry in value:
-            yield from _tensors(entry)
+            yield from tensors(entry)
 
 
 def _used(tensor: Tensor) -> bool:
@@ -232,20 +235,24 @@ class _Started:
 
     value: object
     tensors: tuple[Tensor, ...]
+    asking: tuple[bool, ...]
+    """Which of them ask for a gradient."""
 
     @classmethod
     def of(cls, value: object) -> "_Started":
-        return cls(value, tuple(_tensors(value)))
+        found = tuple(tensors(value))
+        return cls(value, found, tuple(tensor.requires_grad for tensor in found))
 
     def unchanged(self, remembered: object, now: object) -> bool:
-        """Whether a value is the very object of the start, nothing was written to, and it equals what it was.
+        """Whether a value is the very object of the start, nothing was written to or set, and it equals what it was.
 
         Another object and a write count although they may be equal on the example: a layer that is silent adds zeros.
         """
         if now is not self.value and isinstance(now, Tensor | dict | list | deque | set | tuple):
             return False
-        same = all(a is b and not _written(a) for a, b in zip(self.tensors, _tensors(now), strict=False))
-        return same and _equal(remembered, now)
+        same = all(a is b and not _written(a) for a, b in zip(self.tensors, tensors(now), strict=False))
+        asking = tuple(tensor.requires_grad for tensor in self.tensors)
+        return same and asking == self.asking and _equal(remembered, now)
 
 
 def _written(tensor: Tensor) -> bool:

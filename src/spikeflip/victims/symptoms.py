@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -14,7 +13,9 @@ from spikeflip.snn.gradients import BPTT, GradientRequest
 from spikeflip.snn.network import ReluNetwork
 from spikeflip.victims import checks
 from spikeflip.victims.checks import Probed, Verdict, difference
-from spikeflip.victims.spike_functions import Change, NeuronType
+from spikeflip.victims.one_step import FINDING, FIX, ONE_STEP
+from spikeflip.victims.order import on_end
+from spikeflip.victims.spike_functions import Change, NeuronType, StandIn
 from spikeflip.victims.state import shadowed
 from spikeflip.victims.vanishing import Remark, attack_gradient, failed, live
 from spikeflip.victims.wrapped import WrappedModel
@@ -51,8 +52,7 @@ def batch_independence(victim: Probed, inputs: Tensor) -> Verdict:
             "check the layout; take out what is computed over the batch, such as BatchNorm by hand or layers built for "
             "one batch size (sinabs: give num_timesteps, not batch_size)",
         )
-    verdict = checks.gradient_independence(victim, inputs)
-    return Verdict(verdict.check, True, "samples do not depend on each other") if verdict else verdict
+    return checks.gradient_independence(victim, inputs)
 
 
 def order_of_samples(victim: Probed, inputs: Tensor) -> Verdict:
@@ -68,7 +68,9 @@ def order_of_samples(victim: Probed, inputs: Tensor) -> Verdict:
 
 
 def time_matters(victim: Probed, inputs: Tensor) -> Verdict:
-    """Frames in another order give other scores or gradients; a remark where they do not."""
+    """Frames in another order give other scores or gradients, and there are several; a remark where not."""
+    if ONE_STEP in {notice.code for notice in getattr(victim, "notices", ())}:
+        return Remark("time matters", False, FINDING, FIX)
     verdict = checks.time_matters(victim, inputs)
     if verdict:
         return verdict
@@ -79,7 +81,8 @@ def time_matters(victim: Probed, inputs: Tensor) -> Verdict:
         "time matters",
         False,
         verdict.finding,
-        "check the layout, and that the state of a step reaches the next; right only for a model without memory",
+        "check the layout (a model with time inside takes images, layout='static'), and that the state of a step "
+        "reaches the next; right only for a model without memory",
     )
 
 
@@ -93,10 +96,27 @@ def tied_outputs(victim: Probed, inputs: Tensor) -> Verdict:
     return Verdict(
         "tied outputs",
         False,
-        "all outputs are silent on every sample" if silent else "two or more classes tie on every sample",
-        "give examples on which the model fires (real data, or more spikes), or read potentials with output= and "
-        "readout=",
+        f"all outputs are silent on every sample{_silent_layer(victim, inputs)}"
+        if silent
+        else "two or more classes tie on every sample",
+        "load trained weights if the model has none yet, give examples on which it fires (real data, or more spikes), "
+        "or read potentials with output= and readout=",
     )
+
+
+def _silent_layer(victim: Probed, inputs: Tensor) -> str:
+    """The first spiking layer that never fires, in words."""
+    if not isinstance(victim, WrappedModel):
+        return ""
+    fired: Counter[str] = Counter()
+
+    def count(name: str, spikes: object) -> None:
+        fired[name] += int(spikes.count_nonzero()) if isinstance(spikes, Tensor) else 1
+
+    with on_end({name: victim.layers[name].module for name in victim.order.spiking}, count):
+        victim.scores(inputs)
+    silent = next((name for name in victim.order.spiking if not fired[name]), None)
+    return "" if silent is None else f", and layer {silent!r} is the first that never fires"
 
 
 def threshold_and_surrogate(victim: Probed, inputs: Tensor) -> Verdict:
@@ -180,8 +200,8 @@ def _switches_at_zero(fire: Fire, distance: Tensor, *rest: Any, **named: Any) ->
 
 
 def _listening(replaced: Any, note: Callable[[Fire, Any, Any], None]) -> Any:
-    if not callable(replaced):  # that of sinabs holds the function
-        return SimpleNamespace(**{**vars(replaced), "apply": _listening(replaced.apply, note)})
+    if isinstance(replaced, StandIn):
+        return StandIn.listening(replaced, lambda function: _listening(function, note))
 
     def fire(*arguments: Any, **named: Any) -> Any:
         note(replaced, arguments, named)

@@ -8,11 +8,13 @@ victims by themselves.
 from typing import Protocol, TypeGuard
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from spikeflip.errors import SpikeflipError
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.coding import Coding
 from spikeflip.snn.gradients import GradientRequest, InputGradient, ScoreGradient
+from spikeflip.victims.modules import named_parameters
 
 
 class Probe(Protocol):
@@ -79,6 +81,40 @@ class Victim(Protocol):
                 cost a second forward pass.
         """
         ...
+
+
+def check_victim(model: object) -> None:
+    """Raise a SpikeflipError that says what to give instead unless a model is a victim, with finite weights."""
+    name = type(model).__name__
+    if not is_victim(model):
+        inner = getattr(model, "victim", None)
+        if is_victim(inner):
+            raise SpikeflipError(f"the victim is a {name}: give the victim that is inside it")
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            raise SpikeflipError(
+                f"the victim is a {name}, which spreads over devices: wrap the model inside it with "
+                "spikeflip.wrap(model.module, example)"
+            )
+        fix = "wrap it with spikeflip.wrap(model, example)" if isinstance(model, nn.Module) else "make one of a model"
+        raise SpikeflipError(f"the victim is a {name}, which is none: {fix}")
+    inside = getattr(model, "model", model)
+    if isinstance(inside, nn.Module):
+        check_weights(inside)
+
+
+def check_weights(model: nn.Module) -> None:
+    """Raise a SpikeflipError where a parameter is not finite: neurons then stay silent, which looks like a result."""
+    for name, parameter in named_parameters(model):
+        if parameter.is_floating_point() and not bool(torch.isfinite(parameter).all()):
+            value = parameter.detach()[~torch.isfinite(parameter.detach())].flatten()[0]
+            raise SpikeflipError(
+                f"the victim's parameter {name!r} holds the value {float(value)}: load weights that are finite numbers"
+            )
+
+
+def takes_counts(victim: Victim) -> bool:
+    """Whether a victim's inputs are counts of events, whole numbers from 0, and not spikes of 0 and 1."""
+    return bool(getattr(victim, "counts", False))
 
 
 def is_victim(model: object) -> TypeGuard[Victim]:

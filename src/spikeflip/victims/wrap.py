@@ -1,14 +1,12 @@
 """Making a victim of a model of any framework: look at it, run it on an example, and refuse what cannot be attacked."""
 
-import logging
 from collections.abc import Callable
-from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.inputs import check_values
+from spikeflip.snn.inputs import check_counts, check_values
 from spikeflip.snn.surrogate import Surrogate
 from spikeflip.victims import checks, gradients
 from spikeflip.victims.inspection import check_model
@@ -18,15 +16,15 @@ from spikeflip.victims.layouts import (
     Output,
     Readout,
     ReadoutFunction,
+    UnreadableError,
     check_choice,
     layout_name,
 )
-from spikeflip.victims.learning import learn_order, learn_state, runs_of
+from spikeflip.victims.learning import learn_order, learn_state
+from spikeflip.victims.one_step import FINDING, FIX, ONE_STEP, runs_one_step
 from spikeflip.victims.spike_functions import Neurons, find, table
-from spikeflip.victims.state import State, learn
+from spikeflip.victims.suggestions import passing, suggestion, why_it_failed, with_suggestion
 from spikeflip.victims.wrapped import Calling, WrappedModel
-
-LOG = logging.getLogger(__name__)
 
 
 @torch.inference_mode(False)
@@ -37,6 +35,7 @@ def wrap(
     layout: Layout | LayoutFunction = "TB",
     output: Output = None,
     readout: Readout | ReadoutFunction = "mean",
+    time_steps: int | None = None,
     neurons: Neurons | None = None,
     penultimate: str | None = None,
     surrogate: Surrogate | None = None,
@@ -50,7 +49,8 @@ def wrap(
     Args:
         model: a ``torch.nn.Module``; it runs in evaluation mode, whatever its mode is.
         example: spikes ``(N, T, *input)`` of exactly 0 and 1, better several and such that the model fires; images
-            ``(N, *input)`` in [0, 1] for the layout ``"static"``.
+            ``(N, *input)`` in [0, 1] for the layout ``"static"``. Counts of events, whole numbers of which one is above
+            1, make a victim that takes counts.
         layout: what the model takes: ``"TB"``, ``(T, N, *input)``; ``"BT"``; ``"steps"``, called once a step;
             ``"steps+state"``, and with the state of the step before, None at first; ``"flat-BT"``,
             ``(N * T, *input)``; ``"static"``, an image; ``"T-last"``, ``(N, *input, T)``; or a function of the model
@@ -59,6 +59,9 @@ def wrap(
         readout: from the output's steps to scores: ``"mean"`` of spikes or potentials, ``"last"``, ``"max"`` or
             ``"sum"``; ``"none"`` for an output that is ``(N, K)`` already, which ``"mean"`` takes too; or a function
             from ``(T, N, K)`` to ``(N, K)``.
+        time_steps: T, for the layout ``"static"``: how often the model is called with an image, keeping its state from
+            call to call, as a model is trained whose loop over time is outside (direct coding). Called once if not
+            given, which is right where time is inside the model, and noted where it seems to be outside.
         neurons: spiking layers of kinds that are not known: ``{class: ("threshold", "spike_function")}``, the
             attributes that hold the threshold and a function of ``potential - threshold``; ``{}`` to attack a model in
             which none can be found.
@@ -92,7 +95,7 @@ def wrap(
     """
     check_choice(layout, readout)
     check_model(model, layout)
-    inputs = example_inputs(example, layout)
+    inputs = example_inputs(example, layout, time_steps)
     layers = find(model, table(neurons))
     if not layers and neurons is None:
         raise SpikeflipError(
@@ -102,35 +105,50 @@ def wrap(
     calling = Calling(layout, output, readout)
     shape = tuple(inputs.shape[2:])
     victim = WrappedModel(model, calling, layers, input_shape=shape, time_steps=inputs.shape[1])
+    victim.counts = bool((inputs > 1).any())
     with torch.random.fork_rng(devices=[victim.device] if victim.device.type == "cuda" else []):
         inputs = three_samples(inputs).to(victim.device)
         try:
             learn_state(victim, inputs, reset)
             gradients.check_backward(victim, inputs)
             verdicts = checks.all_of(victim, inputs)
+        except UnreadableError as error:
+            raise SpikeflipError(with_suggestion(victim, inputs, error)) from error
         except SpikeflipError:
             raise
         except Exception as error:
-            raise SpikeflipError(why_it_failed(victim, inputs, error)) from error
+            raise SpikeflipError(why_it_failed(victim, example, inputs, error)) from error
         _refuse(victim, inputs, verdicts[-1])
         victim._classes = victim.scores(inputs).shape[1]
         learn_order(victim, inputs, penultimate)
         if surrogate is not None:
             victim = victim.with_surrogate(surrogate)
         gradients.check(victim, inputs)
+        for check in (checks.gradient_twice, checks.gradient_alone):
+            if not (verdict := check(victim, inputs)):
+                raise SpikeflipError(str(verdict))
+        if layout == "static" and time_steps is None and runs_one_step(victim, inputs):
+            victim.note(ONE_STEP, f"{FINDING}: {FIX}")
     return victim
 
 
-def example_inputs(example: Tensor, layout: Layout | LayoutFunction) -> Tensor:
-    """The example as spikes ``(N, T, *input)``, images with one step; a SpikeflipError for anything else."""
+def example_inputs(example: Tensor, layout: Layout | LayoutFunction, time_steps: int | None = None) -> Tensor:
+    """The example as spikes ``(N, T, *input)``, an image one or ``time_steps`` times; a SpikeflipError for others."""
     static = layout == "static"
+    if time_steps is not None and not static:
+        raise SpikeflipError(
+            f"time_steps is {time_steps}, but with layout {layout_name(layout)} the example says how many there are: "
+            "leave it out, or give images and layout='static'"
+        )
+    if time_steps is not None:
+        check_counts(time_steps=time_steps)
     kind, axes = ("images", "(N, *input)") if static else ("spikes", "(N, T, *input)")
     if not isinstance(example, Tensor) or example.ndim < (2 if static else 3) or example.numel() == 0:
         found = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
         raise SpikeflipError(f"the example is {found}: give {kind} {axes}, the batch axis first for every layout")
-    check_values(example, "images" if static else "spikes")
+    check_values(example, "images" if static else "spikes", counts=True)
     example = example if example.is_floating_point() else example.float()
-    return example.unsqueeze(1) if static else example
+    return example.unsqueeze(1).repeat_interleave(time_steps or 1, 1) if static else example
 
 
 def three_samples(inputs: Tensor) -> Tensor:
@@ -146,55 +164,9 @@ def _refuse(victim: WrappedModel, inputs: Tensor, failed: checks.Verdict) -> Non
         return
     if failed.check == "same call twice" and (where := gradients.random_layer(victim, inputs)):
         raise SpikeflipError(f"two calls of the model differ, as {failed.finding} in {where}: {failed.fix}")
-    others = passing_layouts(victim, inputs)
+    others = passing(victim, inputs, images=failed.check != "time matters")
     if failed.check == "time matters" and not others:
-        LOG.warning("%s; is that right for this model?", failed.finding)
+        victim.note("time-order", f"{failed.finding}; is that right for this model?")
         return
     layout = layout_name(victim.calling.layout)
     raise SpikeflipError(f"with layout {layout}, {failed.finding}: {suggestion(others) or failed.fix}")
-
-
-def why_it_failed(victim: WrappedModel, inputs: Tensor, error: Exception) -> str:
-    """One sentence on a model that raises on the example, with the layout that would pass where there is one."""
-    fix = suggestion(passing_layouts(victim, inputs)) or (
-        "reset the model if it was used, or choose another layout= or an example of the shape that it takes"
-    )
-    layout = layout_name(victim.calling.layout)
-    return f"the model fails on the example with layout {layout} ({checks.raised(error)}): {fix}"
-
-
-def suggestion(passing: list[str]) -> str:
-    """A fix that names the layouts that pass; empty where none does."""
-    return f"the checks pass with layout {' and '.join(passing)}" if passing else ""
-
-
-def passing_layouts(victim: WrappedModel, inputs: Tensor) -> list[str]:
-    """The other layouts with which all checks pass, in words."""
-    tried = victim.calling.layout
-    if callable(tried) or tried == "static":
-        return []
-    ways = [_passing(victim, name, inputs) for name in get_args(Layout) if name not in (tried, "static")]
-    return [way for way in ways if way is not None]
-
-
-def _passing(victim: WrappedModel, layout: Layout, inputs: Tensor) -> str | None:
-    """A layout in words if all checks pass with it, and with what output where it needs another one."""
-    words: dict[Output, str] = {victim.calling.output: repr(layout)}
-    if layout == "steps+state":
-        # A state that is returned beside the output is no part of it where the layout takes it.
-        words.setdefault(None, f"{layout!r} without output=")
-    for output, way in words.items():
-        other = WrappedModel(
-            victim.model,
-            Calling(layout, output, victim.calling.readout),
-            victim.layers,
-            input_shape=victim.input_shape,
-            time_steps=victim.time_steps,
-        )
-        try:
-            other.state = learn(other.model, State.everything(other.model), runs_of(other, inputs))
-        except Exception:  # whatever a model raises that is fed wrongly
-            continue
-        if checks.passes(other, inputs):
-            return way
-    return None

@@ -1,6 +1,7 @@
 """A foreign model as a victim: borrowed for every call, run as it is, and given back as it was found."""
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -9,15 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.coding import Coding
 from spikeflip.snn.gradients import BPTT, GradientRequest
 from spikeflip.snn.surrogate import Rectangular, Surrogate
 from spikeflip.victims import layouts
+from spikeflip.victims.modules import modules, named_buffers, named_parameters
 from spikeflip.victims.order import Order, SampleAxis, on_end, on_start
 from spikeflip.victims.spike_functions import Change, SpikingLayer, check_surrogate
 from spikeflip.victims.state import State, mode, shadowed
 from spikeflip.victims.wrapped_probe import Pass, WrappedProbe
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,13 @@ class WrappedModel:
         self.into_last: SampleAxis | None = None
         self.penultimate_axis: SampleAxis | None = None
         self.state = State({})
+        self.counts = False
+        """Whether its inputs are counts of events, and not spikes of 0 and 1."""
+        self.notices: tuple[Notice, ...] = ()
         self._classes = 0
         self._surrogate: Surrogate | None = None
-        self._modules = tuple(model.modules())
-        self._parameters = tuple(model.parameters())
+        self._modules = tuple(modules(model))
+        self._parameters = tuple(parameter for _, parameter in named_parameters(model))
         self._home = self.device
 
     @property
@@ -79,7 +87,7 @@ class WrappedModel:
     @property
     def _like(self) -> Tensor:
         first = next((p for p in self._parameters if p.is_floating_point()), None)
-        return next(self.model.buffers(), torch.empty(0)) if first is None else first
+        return next((buffer for _, buffer in named_buffers(self.model)), torch.empty(0)) if first is None else first
 
     @property
     def spiking_layers(self) -> tuple[str, ...]:
@@ -93,11 +101,21 @@ class WrappedModel:
 
     @property
     def penultimate_threshold(self) -> float | None:
-        """Firing threshold of that layer, the mean where each neuron has its own; None where there is none."""
+        """Firing threshold of that layer, the mean where each neuron has its own; None where none can be moved."""
         if self.order.penultimate is None:
             return None
-        threshold = self.layers[self.order.penultimate].threshold
+        layer = self.layers[self.order.penultimate]
+        try:
+            layer.replacement(Change())
+        except SpikeflipError:
+            return None
+        threshold = layer.threshold
         return float(threshold.float().mean()) if isinstance(threshold, Tensor) else threshold
+
+    def note(self, code: str, text: str) -> None:
+        """Log a fact that a reader of its rates must know, and keep it for whoever judges the victim."""
+        LOG.warning("%s", text)
+        self.notices = (*self.notices, Notice(code, text))
 
     def with_surrogate(self, surrogate: Surrogate | None) -> "WrappedModel":
         """The same victim with that surrogate derivative in all spiking layers, or with the model's own if None.

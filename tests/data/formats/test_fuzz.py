@@ -150,9 +150,9 @@ LIES = {
     "aedat2 of comments only": ("a.aedat", b"#!AER-DAT2.0\r\n" + b"#\n" * 70_000, "header without end"),
     "csv of a header only": ("a.csv", b"t,x,y,p\n", None),
     "csv of a header and blank lines": ("a.csv", b"t,x,y,p\n" + b"\n" * 9000, None),
-    "csv of half µs": ("a.csv", b"t,x,y,p\n1.5,1,1,1\n", "not a table of whole numbers (could not convert"),
-    "csv beyond int64": ("a.csv", b"99999999999999999999,1,1,1\n", "not a table of whole numbers"),
-    "csv at the end of int64": ("a.csv", b"-9223372036854775808,1,1,1\n", "t is -9223372036854775808"),
+    "csv of half µs": ("a.csv", b"t,x,y,p\n1.5,1,1,1\n", "fractions of a unit that the file does not say"),
+    "csv beyond int64": ("a.csv", b"t,x,y,p\n99999999999999999999,1,1,1\n", "too large for µs"),
+    "csv at the end of int64": ("a.csv", b"t,x,y,p\n-9223372036854775808,1,1,1\n", "t is -9223372036854775808"),
     "bin that begins with %": ("a.bin", bytes([37, 32, 0, 0, 5]), None),
     "bin of clocks only": ("a.bin", bytes([0, 240, 0, 0, 0]) * 99, None),
 }

@@ -2,7 +2,7 @@ r"""AEDAT 3.1: text lines, then packets of events; the originals of DVS128 Gestu
 
 A packet's header is 28 bytes, little-endian: type and source (u16), event size, offset of the time stamp, time stamp
 overflow, capacity, number of events, number of valid ones (u32). A polarity event (type 1) is data (u32: x from bit 17,
-y from bit 2, polarity bit 1, valid bit 0) and time (u32, µs), to which the packet adds overflow · 2³¹. Other packets
+y from bit 2, polarity bit 1, valid bit 0) and time (i32, µs), to which the packet adds overflow · 2³¹. Other packets
 are skipped. A recording written here keeps its zero and the sensor's size in one more text line.
 Source: iniVation, "AEDAT file formats", version 3.1.
 """
@@ -26,7 +26,7 @@ MAGIC = b"#!AER-DAT3.1"
 
 _HEADER_END = b"#!END-HEADER"
 _PACKET = struct.Struct("<HHIIIIII")
-_EVENT = np.dtype([("data", "<u4"), ("time", "<u4")])
+_EVENT = np.dtype([("data", "<u4"), ("time", "<i4")])
 _POLARITY = 1
 _OVERFLOW_BITS = 31
 _MOST_OVERFLOWS = (1 << 30) - 1
@@ -44,7 +44,7 @@ def read(path: Path) -> Recording:
         height, width, t0 = _read_header(file, path)
         packets = list(_packets(file, path))
         events = np.empty(sum(count for _, count, _ in packets), dtype=EVENT)
-        filled = 0
+        filled, negative = 0, 0
         for raw, clock in _blocks(file, packets):
             valid = raw["data"] & 1 == 1
             if not valid.all():
@@ -54,9 +54,13 @@ def read(path: Path) -> Recording:
             part["x"], part["y"] = data >> 17, data >> 2 & 0x7FFF
             part["p"] = data >> 1 & 1
             filled += len(raw)
+            negative += int((raw["time"] < 0).sum())
     invalid = len(events) - filled
     text = f"{invalid:,} events are marked invalid in the file: left out"
     notices = (Notice("invalid-events", text, invalid),) if invalid else ()
+    if negative:
+        text = f"{negative:,} events have negative times in their packets: they come before those that start at 0"
+        notices = (*notices, Notice("negative-times", text, negative))
     events = events[:filled]
     if t0 is not None:
         events["t"] -= check_zero(t0)

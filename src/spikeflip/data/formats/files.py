@@ -2,10 +2,24 @@
 
 import re
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from spikeflip.data.formats import aedat2, aedat3, camera, nmnist, npy, npz, text
+from spikeflip.data.formats import (
+    aedat2,
+    aedat3,
+    aedat4,
+    dat,
+    event_stream,
+    evt2,
+    evt3,
+    nmnist,
+    npy,
+    npz,
+    prophesee,
+    text,
+)
 from spikeflip.data.formats.format import Format
 from spikeflip.data.recordings import SENSOR_GUESSED, Recording, counted_from_first, recording_of
 from spikeflip.errors import SpikeflipError
@@ -22,11 +36,11 @@ FORMATS: dict[str, Format] = {
         text.FORMAT,
         aedat2.FORMAT,
         aedat3.FORMAT,
-        camera.ES,
-        camera.AEDAT4,
-        camera.DAT,
-        camera.EVT2,
-        camera.EVT3,
+        event_stream.FORMAT,
+        aedat4.FORMAT,
+        dat.FORMAT,
+        evt2.FORMAT,
+        evt3.FORMAT,
     )
 }
 ENDINGS = frozenset(ending for entry in FORMATS.values() for ending in entry.endings)
@@ -34,23 +48,34 @@ ENDINGS = frozenset(ending for entry in FORMATS.values() for ending in entry.end
 _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (aedat2.MAGIC, aedat2.FORMAT),
     (aedat3.MAGIC, aedat3.FORMAT),
-    (b"#!AER-DAT4", camera.AEDAT4),
+    (aedat4.MAGIC, aedat4.FORMAT),
     (npy.MAGIC, npy.FORMAT),
-    (b"Event Stream", camera.ES),
+    (event_stream.MAGIC, event_stream.FORMAT),
 )
-_EVT = ((b"evt 2.0", camera.EVT2), (b"EVT2;", camera.EVT2), (b"evt 3.0", camera.EVT3), (b"EVT3", camera.EVT3))
+_EVT = ((b"evt 2.0", evt2.FORMAT), (b"EVT2;", evt2.FORMAT), (b"evt 3.0", evt3.FORMAT), (b"EVT3", evt3.FORMAT))
 # A word, not the first bytes alone: the % of a .bin is an event's column 37, a blank its row 32.
 _CAMERA_LINE = re.compile(rb"% ?[A-Za-z][\t -~]*\r?\n")
 _START = 1024
+_SAID = {"columns": "columns", "time_unit": "unit of time"}
 
 
-def read_recording(path: Path | str, *, height: int | None = None, width: int | None = None) -> Recording:
+def read_recording(
+    path: Path | str,
+    *,
+    height: int | None = None,
+    width: int | None = None,
+    columns: str | None = None,
+    time_unit: str | None = None,
+) -> Recording:
     """Read an event recording of any known format.
 
     Args:
         path: the file.
         height: rows of the sensor, for files that do not say, or in place of what they say (which is noted).
         width: columns of the sensor, likewise; give both or neither.
+        columns: what the columns of a text file are, such as ``"x,y,p,t"``, in place of what its first line says; a
+            dash stands for one that is not read.
+        time_unit: ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``, the unit of the times of a text, ``.npz`` or ``.npy`` file.
 
     Returns:
         The recording; ``format`` says what the file was, ``notices`` what was decided or repaired in reading. Times
@@ -68,7 +93,11 @@ def read_recording(path: Path | str, *, height: int | None = None, width: int | 
         raise SpikeflipError(f"{path} is {what}: give the file of an event recording")
     try:
         entry = format_of(path)
-        recording = counted_from_first(entry.read(path))
+        given = {"columns": columns, "time_unit": time_unit}
+        options = {name: value for name, value in given.items() if value is not None}
+        if wrong := [name for name in options if name not in entry.options]:
+            raise SpikeflipError(f"{path} is {entry.name}, which says its own {_SAID[wrong[0]]}: leave {wrong[0]} out")
+        recording = counted_from_first(entry.read(path, **options))
     except OSError as error:
         raise SpikeflipError(f"{path} cannot be read ({error.strerror or error})") from error
     except MemoryError as error:
@@ -130,18 +159,26 @@ def write_recording(
         raise SpikeflipError(
             f"{path} cannot be written ({error.strerror or error}): give a file in a folder that exists"
         ) from error
-    lost = recording.t0 and not entry.holds_t0
-    return (f"{entry.name} does not hold t0 = {recording.t0:,} µs: times in the file count from it",) if lost else ()
+    return tuple(_lost(recording, entry))
+
+
+def _lost(recording: Recording, entry: Format) -> Iterator[str]:
+    """One sentence for everything that a format does not hold of a recording."""
+    if recording.t0 and not entry.holds_t0:
+        yield f"{entry.name} does not hold t0 = {recording.t0:,} µs: times in the file count from it"
+    elif recording.t0 and entry.last_clock is not None and not prophesee.on_clock(recording, entry.last_clock):
+        yield (
+            f"{entry.name} has no room for the clock's times from t0 = {recording.t0:,} µs on: times in the file count "
+            "from it, and a line of the header keeps it, which programs other than spikeflip and faery skip"
+        )
+    if recording.header and not entry.holds_header:
+        lines = f"{len(recording.header)} lines, the first {recording.header[0]!r:.80}"
+        yield f"{entry.name} does not hold the camera's header ({lines})"
 
 
 def writable_format(recording: Recording) -> str:
-    """The format a recording is written back in: the one it came from, AEDAT 3.1 for one that is only read.
-
-    EVT2, of the same ending, where EVT3 does not keep the times.
-    """
+    """The format a recording is written back in: the one it came from, AEDAT 3.1 for one that is only read."""
     entry = FORMATS.get(recording.format or npz.FORMAT.name, npz.FORMAT)
-    if entry is camera.EVT3 and camera.evt3_loses_count(recording) is not None:
-        return camera.EVT2.name
     return entry.name if entry.write is not None else aedat3.FORMAT.name
 
 
@@ -184,12 +221,14 @@ def format_of(path: Path) -> Format:
     ending = path.suffix.lower()
     if start.startswith(b"PK") and (ending in npz.FORMAT.endings or zipfile.is_zipfile(path)):
         return npz.FORMAT
+    if text.is_table(start):
+        return text.FORMAT
     if _CAMERA_LINE.match(start):
         if entry_ := next((entry for words, entry in _EVT if words in start), None):
             return entry_
         if b"evt 2.1" not in start and b"EVT21" not in start:
-            return camera.DAT
-    if text.is_table(start) or (ending in text.FORMAT.endings and text.looks_like(start)):
+            return dat.FORMAT
+    if ending in text.FORMAT.endings and text.looks_like(start):
         return text.FORMAT
     if ending in nmnist.FORMAT.endings:
         return nmnist.FORMAT
@@ -202,5 +241,5 @@ def format_of(path: Path) -> Format:
 def _by_ending(path: Path) -> Format | None:
     ending = path.suffix.lower()
     if ending == ".raw":
-        return camera.EVT3
+        return evt3.FORMAT
     return next((entry for entry in FORMATS.values() if ending in entry.endings and entry.write is not None), None)

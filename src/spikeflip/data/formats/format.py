@@ -15,7 +15,7 @@ class Format:
         name: as the command shows it.
         endings: of file names; the first is used for new files.
         summary: one line.
-        read: file to recording; raises SpikeflipError for a damaged file.
+        read: file to recording; raises SpikeflipError for a damaged file. Takes the path, and the ``options`` by name.
         write: recording to a new file; None where the format is only read.
         first_time: earliest time that can be written, µs.
         last_time: latest time that can be written, µs.
@@ -23,13 +23,17 @@ class Format:
         width: most columns.
         holds_t0: whether ``t0`` is in the file.
         absolute: whether times are written on the file's clock, t + t0, and the limits hold for these.
+        last_clock: latest time of the clock, t + t0, that is written as such; where it is later, times count from t0,
+            which is in the file beside them. None where all are written in one way.
+        holds_header: whether the lines of a camera's header are written back.
+        options: which of ``columns`` and ``time_unit`` the reader takes, as its files may not say them.
         check: what else must hold before a file is opened for writing; raises a SpikeflipError.
     """
 
     name: str
     endings: tuple[str, ...]
     summary: str
-    read: Callable[[Path], Recording]
+    read: Callable[..., Recording]
     write: Callable[[Recording, Path], None] | None
     first_time: int = 0
     last_time: int = (1 << 62) - 1
@@ -37,4 +41,7 @@ class Format:
     width: int = 1 << 16
     holds_t0: bool = True
     absolute: bool = False
+    last_clock: int | None = None
+    holds_header: bool = False
+    options: tuple[str, ...] = ()
     check: Callable[[Recording, Path], None] | None = None

@@ -11,15 +11,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from spikeflip.data.formats.columns import events_from, find_columns
 from spikeflip.data.formats.format import Format
 from spikeflip.data.formats.npz import described, read_header
-from spikeflip.data.recordings import Recording, events_of, gathered, recording_of
+from spikeflip.data.recordings import Recording, gathered, recording_of
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
 
 MAGIC = b"\x93NUMPY"
 
-_FIELDS = {"t", "x", "y", "p"}
 _MILLISECONDS = Notice(
     "milliseconds", "(N, 4) numbers are read as x, y, p and milliseconds, as tonic writes DVS128 Gesture"
 )
@@ -29,8 +29,13 @@ _LARGEST_SIZE = 1 << 80  # Python refuses to print a thousand digits
 _CHUNK = 1 << 14
 
 
-def read(path: Path) -> Recording:
-    """Read a file of either layout."""
+def read(path: Path, time_unit: str | None = None) -> Recording:
+    """Read a file of either layout.
+
+    Args:
+        path: the file.
+        time_unit: ``s``, ``ms``, ``us`` or ``ns``, in place of what the name of the field says, of a structured array.
+    """
     with path.open("rb") as file:
         shape, dtype = read_header(file, path)
         size = min(int(np.prod(shape, dtype=object)) * dtype.itemsize, _LARGEST_SIZE)
@@ -39,11 +44,12 @@ def read(path: Path) -> Recording:
             raise SpikeflipError(
                 f"{path} holds {there:,} of the {size:,} bytes its header promises: it is cut or damaged"
             )
-        if dtype.names and set(dtype.names) >= _FIELDS and len(shape) == 1:
+        if dtype.names and len(shape) == 1:
+            names, unit = find_columns(dtype.names)
             array = np.fromfile(file, dtype, shape[0])
-            columns = {name: array[name] for name in _FIELDS}
-            return recording_of(events_of(**columns), format=FORMAT.name)
-        if dtype.names is None and dtype.kind in "iuf" and len(shape) == 2 and shape[1] == 4:
+            events, notices = events_from({column: array[name] for column, name in names.items()}, time_unit or unit)
+            return recording_of(events, format=FORMAT.name, notices=notices)
+        if time_unit is None and dtype.names is None and dtype.kind in "iuf" and len(shape) == 2 and shape[1] == 4:
             events = gathered(_gesture(file, dtype, path), shape[0])
             return recording_of(events, t0=None, format=FORMAT.name, notices=(_MILLISECONDS,))
     raise SpikeflipError(
@@ -78,6 +84,7 @@ FORMAT = Format(
     endings=(".npy",),
     summary="NumPy structured array of t, x, y, p in µs; tonic's (N, 4) milliseconds are read as well",
     read=read,
+    options=("time_unit",),
     write=write,
     first_time=-(1 << 62),
     holds_t0=False,

@@ -1,7 +1,8 @@
 """NumPy ``.npz`` archives with a column each for t, x, y and p: our own, with sensor and zero, and SpikingJelly's.
 
-Own archives also hold ``t0`` (int64) and ``sensor`` (int64: height, width). Nothing is unpickled, and no more memory
-is asked for than the archive can fill.
+Other names of the columns, such as ``timestamp`` and ``polarity``, are those that text files may have too, and one
+structured array will do. Own archives also hold ``t0`` (int64) and ``sensor`` (int64: height, width). Nothing is
+unpickled, and no more memory is asked for than the archive can fill.
 """
 
 import io
@@ -16,11 +17,11 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from spikeflip.data.formats.columns import events_from, find_columns
 from spikeflip.data.formats.format import Format
-from spikeflip.data.recordings import EVENT, Recording, events_of, recording_of
+from spikeflip.data.recordings import EVENT, Recording, recording_of
 from spikeflip.errors import SpikeflipError
 
-_COLUMNS = ("t", "x", "y", "p")
 _CHUNK = 1 << 20
 _LONGEST_HEADER = 1 << 14
 _MOST_MEMBERS = 64
@@ -42,20 +43,28 @@ _DAMAGE = (
 )
 
 
-def read(path: Path) -> Recording:
-    """Read an archive; SpikingJelly's says nothing of the sensor."""
+def read(path: Path, time_unit: str | None = None) -> Recording:
+    """Read an archive; others than our own say nothing of the sensor.
+
+    Args:
+        path: the file.
+        time_unit: ``s``, ``ms``, ``us`` or ``ns``, in place of what the name of the times says.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()[:_MOST_MEMBERS]}
-            missing = [name for name in _COLUMNS if name not in names]
-            if missing:
-                raise SpikeflipError(
-                    f"{path} has no array {missing[0]!r}: an event archive holds t, x, y and p, one value an event"
-                )
-            _check_sizes([names[name] for name in (*_COLUMNS, "sensor", "t0") if name in names], path)
-            columns = {name: _read_member(archive, names[name], path) for name in _COLUMNS}
-            sensor = _read_member(archive, names["sensor"], path) if "sensor" in names else None
-            t0 = _read_member(archive, names["t0"], path) if "t0" in names else np.zeros(1, dtype=np.int64)
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()[:_MOST_MEMBERS]}
+            names, unit = ({}, None) if len(members) == 1 else find_columns(members)
+            read_ = set(names.values() if names else members) | {"sensor", "t0"} & set(members)
+            _check_sizes([members[name] for name in read_], path)
+            if names:
+                columns = {column: _read_member(archive, members[name], path) for column, name in names.items()}
+            else:
+                (only,) = members.values()
+                table = _read_member(archive, only, path, structured=True)
+                names, unit = find_columns(table.dtype.names or ())
+                columns = {column: table[name] for column, name in names.items()}
+            sensor = _read_member(archive, members["sensor"], path) if "sensor" in members else None
+            t0 = _read_member(archive, members["t0"], path) if "t0" in members else np.zeros(1, dtype=np.int64)
     except SpikeflipError:  # itself a ValueError
         raise
     except _DAMAGE as error:
@@ -66,9 +75,9 @@ def read(path: Path) -> Recording:
     if sensor is not None and (sensor.shape != (2,) or sensor.dtype.kind not in "iu"):
         raise SpikeflipError(f"{path} has a sensor that is not (height, width): write it again")
     height, width = (None, None) if sensor is None else (int(sensor[0]), int(sensor[1]))
-    events = events_of(**columns)
+    events, notices = events_from(columns, time_unit or unit)
     del columns
-    return recording_of(events, height, width, t0=int(t0.reshape(-1)[0]), format=FORMAT.name)
+    return recording_of(events, height, width, t0=int(t0.reshape(-1)[0]), format=FORMAT.name, notices=notices)
 
 
 def _check_sizes(members: list[zipfile.ZipInfo], path: Path) -> None:
@@ -82,14 +91,16 @@ def _check_sizes(members: list[zipfile.ZipInfo], path: Path) -> None:
         )
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
+def _read_member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, *, structured: bool = False
+) -> NDArray[Any]:
     """Read one array, of the size that its header and the archive agree on."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise SpikeflipError(f"{path} packs {info.filename} in a way that NumPy does not: write it again")
     with archive.open(info) as file:
         shape, dtype = read_header(file, path)
         size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        if dtype.kind not in "biuf" or len(shape) > 1 or size > info.file_size:
+        if dtype.kind not in ("V" if structured else "biuf") or len(shape) > 1 or size > info.file_size:
             raise SpikeflipError(
                 f"{path} says that {info.filename} is {described(shape, dtype)}, which is no column or more than it "
                 "can hold: write it again"
@@ -146,8 +157,9 @@ def write(recording: Recording, path: Path) -> None:
 FORMAT = Format(
     name="npz",
     endings=(".npz",),
-    summary="NumPy archive of t, x, y, p (SpikingJelly's keys), with t0 and sensor when written here",
+    summary="NumPy archive of t, x, y, p (or other usual names), with t0 and sensor when written here",
     read=read,
+    options=("time_unit",),
     write=write,
     first_time=-(1 << 62),
 )

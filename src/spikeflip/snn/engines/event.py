@@ -17,7 +17,7 @@ from spikeflip.snn import synapses
 from spikeflip.snn.architecture import AvgPool, Conv, Linear
 from spikeflip.snn.engines.dense import Chain, DenseEngine, Dropout
 from spikeflip.snn.engines.event_weights import packed, unpacked
-from spikeflip.snn.fused import constants
+from spikeflip.snn.fused import constants, to_dlpack
 from spikeflip.snn.gradients import Estimator, GradientRequest
 from spikeflip.snn.neuron import integrate, reverse
 from spikeflip.snn.surrogate import Rectangular
@@ -45,9 +45,11 @@ def why_not(chain: Chain) -> str | None:
         return "spikeflip was installed without a C++ compiler"
     if type(chain.neuron.surrogate) is not Rectangular:
         return f"its neurons have the rectangular surrogate alone, not {chain.neuron.surrogate}"
-    for layer, weight in zip(chain.layers, chain.weights, strict=True):
-        if isinstance(layer, Conv) and layer.kernel > native.LARGEST_KERNEL:
-            return f"the kernel of {layer} is larger than {native.LARGEST_KERNEL}"
+    for i, (layer, weight) in enumerate(zip(chain.layers, chain.weights, strict=True)):
+        if isinstance(layer, Conv):
+            reason = native.why_not(chain.shapes[i], layer.channels, layer.kernel, i == 0)
+            if reason is not None:
+                return f"{layer} {reason}"
         if weight is not None and (weight.device.type != "cpu" or weight.dtype != torch.float32):
             return f"the weights of {layer} are {weight.dtype} on {weight.device}"
     return None
@@ -71,8 +73,8 @@ class EventEngine(DenseEngine):
             self._map_layers = native.MapLayers(chain.shapes[0], constants(chain.neuron))
             for i, layer in enumerate(chain.layers[: self._maps]):
                 if isinstance(layer, Conv):
-                    weights = (self._forward_weights[i].data_ptr(), self._backward_weights[i].data_ptr())
-                    self._map_layers.add_conv(layer.channels, layer.kernel, *weights)
+                    weights = self._forward_weights[i], self._backward_weights[i]
+                    self._map_layers.add_conv(layer.channels, layer.kernel, *map(to_dlpack, weights))
                 elif isinstance(layer, AvgPool):
                     self._map_layers.add_pool(layer.size)
 
@@ -95,11 +97,10 @@ class EventEngine(DenseEngine):
         if layer < self._maps:
             parts = [self._dense_below(layer, part) for part in gradient.split(1)]
             return torch.cat(parts) if parts else gradient.new_empty((0, gradient.shape[1], *shape))
-        n, t, outputs = gradient.shape
-        frames = self._native.Frames.of_values(gradient.contiguous().data_ptr(), n, t, outputs, _threads())
+        n, t = gradient.shape[:2]
+        frames = self._native.Frames.of_values(to_dlpack(gradient.contiguous()), _threads())
         result = self._buffer(f"gradient {layer}", (n, t, *shape), _FLOAT)
-        weights = self._backward_weights[layer].data_ptr()
-        frames.linear(torch.Size(shape).numel(), weights, result.data_ptr(), _threads())
+        frames.linear(to_dlpack(self._backward_weights[layer]), to_dlpack(_in_memory(result)), _threads())
         return result
 
     def serves(self, estimator: Estimator) -> bool:
@@ -143,9 +144,8 @@ class EventEngine(DenseEngine):
         for i in range(self.depth - 1, self._maps - 1, -1):
             gradient = reverse(gradient, potentials[i], self.chain.neuron)
             scale = self._bits_scale(i, dropout)
-            scaled = gradient if scale == 1 else gradient * scale
-            outputs = self.chain.shapes[i + 1][0]
-            frames[i].add_weight_gradient(outputs, scaled.data_ptr(), sums[i].data_ptr(), _threads())
+            scaled = gradient.contiguous() if scale == 1 else gradient * scale
+            frames[i].add_weight_gradient(to_dlpack(scaled), to_dlpack(sums[i]), _threads())
             if i > 0:
                 gradient = _dropped(self.input_gradient(i, gradient), dropout[i - 1])
         if self._maps:
@@ -179,7 +179,7 @@ class EventEngine(DenseEngine):
     def _maps_forward(self, run: "Pass", n: int, t: int, end: int, dropout: Sequence[Dropout | None]) -> None:
         starts = [0] * n
         while True:
-            stops = self._map_layers.forward(run, starts, end)
+            stops = run.forward(starts)
             stopped = [(k, stop) for k, stop in enumerate(stops) if stop < end]
             if not stopped:
                 return
@@ -190,26 +190,23 @@ class EventEngine(DenseEngine):
                 if stop:
                     dense = _dropped(dense, _of_sample(dropout[stop - 1], k))
                 current = _channels_last(self._dense_current(stop, dense))
-                self._map_layers.neurons(run, stop, k, current.data_ptr())
+                run.neurons(stop, k, to_dlpack(current[0]))
                 starts[k] = stop + 1
 
     def _frames(self, i: int, spikes: Tensor, dropout: Dropout | None) -> "Frames":
         """For each input of a fully-connected layer the frames in which it is active."""
-        n, t = spikes.shape[:2]
         found: Frames
         if spikes.dtype == torch.int16:
             kept = None if dropout is None else self._kept_bits(dropout)
-            pointer = 0 if kept is None else kept.data_ptr()
-            found = self._native.Frames.of_spikes(spikes.data_ptr(), pointer, n, t, self.chain.shapes[i], _threads())
+            mask = None if kept is None else to_dlpack(kept)
+            found = self._native.Frames.of_spikes(to_dlpack(spikes), mask, self.chain.shapes[i], _threads())
         else:
-            flat = _channels_last(spikes.float())
-            inputs = torch.Size(self.chain.shapes[i]).numel()
-            found = self._native.Frames.of_values(flat.data_ptr(), n, t, inputs, _threads())
+            found = self._native.Frames.of_values(to_dlpack(_channels_last(spikes.float())), _threads())
         return found
 
     def _linear(self, i: int, frames: "Frames", size: Sequence[int]) -> Tensor:
         result = self._buffer(f"current {i}", (*size, *self.chain.shapes[i + 1]), _FLOAT)
-        frames.linear(result.shape[-1], self._forward_weights[i].data_ptr(), result.data_ptr(), _threads())
+        frames.linear(to_dlpack(self._forward_weights[i]), to_dlpack(result), _threads())
         return result
 
     # --- reverse ---
@@ -230,13 +227,10 @@ class EventEngine(DenseEngine):
         largest = max(torch.Size(shape).numel() for shape in shapes[: top + 2])
         stopped = self._buffer("stopped", (n, t * largest), _FLOAT)
         way = [(k, top, gradient[k]) for k in range(n)]
-        pointers = [total.data_ptr() for total in sums[: self._maps]]
         while way:
-            starts = [
-                (samples[k], layer, part.data_ptr(), stopped[k].data_ptr(), result[k].data_ptr())
-                for k, layer, part in way
-            ]
-            stops = self._map_layers.backward(run, starts, pointers)
+            starts = [(k, samples[k], layer, to_dlpack(part)) for k, layer, part in way]
+            totals = [to_dlpack(total) for total in sums[: self._maps]]
+            stops = run.backward(starts, to_dlpack(stopped), to_dlpack(_in_memory(result)), totals)
             dense = [(k, stop) for (k, _, _), stop in zip(way, stops, strict=True) if stop >= 0]
             way = []
             for k, stop in dense:
@@ -272,10 +266,9 @@ class EventEngine(DenseEngine):
 
     def _dense(self, i: int, bits: Tensor) -> Tensor:
         """The spikes that layer i receives, from bits, as floats."""
-        n, t, pixels, _ = bits.shape
         channels, height, width = self.chain.shapes[i]
-        dense = torch.empty((n, t, height, width, channels))
-        self._native.unpack(bits.data_ptr(), n * t * pixels, channels, dense.data_ptr())
+        dense = torch.empty((*bits.shape[:2], height, width, channels))
+        self._native.unpack(to_dlpack(bits), to_dlpack(dense))
         return dense.permute(0, 1, 4, 2, 3)
 
     def _dense_current(self, i: int, spikes: Tensor) -> Tensor:
@@ -289,13 +282,13 @@ class EventEngine(DenseEngine):
     def _pass(
         self, bits: Tensor | None, n: int, t: int, end: int, dropout: Sequence[Dropout | None], most_dense: float
     ) -> "Pass":
-        states = [tuple(part.data_ptr() for part in self._state(i, n, t)) for i in range(end)]
-        masks = [(0, 1.0)]
+        states = [tuple(map(to_dlpack, self._state(i, n, t))) for i in range(end)]
+        masks: list[tuple[object, float]] = [(None, 1.0)]
         for before in dropout[: end - 1]:
             kept = None if before is None else self._kept_bits(before)
-            masks.append((0, 1.0) if kept is None or before is None else (kept.data_ptr(), before.scale))
-        pointer = 0 if bits is None else bits.data_ptr()
-        found: Pass = self._native.Pass(t, pointer, states, masks, most_dense, _threads())
+            masks.append((None, 1.0) if kept is None or before is None else (to_dlpack(kept), before.scale))
+        given = None if bits is None else to_dlpack(bits)
+        found: Pass = self._native.Pass(self._map_layers, given, states, masks, most_dense, _threads())
         return found
 
     def _state(self, i: int, n: int, t: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -330,12 +323,8 @@ class EventEngine(DenseEngine):
         return dropout.bits
 
     def _pack(self, maps: Tensor, into: Tensor) -> Tensor:
-        n, t, channels, height, width = maps.shape
-        if maps.dtype == torch.bool:
-            pack, values = self._native.pack_bytes, maps.contiguous()
-        else:
-            pack, values = self._native.pack_floats, maps.float().contiguous()
-        pack(values.data_ptr(), n * t, channels, height * width, into.data_ptr())
+        values = maps if maps.dtype == torch.bool else maps.float()
+        self._native.pack(to_dlpack(values.contiguous()), to_dlpack(into))
         return into
 
     def _bits_scale(self, i: int, dropout: Sequence[Dropout | None]) -> float:
@@ -357,10 +346,12 @@ def _of_sample(dropout: Dropout | None, k: int) -> Dropout | None:
 
 
 def _channels_last(values: Tensor) -> Tensor:
-    """``(N, T, C, H, W)`` with channels innermost in memory, or ``(N, T, F)`` contiguous."""
-    if values.ndim == 5:
-        return values.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
-    return values.contiguous()
+    return _in_memory(values).contiguous()
+
+
+def _in_memory(values: Tensor) -> Tensor:
+    """``(N, T, C, H, W)`` as ``(N, T, H, W, C)``, as buffers lie in memory; ``(N, T, F)`` as it is."""
+    return values.permute(0, 1, 3, 4, 2) if values.ndim == 5 else values
 
 
 def _threads() -> int:

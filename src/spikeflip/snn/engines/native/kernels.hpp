@@ -5,6 +5,7 @@
 // active inputs in one fixed order, so it does not depend on other samples, on the batch or on the number of threads.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -21,7 +22,8 @@ constexpr int kMostRows = 7;
 // Vectors of outputs that a fully-connected layer computes at once.
 constexpr int kLinearVectors = 4;
 
-inline int words_of(int channels) { return (channels + kVector - 1) / kVector; }
+inline int64_t words_of(int64_t channels) { return (channels + kVector - 1) / kVector; }
+inline int64_t padded(int64_t channels) { return words_of(channels) * kVector; }
 
 enum Reset : int { kHard = 0, kSoft = 1, kNone = 2 };
 
@@ -37,8 +39,11 @@ struct Neuron {
 struct Maps {
   int height, width, channels;
   int64_t pixels() const { return static_cast<int64_t>(height) * width; }
-  int words() const { return words_of(channels); }
+  int words() const { return static_cast<int>(words_of(channels)); }
   int padded() const { return words() * kVector; }
+  // The bits of word `w` that stand for channels. Those of the padding may be set: by a threshold so small that it is 0,
+  // or by a gradient that is not finite.
+  uint32_t used(int w) const { return 0xffffu >> std::max(0, (w + 1) * kVector - channels); }
 };
 
 // A convolution with a square kernel and stride 1, between maps of the same size.
@@ -115,6 +120,7 @@ struct ByInput {
 struct Sequence {
   float* values;
   int64_t sample, step;
+  Sequence of(int64_t n) const { return {values + n * sample, sample, step}; }
 };
 
 // The functions of one instruction set. `first` and `last` bound the rows of the result that a call computes.
@@ -123,9 +129,9 @@ struct Kernels {
   int64_t (*count)(const uint16_t* words, int64_t size);
 
   // Lists for weights whose rows are `row` floats long.
-  void (*list_spikes)(const Maps& maps, int steps, const uint16_t* spikes, const uint16_t* kept, int row,
+  void (*list_spikes)(const Maps& maps, int steps, const uint16_t* spikes, const uint16_t* kept, int64_t row,
                       Active& listed);
-  void (*list_gradient)(const Maps& maps, int steps, const Gradient& gradient, int row, Active& listed);
+  void (*list_gradient)(const Maps& maps, int steps, const Gradient& gradient, int64_t row, Active& listed);
 
   // Weighted inputs, times `scale`, then neurons over all time steps.
   void (*conv_forward)(const Conv& conv, const Neuron& neuron, int steps, float scale, const Active& input,

@@ -1,6 +1,8 @@
 #include "linear.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <stdexcept>
 
 #include "map_layers.hpp"
 #include "parallel.hpp"
@@ -15,7 +17,11 @@ constexpr int64_t kFrames = 64;
 
 template <typename Visit>
 Frames Frames::listed(int64_t inputs, int64_t samples, int64_t steps, bool with_values, int threads, Visit visit) {
-  const int64_t each = std::max<int64_t>(1, kFrames / std::max<int64_t>(steps, 1)) * steps, all = samples * steps;
+  // Inputs, and what is active of a group, are counted in 32 bits.
+  constexpr int64_t kMost = std::numeric_limits<uint32_t>::max();
+  if (inputs > kMost) throw std::length_error("a fully-connected layer must have fewer than 2^32 inputs");
+  const int64_t together = std::max<int64_t>(1, kFrames / std::max<int64_t>(steps, 1)) * steps, all = samples * steps;
+  const int64_t each = std::min(together, kMost / std::max<int64_t>(inputs, 1));
   Frames result;
   result.groups_.resize(all == 0 ? 0 : static_cast<size_t>((all + each - 1) / each));
   parallel(static_cast<int64_t>(result.groups_.size()), threads, [&](int64_t number, int64_t) {
@@ -56,7 +62,7 @@ Frames Frames::of_spikes(const uint16_t* spikes, const uint16_t* kept, int64_t s
     const uint16_t* mask = kept == nullptr ? nullptr : kept + frame / steps * pixels * words;
     for (int64_t p = 0; p < pixels; ++p) {
       for (int64_t w = 0; w < words; ++w) {
-        uint32_t word = at[p * words + w];
+        uint32_t word = at[p * words + w] & maps.used(static_cast<int>(w));
         if (mask != nullptr) word &= mask[p * words + w];
         for (; word != 0; word &= word - 1) found(p * maps.channels + w * kVector + __builtin_ctz(word), 1.0f);
       }
@@ -73,7 +79,7 @@ Frames Frames::of_values(const float* values, int64_t samples, int64_t steps, in
 }
 
 void Frames::linear(int64_t outputs, const float* weights, float* result, int threads) const {
-  const int64_t vectors = words_of(static_cast<int>(outputs));
+  const int64_t vectors = words_of(outputs);
   parallel((vectors + kLinearVectors - 1) / kLinearVectors, threads, [&](int64_t block, int64_t) {
     const int64_t first = block * kLinearVectors, last = std::min(first + kLinearVectors, vectors);
     std::vector<float> scratch;
@@ -86,7 +92,7 @@ void Frames::linear(int64_t outputs, const float* weights, float* result, int th
 }
 
 void Frames::add_weight_gradient(int64_t outputs, const float* gradient, float* result, int threads) const {
-  const int64_t vectors = words_of(static_cast<int>(outputs));
+  const int64_t vectors = words_of(outputs);
   parallel((vectors + kLinearVectors - 1) / kLinearVectors, threads, [&](int64_t block, int64_t) {
     const int64_t first = block * kLinearVectors, last = std::min(first + kLinearVectors, vectors);
     for (const Group& group : groups_)

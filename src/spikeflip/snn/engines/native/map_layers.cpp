@@ -1,6 +1,7 @@
 #include "map_layers.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "parallel.hpp"
 
@@ -25,7 +26,7 @@ const Kernels* active = find("");
 // Runs part(first, last) over the rows of a map, in few enough tiles that threads share them evenly.
 template <typename Part>
 void over_rows(int height, int threads, Part part) {
-  const int rows = threads <= 1 ? height : std::max(1, height / (4 * threads));
+  const int rows = threads <= 1 ? height : static_cast<int>(std::max<int64_t>(1, height / (4 * int64_t{threads})));
   const int tiles = (height + rows - 1) / rows;
   parallel(tiles, threads,
            [&](int64_t tile, int64_t) {
@@ -34,15 +35,23 @@ void over_rows(int height, int threads, Part part) {
            });
 }
 
+// Whether lists, which count in 32 bits, have room for all of a sample's inputs of a layer.
+bool countable(const Pass& pass, const Maps& maps) {
+  return pass.steps * maps.pixels() <= std::numeric_limits<int32_t>::max() / maps.padded();
+}
+
 // Whether so many of a layer's inputs are active that events do not pay.
 bool too_dense(const Pass& pass, const Maps& maps, const uint16_t* words) {
   const int64_t rows = pass.steps * maps.pixels();
   const double cells = static_cast<double>(rows) * maps.channels;
-  return static_cast<double>(active->count(words, rows * maps.words())) > pass.most_dense * cells;
+  return !countable(pass, maps) ||
+         static_cast<double>(active->count(words, rows * maps.words())) > pass.most_dense * cells;
 }
 
-// Floats from one channel's weights to the next one's, for the way to the input.
-int padded_sums(const Conv& conv) { return words_of(conv.kernel * conv.kernel * conv.out.channels) * kVector; }
+// Floats from one channel's weights to the next one's: on the way to the input, the sums of all taps.
+int64_t row_back(const Maps& below, int kernel, bool first) {
+  return padded(first ? int64_t{kernel} * kernel * below.channels : below.channels);
+}
 
 // A gradient without padding and with its zeros.
 void unpad(const Maps& maps, int64_t rows, const Gradient& gradient, float* result) {
@@ -66,6 +75,20 @@ int inner_threads(int64_t count, int threads) {
 
 }  // namespace
 
+std::optional<std::string> why_not(const Maps& below, int channels, int kernel, bool first) {
+  if (kernel > kMostRows) return "has a kernel larger than " + std::to_string(kMostRows);
+  if (kernel % 2 != 1 || channels < 1) return "has an even kernel or no channels";
+  // Places in the weights are counted along a row of the maps in 32 bits.
+  const auto above = [&](int64_t inputs, int64_t outputs) -> std::optional<std::string> {
+    if (static_cast<double>(below.width) * static_cast<double>(inputs) * static_cast<double>(outputs) <= 0x1p32)
+      return std::nullopt;
+    return "has width × channels × padded outputs of " + std::to_string(below.width) + " × " + std::to_string(inputs) +
+           " × " + std::to_string(outputs) + ", more than 2^32";
+  };
+  const auto forward = above(below.channels, padded(channels));
+  return forward ? forward : above(channels, row_back(below, kernel, first));
+}
+
 const Kernels& kernels() { return *active; }
 
 bool use_instructions(const std::string& name) {
@@ -85,7 +108,7 @@ std::string instructions() {
 
 void MapLayers::add_conv(int channels, int kernel, const float* forward, const float* backward) {
   Layer layer{};
-  const Maps below = layers_.empty() ? input_ : layers_.back().above();
+  const Maps below = top();
   const Maps above{below.height, below.width, channels};
   layer.conv = {below, above, kernel, kernel / 2};
   layer.reversed = {above, below, kernel, kernel / 2};
@@ -96,10 +119,14 @@ void MapLayers::add_conv(int channels, int kernel, const float* forward, const f
 
 void MapLayers::add_pool(int size) {
   Layer layer{};
-  const Maps below = layers_.empty() ? input_ : layers_.back().above();
+  const Maps below = top();
   layer.pooling = true;
   layer.pool = {below, {below.height / size, below.width / size, below.channels}, size};
   layers_.push_back(layer);
+}
+
+void MapLayers::make_scratch(int64_t workers) {
+  while (static_cast<int64_t>(scratch_.size()) < workers) scratch_.push_back(std::make_unique<Scratch>());
 }
 
 MapLayers::Scratch& MapLayers::scratch(int64_t worker) { return *scratch_[static_cast<size_t>(worker)]; }
@@ -131,7 +158,7 @@ const uint16_t* MapLayers::kept(const Pass& pass, int layer, int64_t sample) con
 std::vector<int> MapLayers::forward(const Pass& pass, const std::vector<int>& starts, int end) {
   std::vector<int> stops(starts.size());
   const int64_t count = static_cast<int64_t>(starts.size());
-  while (scratch_.size() < static_cast<size_t>(std::max(pass.threads, 1))) scratch_.push_back(std::make_unique<Scratch>());
+  make_scratch(std::min<int64_t>(count, std::max(pass.threads, 1)));
   parallel(count, pass.threads, [&](int64_t n, int64_t worker) {
     stops[static_cast<size_t>(n)] = forward_sample(pass, n, starts[static_cast<size_t>(n)], end,
                                                    scratch(worker), inner_threads(count, pass.threads));
@@ -172,7 +199,7 @@ std::vector<int> MapLayers::backward(const Pass& pass, const std::vector<Start>&
                                      const std::vector<float*>& weights) {
   std::vector<int> stops(starts.size());
   const int64_t count = static_cast<int64_t>(starts.size());
-  while (scratch_.size() < static_cast<size_t>(std::max(pass.threads, 1))) scratch_.push_back(std::make_unique<Scratch>());
+  make_scratch(std::min<int64_t>(count, std::max(pass.threads, 1)));
   // Weight gradients are sums over samples in order: one sample after the other, the threads inside each.
   const int threads = weights.empty() ? pass.threads : 1;
   const int inside = weights.empty() ? inner_threads(count, pass.threads) : pass.threads;
@@ -190,14 +217,10 @@ int MapLayers::backward_sample(const Pass& pass, const Start& start, const std::
     return Below{state(pass, i - 1, start.sample), kept(pass, i, start.sample), dropout.scale};
   };
   int which = 0;
-  Gradient gradient{};
-  if (start.layer >= 0) {
-    const Maps& maps = layers_[static_cast<size_t>(start.layer)].above();
-    gradient = scratch.gradient(which, maps, pass.steps);
-    // Dropout of these spikes is the caller's.
-    active->neurons_backward(maps, neuron_, pass.steps, start.gradient, state(pass, start.layer, start.sample),
-                             gradient);
-  }
+  const Maps& top = above(static_cast<size_t>(start.layer));
+  Gradient gradient = scratch.gradient(which, top, pass.steps);
+  // Dropout of these spikes is the caller's.
+  active->neurons_backward(top, neuron_, pass.steps, start.gradient, state(pass, start.layer, start.sample), gradient);
   for (int i = start.layer; i >= 0; --i) {
     const Layer& layer = layers_[static_cast<size_t>(i)];
     const Maps& maps = layer.above();
@@ -215,11 +238,11 @@ int MapLayers::backward_sample(const Pass& pass, const Start& start, const std::
       gradient = result;
       continue;
     }
-    if (too_dense(pass, maps, gradient.filled)) {
+    if (too_dense(pass, maps, gradient.filled) || !countable(pass, layer.below())) {
       unpad(maps, pass.steps * maps.pixels(), gradient, start.stopped);
       return i;
     }
-    active->list_gradient(maps, pass.steps, gradient, i > 0 ? layer.reversed.out.padded() : padded_sums(layer.reversed),
+    active->list_gradient(maps, pass.steps, gradient, row_back(layer.below(), layer.conv.kernel, i == 0),
                           scratch.active);
     if (!weights.empty()) {
       active->list_spikes(layer.conv.in, pass.steps, spikes(pass, i, start.sample), kept(pass, i, start.sample),

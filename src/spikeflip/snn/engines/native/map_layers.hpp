@@ -3,12 +3,16 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "kernels.hpp"
 
 namespace spikeflip {
+
+// Why a convolution of maps of that shape cannot be run, `first` as the first layer; nothing if it can.
+std::optional<std::string> why_not(const Maps& below, int channels, int kernel, bool first);
 
 // The functions of the instruction set in use.
 const Kernels& kernels();
@@ -42,7 +46,7 @@ struct Pass {
 // One sample's way back.
 struct Start {
   int64_t sample;         // whose states it needs
-  int layer;              // of the neurons whose spikes' gradient is given
+  int layer;              // whose spikes' gradient is given
   const float* gradient;  // (step, pixel, channel) without padding
   float* stopped;         // where the gradient of a current goes at which the way stops; the same layout
   float* result;          // the gradient of the input; the same layout
@@ -52,6 +56,14 @@ class MapLayers {
  public:
   MapLayers(Maps input, Neuron neuron) : input_(input), neuron_(neuron) {}
   MapLayers(const MapLayers&) = delete;
+
+  size_t size() const { return layers_.size(); }
+  const Maps& below(size_t layer) const { return layers_[layer].below(); }
+  const Maps& above(size_t layer) const { return layers_[layer].above(); }
+  // Of a convolution, 0 of pooling.
+  int kernel(size_t layer) const { return layers_[layer].conv.kernel; }
+  // The maps that the next layer works on.
+  const Maps& top() const { return layers_.empty() ? input_ : layers_.back().above(); }
 
   void add_conv(int channels, int kernel, const float* forward, const float* backward);
   void add_pool(int size);
@@ -91,6 +103,7 @@ class MapLayers {
   int forward_sample(const Pass& pass, int64_t sample, int start, int end, Scratch& scratch, int threads) const;
   int backward_sample(const Pass& pass, const Start& start, const std::vector<float*>& weights, Scratch& scratch,
                       int threads) const;
+  void make_scratch(int64_t workers);
   Scratch& scratch(int64_t worker);
 
   Maps input_;

@@ -1,120 +1,97 @@
-// The Python module. Arrays are passed as addresses; the caller, engines/event.py, answers for shapes and types.
+// The Python module.
 
-#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <tuple>
-#include <vector>
 
-#include "linear.hpp"
-#include "map_layers.hpp"
+#include "checked.hpp"
 #include "parallel.hpp"
-
-namespace nb = nanobind;
 
 namespace spikeflip {
 namespace {
 
-using Address = uintptr_t;
-
-template <typename T>
-T* at(Address address) {
-  return reinterpret_cast<T*>(address);
-}
-
-Neuron neuron_of(const std::tuple<float, float, int, float, float, float>& n) {
-  return {std::get<0>(n), std::get<1>(n), std::get<2>(n), std::get<3>(n), std::get<4>(n), std::get<5>(n)};
-}
-
-Maps maps_of(const std::tuple<int, int, int>& shape) {  // as PyTorch has it: channels, height, width
-  return {std::get<1>(shape), std::get<2>(shape), std::get<0>(shape)};
-}
-
-Pass pass_of(int steps, Address input, const std::vector<std::tuple<Address, Address, Address>>& states,
-             const std::vector<std::tuple<Address, float>>& dropout, float most_dense, int threads) {
-  Pass pass{steps, at<const uint16_t>(input), {}, {}, most_dense, threads};
-  for (const auto& [potentials, inside, fired] : states)
-    pass.states.push_back({at<float>(potentials), at<uint16_t>(inside), at<uint16_t>(fired)});
-  for (const auto& [kept, scale] : dropout) pass.dropout.push_back({at<const uint16_t>(kept), scale});
-  return pass;
-}
-
-std::vector<int> backward(MapLayers& layers, const Pass& pass,
-                          const std::vector<std::tuple<int64_t, int, Address, Address, Address>>& starts,
-                          const std::vector<Address>& weights) {
-  std::vector<Start> given;
-  for (const auto& [sample, layer, gradient, stopped, result] : starts)
-    given.push_back({sample, layer, at<const float>(gradient), at<float>(stopped), at<float>(result)});
-  std::vector<float*> sums;
-  for (const Address address : weights) sums.push_back(at<float>(address));
-  nb::gil_scoped_release release;
-  return layers.backward(pass, given, sums);
-}
-
-using SequenceNumbers = std::tuple<Address, int64_t, int64_t>;
-using NeuronNumbers = std::tuple<float, float, int, float, float, float>;
-
-Sequence sequence_of(const SequenceNumbers& numbers, int64_t sample) {
-  const auto& [address, samples, steps] = numbers;
-  return {at<float>(address) + sample * samples, samples, steps};
-}
-
-// Runs part(sample, first, last) over all neurons of (sample, step, neuron) tensors.
+// Runs part(sample, first, last) over all neurons of tensors (sample, step, ...).
 template <typename Part>
-void over_neurons(int64_t samples, int64_t width, int threads, Part part) {
+void over_neurons(const std::vector<int64_t>& shape, int threads, Part part) {
   constexpr int64_t kBlock = 2048;  // over 15 steps, a tensor's part stays in the second cache
+  int64_t width = 1;
+  for (size_t i = 2; i < shape.size(); ++i) width *= shape[i];
   const int64_t blocks = (width + kBlock - 1) / kBlock;
   nb::gil_scoped_release release;
-  parallel(samples * blocks, threads, [&](int64_t task, int64_t) {
+  parallel(shape[0] * blocks, threads, [&](int64_t task, int64_t) {
     const int64_t first = task % blocks * kBlock;
     part(task / blocks, first, std::min(first + kBlock, width));
   });
 }
 
-void integrate(const NeuronNumbers& numbers, int64_t samples, int steps, int64_t width,
-               const SequenceNumbers& currents, const SequenceNumbers& potentials, const SequenceNumbers& spikes,
+void integrate(const NeuronNumbers& numbers, const Array& currents, const Array& potentials, const Array& spikes,
                int threads) {
   const Neuron neuron = neuron_of(numbers);
-  over_neurons(samples, width, threads, [&](int64_t n, int64_t first, int64_t last) {
-    kernels().integrate(neuron, steps, sequence_of(currents, n), sequence_of(potentials, n), sequence_of(spikes, n),
-                        first, last);
+  const Sequence from = sequence_of(currents, "currents", currents);
+  const Sequence kept = sequence_of(potentials, "potentials", currents);
+  const Sequence fired = sequence_of(spikes, "spikes", currents);
+  const auto shape = shape_of(currents);
+  const int steps = steps_of(shape[1]);
+  over_neurons(shape, threads, [&](int64_t n, int64_t first, int64_t last) {
+    kernels().integrate(neuron, steps, from.of(n), kept.of(n), fired.of(n), first, last);
   });
 }
 
-void reverse(const NeuronNumbers& numbers, int64_t samples, int steps, int64_t width, const SequenceNumbers& gradient,
-             const SequenceNumbers& potentials, int threads) {
+void reverse(const NeuronNumbers& numbers, const Array& gradient, const Array& potentials, int threads) {
   const Neuron neuron = neuron_of(numbers);
-  over_neurons(samples, width, threads, [&](int64_t n, int64_t first, int64_t last) {
-    kernels().reverse(neuron, steps, sequence_of(gradient, n), sequence_of(potentials, n), first, last);
+  const Sequence changed = sequence_of(gradient, "gradient", gradient);
+  const Sequence kept = sequence_of(potentials, "potentials", gradient);
+  const auto shape = shape_of(gradient);
+  const int steps = steps_of(shape[1]);
+  over_neurons(shape, threads, [&](int64_t n, int64_t first, int64_t last) {
+    kernels().reverse(neuron, steps, changed.of(n), kept.of(n), first, last);
   });
 }
 
 // Bits of what is not zero: (frame, channel, pixel) to (frame, pixel, word).
 template <typename T>
-void pack(Address values, int64_t frames, int channels, int64_t pixels, Address words) {
-  nb::gil_scoped_release release;
-  const T* from = at<const T>(values);
-  uint16_t* to = at<uint16_t>(words);
-  const int count = words_of(channels);
+void pack_as(const T* from, int64_t frames, const Maps& maps, uint16_t* to) {
+  const int64_t pixels = maps.pixels(), count = maps.words();
   std::fill_n(to, frames * pixels * count, uint16_t{0});
   for (int64_t frame = 0; frame < frames; ++frame, to += pixels * count) {
-    for (int c = 0; c < channels; ++c, from += pixels) {
+    for (int c = 0; c < maps.channels; ++c, from += pixels) {
       for (int64_t p = 0; p < pixels; ++p)
         to[p * count + c / kVector] |= static_cast<uint16_t>((from[p] != 0) << (c % kVector));
     }
   }
 }
 
-// The reverse for (row, channel), to floats.
-void unpack(Address words, int64_t rows, int channels, Address floats) {
+// From (sample, step, channel, height, width).
+void pack(const Array& values, const Array& words) {
+  check_axes(values, "values", 5);
+  const auto shape = shape_of(values);
+  const Maps maps = maps_of({shape[2], shape[3], shape[4]});
+  uint16_t* to = values_of<uint16_t>(words, "words", words_shape(shape[0], shape[1], maps));
+  if (values.dtype() == InPython<bool>::type) {
+    const void* from = values_of<bool>(values, "values", shape);
+    nb::gil_scoped_release release;
+    pack_as(static_cast<const uint8_t*>(from), shape[0] * shape[1], maps, to);
+  } else {
+    const float* from = values_of<float>(values, "values", shape);
+    nb::gil_scoped_release release;
+    pack_as(from, shape[0] * shape[1], maps, to);
+  }
+}
+
+// The reverse, to floats (sample, step, height, width, channel).
+void unpack(const Array& words, const Array& floats) {
+  check_axes(floats, "floats", 5);
+  const auto shape = shape_of(floats);
+  const Maps maps = maps_of({shape[4], shape[2], shape[3]});
+  const uint16_t* from = values_of<uint16_t>(words, "words", words_shape(shape[0], shape[1], maps));
+  float* to = values_of<float>(floats, "floats", shape);
+  const int64_t rows = shape[0] * shape[1] * maps.pixels();
   nb::gil_scoped_release release;
-  const uint16_t* from = at<const uint16_t>(words);
-  float* to = at<float>(floats);
-  for (int64_t row = 0; row < rows; ++row, from += words_of(channels), to += channels)
-    for (int c = 0; c < channels; ++c) to[c] = static_cast<float>(from[c / kVector] >> (c % kVector) & 1);
+  for (int64_t row = 0; row < rows; ++row, from += maps.words(), to += maps.channels)
+    for (int c = 0; c < maps.channels; ++c) to[c] = static_cast<float>(from[c / kVector] >> (c % kVector) & 1);
 }
 
 }  // namespace
@@ -122,64 +99,39 @@ void unpack(Address words, int64_t rows, int channels, Address floats) {
 
 NB_MODULE(_native, module) {
   using namespace spikeflip;
-  module.doc() = "Event-driven layers on addresses of arrays; called by spikeflip.snn.engines.event alone.";
+  module.doc() = "Event-driven layers, for spikeflip.snn.engines.event and spikeflip.snn.fused.";
   module.attr("VECTOR") = kVector;
-  module.attr("LARGEST_KERNEL") = kMostRows;
 
-  nb::class_<Pass>(module, "Pass").def("__init__", [](Pass* self, int steps, Address input,
-                                                      const std::vector<std::tuple<Address, Address, Address>>& states,
-                                                      const std::vector<std::tuple<Address, float>>& dropout,
-                                                      float most_dense, int threads) {
-    new (self) Pass(pass_of(steps, input, states, dropout, most_dense, threads));
-  });
+  nb::class_<CheckedLayers>(module, "MapLayers")
+      .def("__init__", [](CheckedLayers* self, const MapShape& shape,
+                          const NeuronNumbers& neuron) { new (self) CheckedLayers(maps_of(shape), neuron_of(neuron)); })
+      .def("add_conv", &CheckedLayers::add_conv)
+      .def("add_pool", &CheckedLayers::add_pool);
 
-  nb::class_<MapLayers>(module, "MapLayers")
-      .def("__init__",
-           [](MapLayers* self, const std::tuple<int, int, int>& shape,
-              const std::tuple<float, float, int, float, float, float>& neuron) {
-             new (self) MapLayers(maps_of(shape), neuron_of(neuron));
-           })
-      .def("add_conv",
-           [](MapLayers& self, int channels, int kernel, Address forward, Address backward) {
-             self.add_conv(channels, kernel, at<const float>(forward), at<const float>(backward));
-           })
-      .def("add_pool", &MapLayers::add_pool)
-      .def("forward", &MapLayers::forward, nb::call_guard<nb::gil_scoped_release>())
-      .def("neurons",
-           [](const MapLayers& self, const Pass& pass, int layer, int64_t sample, Address current) {
-             self.neurons(pass, layer, sample, at<const float>(current));
-           })
-      .def("backward", &backward);
+  nb::class_<CheckedPass>(module, "Pass")
+      .def(nb::init<CheckedLayers&, std::optional<Array>, std::vector<StateArrays>, std::vector<DropoutArrays>, float,
+                    int>(),
+           nb::keep_alive<1, 2>())
+      .def("forward", &CheckedPass::forward)
+      .def("neurons", &CheckedPass::neurons)
+      .def("backward", &CheckedPass::backward);
 
-  nb::class_<Frames>(module, "Frames")
-      .def_static("of_spikes",
-                  [](Address spikes, Address kept, int64_t samples, int64_t steps,
-                     const std::tuple<int, int, int>& shape, int threads) {
-                    nb::gil_scoped_release release;
-                    return Frames::of_spikes(at<const uint16_t>(spikes), at<const uint16_t>(kept), samples, steps,
-                                             maps_of(shape), threads);
-                  })
-      .def_static("of_values",
-                  [](Address values, int64_t samples, int64_t steps, int64_t inputs, int threads) {
-                    nb::gil_scoped_release release;
-                    return Frames::of_values(at<const float>(values), samples, steps, inputs, threads);
-                  })
-      .def("linear",
-           [](const Frames& self, int64_t outputs, Address weights, Address result, int threads) {
-             nb::gil_scoped_release release;
-             self.linear(outputs, at<const float>(weights), at<float>(result), threads);
-           })
-      .def("add_weight_gradient",
-           [](const Frames& self, int64_t outputs, Address gradient, Address result, int threads) {
-             nb::gil_scoped_release release;
-             self.add_weight_gradient(outputs, at<const float>(gradient), at<float>(result), threads);
-           });
+  nb::class_<CheckedFrames>(module, "Frames")
+      .def_static("of_spikes", &CheckedFrames::of_spikes)
+      .def_static("of_values", &CheckedFrames::of_values)
+      .def("linear", &CheckedFrames::linear)
+      .def("add_weight_gradient", &CheckedFrames::add_weight_gradient);
 
   module.def("integrate", &integrate);
   module.def("reverse", &reverse);
-  module.def("pack_floats", &pack<float>);
-  module.def("pack_bytes", &pack<uint8_t>);
+  module.def("pack", &pack);
   module.def("unpack", &unpack);
+  module.def(
+      "why_not",
+      [](const MapShape& below, int channels, int kernel, bool first) {
+        return why_not(maps_of(below), channels, kernel, first);
+      },
+      "Why a convolution cannot be run on maps of that shape, None if it can; `first`: as the first layer.");
   module.def("use", &use_instructions,
              "Choose an instruction set (avx512, avx2, portable; empty: the best); False if it is not there.");
   module.def("instructions", &instructions);
