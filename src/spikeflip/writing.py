@@ -134,6 +134,6 @@ def _named(partial: Path, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None or str(error.filename) != str(partial):
+        if error.filename is not None and str(error.filename) != str(partial):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error

@@ -15,7 +15,7 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode, winner
-from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams, check_values, kind_of
+from spikeflip.snn.inputs import Kind, at_a_time, check_counts, check_goals, check_streams, check_values, kind_of
 from spikeflip.snn.losses import Loss, score_gradient
 from spikeflip.snn.probe import InputGradient
 from spikeflip.victims import Probe, Victim
@@ -173,7 +173,7 @@ def run(
         budget.check(kind)
     samples = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, samples, len(inputs))
-    inputs = inputs.detach()
+    inputs, micro_batch = inputs.detach(), at_a_time(victim, inputs, micro_batch)
     call = _Call(victim, inputs, labels, targets, samples, kind, steps, budget, seed, micro_batch)
     result = AttackResult.blank(inputs, steps if trace else None)
     active, waiting = _Active.none(call), 0

@@ -19,7 +19,7 @@ from spikeflip.intervals import wilson
 from spikeflip.judging.notices import Circumstances, notices_of
 from spikeflip.notices import Notice, as_json
 from spikeflip.snn.coding import Coding, encode, winner
-from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams, check_values, kind_of
+from spikeflip.snn.inputs import Kind, at_a_time, check_counts, check_goals, check_streams, check_values, kind_of
 from spikeflip.victims import Victim
 
 Progress = Callable[[int, int], None]
@@ -128,6 +128,7 @@ def judge(
     if len(result.steps) != n:
         raise SpikeflipError(f"result is of {len(result.steps)} samples, for {n} inputs: give that of their attack")
     draws = fresh_draws(kind, victim.coding, draws)
+    micro_batch = at_a_time(victim, inputs, micro_batch)
     samples = torch.arange(n) if samples is None else samples
     check_streams(seed, samples, n)
     labels = labels.cpu()

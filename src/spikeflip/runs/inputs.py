@@ -32,7 +32,7 @@ from spikeflip.runs.data_checks import (
     check_recordings,
     class_counts,
 )
-from spikeflip.snn.checkpoint import Checkpoint
+from spikeflip.snn.checkpoint import Checkpoint, check_cells
 from spikeflip.snn.presets import TABLE_VI
 
 # Small images are enlarged before they are moved, so that a saccade crosses more than a few pixels.
@@ -236,6 +236,11 @@ def stored_binning(checkpoint: Checkpoint) -> Binning:
         raise SpikeflipError(f"the victim's binning is damaged ({error!s:.200}): train or save it anew") from error
     if binning.counted:
         raise SpikeflipError("the victim's frames count events, and only frames of 0 and 1 are read: train it anew")
+    network = checkpoint.network
+    try:
+        check_cells(sum(weight.numel() for weight in network.weights), network.shapes, binning.steps)
+    except ValueError as error:
+        raise SpikeflipError(f"the victim's binning is damaged ({error}): train or save it anew") from error
     return binning
 
 
