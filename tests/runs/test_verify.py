@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from spikeflip import LIF, Recording, SpikeflipError, SpikingNetwork, write_recording
-from spikeflip.runs import AttackConfig, run_attack, verify_run
+from spikeflip.runs import AttackConfig, run_attack, verify, verify_run
 from spikeflip.snn.checkpoint import save_checkpoint
 
 
@@ -85,13 +85,30 @@ def test_a_summary_that_is_not_of_the_rows_is_named(victim, touched, run):
     assert "0 differ, and the summary is not that of the rows" in out.replace("\n", " ")
 
 
-def test_the_device_need_not_be_that_of_the_run(victim, touched, run):
+def with_option(touched, name, value):
     config = json.loads((touched / "config.json").read_text())
-    config["options"]["device"] = "cuda:77"
+    config["options"][name] = value
     (touched / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "meta", ["cpu"]])
+def test_a_run_does_not_choose_the_device(victim, touched, run, device):
+    with_option(touched, "device", device)
+    assert run("verify", touched, "--victim", victim, "--samples", 1)[0] == 0
     with pytest.raises(SpikeflipError, match="--device cuda:77 cannot be used"):
+        verify_run(touched, victim=victim, samples=1, device="cuda:77")
+
+
+@pytest.mark.parametrize("name", ["folder", "../folder", "/"])
+def test_a_run_names_no_folder_that_is_read(victim, touched, monkeypatch, name):
+    (touched / "folder").mkdir()
+    monkeypatch.chdir(touched)
+    with_option(touched, "data", name)
+    monkeypatch.setattr(verify, "open_task", lambda *_: pytest.fail("data were opened"))
+    with pytest.raises(
+        SpikeflipError, match="attacked a folder of recordings: give that folder with --data or --input"
+    ):
         verify_run(touched, victim=victim, samples=1)
-    assert run("verify", touched, "--victim", victim, "--samples", 1, "--device", "cpu")[0] == 0
 
 
 def test_a_victim_of_the_same_weights_and_another_neuron_is_refused(victim, touched, tmp_path):

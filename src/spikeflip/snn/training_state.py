@@ -91,6 +91,8 @@ def restore_state(
         SpikeflipError: the file is damaged, or of another training.
     """
     try:
+        if not path.is_file():  # opening a pipe would wait for its writer
+            raise ValueError("it is no plain file")
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             if "watch" not in metadata:
