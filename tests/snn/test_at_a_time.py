@@ -101,5 +101,5 @@ def test_a_saved_training_that_is_no_plain_file_is_refused(network, tmp_path, ma
 
 @pytest.mark.parametrize("device", ["meta", "hpu", "privateuseone", "mps", "cuda:x", "CPU", "cpu:0:0", "", "a\nb"])
 def test_devices_that_no_attack_runs_on_are_refused(network, device):
-    with pytest.raises(SpikeflipError, match="--device is .*: choose cpu, cuda or cuda:N"):
+    with pytest.raises(SpikeflipError, match=r"--device is .*: choose cpu, cuda or cuda:N"):
         placed(network, device)
