@@ -108,7 +108,7 @@ def test_a_cluster_that_wants_another_token_is_one_sentence(monkeypatch, words):
         raise ray.exceptions.RayError(words)
 
     monkeypatch.setattr(ray, "init", refuse)
-    told = f"{words}.*set RAY_AUTH_MODE=token, and give the cluster's token"
+    told = f"{words[:60]}.* where it asks for a token, set RAY_AUTH_MODE=token with its token in"
     with pytest.raises(SpikeflipError, match=told), connected("local"):
         pass
 

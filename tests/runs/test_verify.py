@@ -174,3 +174,23 @@ def test_recordings_are_written_and_read_again(tmp_path):
     (tmp_path / "in" / "two.npz").unlink()
     with pytest.raises(SpikeflipError, match="attacked other data"):
         verify_run(tmp_path / "run", victim=tmp_path / "victim", input=tmp_path / "in")
+
+
+def test_a_run_on_a_folder_of_recordings_is_verified_with_that_folder(tmp_path, run):
+    random = np.random.default_rng(0)
+    for label in "ab":
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(5):
+            columns = [np.sort(random.integers(0, 900, 40)), *random.integers(0, 4, (2, 40)), random.integers(0, 2, 40)]
+            recording = Recording.from_columns(*columns, height=4, width=4)
+            write_recording(recording, tmp_path / "data" / label / f"{number}.npz")
+    network = SpikingNetwork("6FC-2FC", (2, 4, 4), time_steps=3, neuron=LIF(0.1, 0.3), seed=1)
+    binning = {"steps": 3, "rule": "time", "time_bin": 0.3, "height": 4, "width": 4}
+    save_checkpoint(network, tmp_path / "v", {"binning": binning, "sensor": [4, 4], "classes": ["a", "b"]})
+    run_attack(AttackConfig(victim=tmp_path / "v", data=str(tmp_path / "data"), steps=2), tmp_path / "run")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    found = verify_run(tmp_path / "run", victim=tmp_path / "v", data=tmp_path / "moved")
+    assert (found["differences"], found["rows"]) == ([], 2)
+    arguments = ("verify", tmp_path / "run", "--victim", tmp_path / "v", "--samples", 1)
+    assert run(*arguments, "--data", tmp_path / "moved")[0] == 0
+    assert "give that folder with --data or --input" in run(*arguments)[2]

@@ -91,10 +91,11 @@ def _connect(ray: Any, address: str) -> None:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:200]
-        fix = "start it with 'ray start --head', or give another --address"
-        if "token" in str(error).lower():
-            fix = "set RAY_AUTH_MODE=token, and give the cluster's token in ~/.ray/auth_token or RAY_AUTH_TOKEN"
-        raise SpikeflipError(f"the Ray cluster {address} is not reached ({reason}): {fix}") from error
+        raise SpikeflipError(
+            f"the Ray cluster {address} is not reached ({reason}): start it with 'ray start --head', give another "
+            "--address, or, where it asks for a token, set RAY_AUTH_MODE=token with its token in ~/.ray/auth_token or "
+            "RAY_AUTH_TOKEN"
+        ) from error
 
 
 def _check_reached(address: str) -> None:
