@@ -126,7 +126,7 @@ FILES = {
     "one large image": images(0x803, 1, 30_000, 30_000),
     "a grid without end": grid,
 }
-FEW = ("a pixel far away", "10^9 bins", "2000 time steps", "many inputs examined")
+FEW = ("a pixel far away", "a training on it", "10^9 bins")
 
 
 @MANY

@@ -199,12 +199,16 @@ def _frame_size(recording: Recording, binning: Binning) -> tuple[int, int]:
             f"frames of {width} × {height} are larger than the sensor of {recording.width} × {recording.height}: "
             "cells without pixels could not be written back; give a smaller size"
         )
-    if binning.steps * 2 * height * width > MOST_FRAME_CELLS:
-        raise SpikeflipError(
-            f"{binning.steps} frames of {width} × {height} have more than {MOST_FRAME_CELLS:,} cells: give fewer or "
-            "smaller"
-        )
+    check_frames(binning.steps, height, width)
     return height, width
+
+
+def check_frames(steps: int, height: int, width: int) -> None:
+    """Raise a SpikeflipError for frames of one recording that are too large for memory."""
+    if steps * 2 * height * width > MOST_FRAME_CELLS:
+        raise SpikeflipError(
+            f"{steps} frames of {width} × {height} have more than {MOST_FRAME_CELLS:,} cells: give fewer or smaller"
+        )
 
 
 def _edges(times: NDArray[np.int64], binning: Binning) -> NDArray[np.int64]:

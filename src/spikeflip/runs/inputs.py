@@ -20,6 +20,7 @@ from spikeflip.data import (
     load_images,
     simulate_saccades,
 )
+from spikeflip.data.binning import check_frames
 from spikeflip.data.event_layouts import SPLIT_WORDS
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
@@ -137,6 +138,7 @@ def load_recordings(found: EventSet, binning: Binning, *, first: int | None = No
     if binning.height is None or binning.width is None:
         binning = replace(binning, height=found.height, width=found.width)
     shape = (binning.steps, 2, binning.height or 0, binning.width or 0)
+    check_frames(binning.steps, *shape[2:])
     values = torch.empty((n if keep else 0, *shape), dtype=torch.uint8)
     seen = []
     for index in range(n):
