@@ -236,9 +236,11 @@ def _shape(text: str | None, model: Any) -> tuple[int, ...]:
 
 def _how_many(model: Any, shape: tuple[int, ...], said: str) -> int:
     """How many samples of random inputs fit into memory, and through the model, if enough do."""
+    from spikeflip.snn.network import ReluNetwork, SpikingNetwork
+
     values = math.prod(shape)
     cells, most = values, MOST_EXAMPLE_VALUES
-    if hasattr(model, "shapes"):  # a network of ours
+    if isinstance(model, SpikingNetwork | ReluNetwork):
         cells = model.time_steps * sum(map(math.prod, model.shapes))
         most = max(most, most_cells(sum(weight.numel() for weight in model.weights)))
     if _FEWEST * values > MOST_EXAMPLE_VALUES or _FEWEST * cells > most:
