@@ -84,7 +84,11 @@ def revive_outputs(
     measured = _Measured(network, spikes, at_a_time(network, spikes, micro_batch), [1.0] * last)
     free = torch.cat([potentials[..., dead] for potentials in measured.potentials(last)])
     for k, own in zip(dead.nonzero().flatten().tolist(), free.unbind(-1), strict=True):
-        reached = _reached(lambda own=own: [own], share, of_stimulated=True)
+
+        def alone(own: Tensor = own) -> list[Tensor]:
+            return [own]
+
+        reached = _reached(alone, share, of_stimulated=True)
         weight[k] *= _RAISED * network.neuron.threshold / reached if reached > 0 else 1.0
 
 
