@@ -28,9 +28,9 @@ MOST_WEIGHTS = 1 << 31
 MOST_FRAME_CELLS = 1 << 27
 """Cells of one recording's frames, a byte each: 72 bins of 1280 × 720 pixels."""
 
-MOST_CELLS = 1 << 26
-"""Neurons and inputs, times their time steps, that run at a time on a CPU. An attack takes 9 bytes for each: 600 MB.
-The paper's networks at quarter width fit 16 times and more, which is the usual micro-batch."""
+MOST_CELLS = 3 << 24
+"""Neurons and inputs, times their time steps, that run at a time on a CPU. An attack takes 9 to 14 bytes for each: 700 MB.
+The paper's networks at quarter width fit 12 times and more."""
 
 CELLS_A_WEIGHT = 256
 """Cells that a stored victim has for each weight, where it has more than ``MOST_CELLS``: files of a few kilobytes ask
@@ -53,7 +53,7 @@ def together(wanted: int, cells: int, *, on_cpu: bool = True) -> int:
     """How many samples of so many cells are held at a time, where ``wanted`` are asked for; at least one.
 
     >>> together(16, 1 << 20), together(64, 1 << 24), together(64, 1 << 24, on_cpu=False)
-    (16, 4, 64)
+    (16, 3, 64)
     """
     return max(1, min(wanted, MOST_CELLS // max(1, cells))) if on_cpu else wanted
 

@@ -52,7 +52,7 @@ def judged(**changes):
 
 def attacked(*options, **changes):
     return lambda folder: [
-        *("attack", "--victim", victim(folder, **changes), "--attack", "random", "--samples", 64, "--draws", 1),
+        *("attack", "--victim", victim(folder, **changes), "--attack", "random", "--samples", 40, "--draws", 1),
         *(*options, "--quiet", "--out", folder / "run"),
     ]
 

@@ -32,7 +32,7 @@ class Commands:
         )
         self._said = folder / "said.txt"
 
-    def run(self, *arguments, within=120):
+    def run(self, *arguments, within=300):
         """Run one; a process that takes more than ``within`` seconds of processor time is ended by a signal."""
         request = {"arguments": [str(argument) for argument in arguments], "said": str(self._said), "within": within}
         self._process.stdin.write(json.dumps(request) + "\n")

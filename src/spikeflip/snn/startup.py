@@ -96,7 +96,7 @@ def revive_outputs(
 class _Measured:
     """What the layers of a network do with some inputs, a few of them at a time.
 
-    The spikes below a layer are kept, a byte each, where they fit in 64 MB. Else they are made again from those of a
+    The spikes below a layer are kept, a byte each, where they fit in 48 MB. Else they are made again from those of a
     lower layer, or the inputs, whenever they are asked for; that is little beside the training that follows.
     """
 

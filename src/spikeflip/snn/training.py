@@ -363,7 +363,7 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
     fired = torch.zeros(network.classes, dtype=torch.bool, device=device)
     dropout = Masks(network, settings.dropout, settings.widest_dropout, seed=settings.seed, update=update)
     loss_name: LossName = "mse" if update <= settings.mse_first * settings.updates else settings.loss
-    for rows in batch.split(at_a_time(network, data[0], settings.micro_batch)):
+    for rows in batch.split(settings.micro_batch):
         values, classes = data[0][rows], data[1][rows].to(device)
         if settings.shift:
             values = shifted(values, settings.shift, seed=settings.seed, rows=rows, update=update)

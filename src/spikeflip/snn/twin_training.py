@@ -9,7 +9,6 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.batches import Masks, shifted
-from spikeflip.snn.inputs import at_a_time
 from spikeflip.snn.losses import resolve
 from spikeflip.snn.training import Labelled, Progress, Steps, Training, optimise
 from spikeflip.snn.training_state import History
@@ -79,7 +78,7 @@ def _update(network: ReluNetwork, data: Labelled, batch: Tensor, settings: Train
     network.zero_grad()
     masks = Masks(network, settings.dropout, settings.widest_dropout, seed=settings.seed, update=update)
     total, right = 0.0, 0.0
-    for rows in batch.split(at_a_time(network, data[0], settings.micro_batch)):
+    for rows in batch.split(settings.micro_batch):
         images, classes = data[0][rows], data[1][rows].to(network.device)
         if settings.shift:
             images = shifted(images, settings.shift, seed=settings.seed, rows=rows, update=update)
