@@ -29,7 +29,7 @@ MOST_FRAME_CELLS = 1 << 27
 """Cells of one recording's frames, a byte each: 72 bins of 1280 × 720 pixels."""
 
 MOST_CELLS = 3 << 24
-"""Neurons and inputs, times their time steps, that run at a time on a CPU. An attack takes 9 to 14 bytes for each: 700 MB.
+"""Neurons and inputs, times their time steps, that run at a time on a CPU. An attack takes up to 14 bytes each: 700 MB.
 The paper's networks at quarter width fit 12 times and more."""
 
 CELLS_A_WEIGHT = 256
