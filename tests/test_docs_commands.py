@@ -46,6 +46,7 @@ NOT_RUN = {
     "pip install . && spikeflip demo": "run by .ci/run, in a fresh environment",
     "pip install -e '.[test]' && pytest": "run by .ci/run, in a fresh environment",
     "#!/bin/bash": "needs Slurm and Ray",
+    "export RAY_AUTH_MODE=token": "needs Ray on several machines",
     "helm repo add kuberay https://ray-project.github.io/kuberay-helm/": "needs Kubernetes",
     "snn/        networks: neuron, surrogate, coding, architecture string, network and its ReLU twin, training, "
     "checkpoint, engines/": "lists what there is: test_the_folders_that_are_listed_are_there",

@@ -14,6 +14,7 @@ import spikeflip
 from spikeflip.attack_command import attack_command
 from spikeflip.command_line import AsJson, Columns, Quiet, TimeUnit, one_sentence, read_options, split_options
 from spikeflip.doctor_command import doctor
+from spikeflip.ending import ends_told
 from spikeflip.errors import SpikeflipError
 from spikeflip.event_commands import events
 from spikeflip.experiments.presets import PresetName
@@ -287,8 +288,11 @@ def verify(
     *,
     victim: Annotated[Path, Parameter(help="Folder of the victim that was attacked.")],
     root: Annotated[Path | None, Parameter(help="Folder with the data set's files, as for attack.")] = None,
+    data: Annotated[
+        Path | None, Parameter(help="Folder of recordings that was attacked, where --data was one for attack.")
+    ] = None,
     input: Annotated[Path | None, Parameter(help="Recordings that were attacked, as for attack.")] = None,
-    device: Annotated[str | None, Parameter(help="Where the victim runs; the run's own when not given.")] = None,
+    device: Annotated[str, Parameter(help="Where the victim runs: cpu, cuda or cuda:N.")] = "cpu",
     samples: Annotated[int, Parameter(help="How many rows.")] = 20,
     seed: Annotated[int, Parameter(help="Which rows: seed of their choice.")] = 0,
     quiet: Quiet = False,
@@ -302,6 +306,7 @@ def verify(
             run,
             victim=victim,
             root=root,
+            data=data,
             input=input,
             device=device,
             samples=samples,
@@ -332,10 +337,10 @@ def list_(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; exit status 0 when done, 2 for a mistake in what was asked, 130 when interrupted."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold bytes that are no text
-        sys.stdout.reconfigure(errors="backslashreplace")
-    with one_sentence():
+    """Run the command; exit status 0 when done, 2 for a mistake in what was asked, 128 and more when interrupted."""
+    with ends_told(), one_sentence():
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold bytes that are no text
+            sys.stdout.reconfigure(errors="backslashreplace")
         rest, file = split_options(sys.argv[1:] if arguments is None else arguments)
         for argument in rest:
             if "\0" in argument or any("\ud800" <= letter <= "\udfff" for letter in argument):

@@ -82,15 +82,20 @@ def test_csv_is_full_precision_under_its_names():
     assert to_csv([]) == "\n"
 
 
-@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t=", "\r@", "\n=", " +", "\u3000-", "＝", "\t＋", "﹣", "＠"])
 def test_text_that_a_spreadsheet_would_run_is_quoted(sign):
     text = to_csv([{"name": f"{sign}1+1", "n": -5, "middle": f"a{sign}=b"}])
     (found,) = csv.DictReader(io.StringIO(text, newline=""))
-    shown = sign.replace("\r", "\n")  # a bare carriage return ends the row, whatever the standard says
+    shown = one_line(sign)  # a bare carriage return ends the row, whatever the standard says
     assert "\r" not in text
     assert found["name"] == f"'{shown}1+1"
     assert found["n"] == "-5"  # a number is no formula
     assert found["middle"] == f"a{shown}=b"
+
+
+def test_csv_has_no_control_characters_and_none_that_turn_the_text_around():
+    (name,) = csv.DictReader(io.StringIO(to_csv([{"name": "a\x1b[2J\x07\u202eb\u2066\u200f\x9bc\nd"}])))
+    assert name["name"] == r"a\x1b[2J\x07\u202eb\u2066\u200f\x9bc d"
 
 
 def test_markdown_is_a_table_with_figures_to_the_right():

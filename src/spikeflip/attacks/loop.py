@@ -17,7 +17,7 @@ from spikeflip.attacks.stop import FirstSuccess, Judged, Stop
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.gradients import GradientRequest, InputGradient
-from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams, check_values, kind_of
+from spikeflip.snn.inputs import Kind, at_a_time, check_counts, check_goals, check_streams, check_values, kind_of
 from spikeflip.snn.losses import Loss, score_gradient
 from spikeflip.snn.memory import Memory
 from spikeflip.streams import Purpose, uniform
@@ -205,6 +205,7 @@ def run(
     samples = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, samples, len(inputs))
     inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
+    micro_batch = at_a_time(victim, inputs, micro_batch)
     call = _Call(
         victim, inputs, labels, targets, samples, kind, steps, budget, asks, stop or FirstSuccess(), restarts, seed,
         micro_batch,

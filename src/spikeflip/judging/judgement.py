@@ -19,7 +19,16 @@ from spikeflip.intervals import wilson
 from spikeflip.judging.notices import Circumstances, notices_of
 from spikeflip.notices import Notice, as_json
 from spikeflip.snn.coding import Coding, encode, winner
-from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams, check_tensor, check_values, kind_of
+from spikeflip.snn.inputs import (
+    Kind,
+    at_a_time,
+    check_counts,
+    check_goals,
+    check_streams,
+    check_tensor,
+    check_values,
+    kind_of,
+)
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import check_victim, takes_counts
 
@@ -140,6 +149,7 @@ def judge(
     if len(steps) != n:
         raise SpikeflipError(f"result is of {len(steps)} samples, for {n} inputs: give that of their attack")
     draws = fresh_draws(kind, victim.coding, draws)
+    micro_batch = at_a_time(victim, inputs, micro_batch)
     samples = torch.arange(n) if samples is None else samples
     check_streams(seed, samples, n)
     labels = labels.cpu()

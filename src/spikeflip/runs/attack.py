@@ -137,8 +137,8 @@ class _Run:
         except SpikeflipError as error:
             _log.error("%s; %s", error, self._state())
             raise
-        except KeyboardInterrupt:
-            _log.info("interrupted; %s", self._state())
+        except KeyboardInterrupt as error:
+            _log.info("interrupted%s; %s", f" by {error}" if str(error) else "", self._state())
             raise
         finally:
             self._tidy()

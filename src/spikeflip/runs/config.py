@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.limits import MOST_STEPS
 
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 Size = Annotated[str, Field(pattern=_SIZE)]
@@ -108,7 +109,7 @@ class TrainConfig(DataConfig):
         description="Share of the updates that --loss ce begins with mse; 0.6 when not given, 0 for a twin.",
     )
     time_steps: int | None = Field(
-        None, ge=1, le=10_000, description="Time bins T; the paper's for the data when not given."
+        None, ge=1, le=MOST_STEPS, description="Time bins T; the paper's for the data when not given."
     )
     bins: Literal["time", "duration", "events"] = Field(
         "time",

@@ -31,7 +31,7 @@ from spikeflip.runs.shard import Shard, Work
 from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, describe, load_checkpoint
 from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.engines.choose import EngineName
-from spikeflip.snn.inputs import Kind, kind_of
+from spikeflip.snn.inputs import Kind, at_a_time, kind_of
 from spikeflip.snn.network import Network, ReluNetwork
 from spikeflip.snn.surrogate import SURROGATES, Surrogate
 
@@ -271,7 +271,7 @@ def _labelled(victim: Network, data: Inputs) -> Inputs:
     if not len(unlabelled):
         return data
     labels = data.labels.clone()
-    for rows in unlabelled.split(64):
+    for rows in unlabelled.split(at_a_time(victim, data.read(unlabelled[:1]), 64)):
         labels[rows] = victim.scores(data.read(rows).float().to(victim.device)).argmax(1).cpu()
     facts = data.facts | {"labels": f"{len(unlabelled):,} are what the victim says of the original"}
     return replace(data, labels=labels, facts=facts)
@@ -287,7 +287,7 @@ def _choose(config: AttackConfig, victim: Network, data: Inputs) -> Tensor:
         )
     right = torch.zeros(len(data.labels), dtype=torch.bool)
     counts = [0] * victim.classes
-    for rows in torch.arange(len(data.labels)).split(64):
+    for rows in torch.arange(len(data.labels)).split(at_a_time(victim, data.read(torch.arange(1)), 64)):
         shape, steps = victim.input_shape, victim.time_steps
         seen = encode(data.read(rows), shape, steps, coding=victim.coding, seed=config.seed, samples=rows)
         right[rows] = winner(victim.scores(seen.to(victim.device))).cpu() == data.labels[rows]
