@@ -159,7 +159,7 @@ def test_a_training_goes_on_only_from_the_same_start(twin, tmp_path):
     options = {"network": "12C3-AP2-32FC-10FC", "time_steps": 4, "updates": 3, "validate_every": 1}
     with pytest.raises(KeyboardInterrupt):
         run_training(TrainConfig(start=twin, **options), tmp_path / "v", progress=stop)
-    with pytest.raises(spikeflip.SpikeflipError, match="unfinished training of another network"):
+    with pytest.raises(spikeflip.SpikeflipError, match="unfinished training of a victim of other options"):
         run_training(TrainConfig(**options), tmp_path / "v")
     whole = run_training(TrainConfig(start=twin, **options), tmp_path / "whole")
     assert run_training(TrainConfig(start=twin, **options), tmp_path / "v").sha256 == whole.sha256
@@ -335,7 +335,10 @@ def test_every_option_has_help(run):
             "--target some is no class: the classes are 0 (0), 1 (1)",
         ),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--gamma", "2"], "--gamma is '2'"),
-        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--device", "tpu9"], "--device tpu9 cannot be used"),
+        (
+            ["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--device", "tpu9"],
+            "--device is 'tpu9': choose cpu, cuda or cuda:N",
+        ),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--precision", "half"], "--precision"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--surrogate", "cubic"], "--surrogate"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--surrogate-width", "0"], "--surrogate-width is '0'"),

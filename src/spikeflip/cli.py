@@ -336,6 +336,16 @@ def list_(
     print_names(entries)
 
 
+def take_options(arguments: Sequence[str], file: Path | None) -> None:
+    """Let the commands have the options of a file, and ``attack`` those of the attack that is named."""
+    options = {} if file is None else read_options(file)
+    named = cyclopts.config.Dict(options, use_commands_as_keys=False, source=f"-c {file}")
+    app.config = () if file is None else (named,)
+    if "attack" in app:
+        del app["attack"]  # of an earlier call in this process
+    app.command(attack_command(arguments, options), name="attack")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; exit status 0 when done, 2 for a mistake in what was asked, 128 and more when interrupted."""
     with ends_told(), one_sentence():
@@ -345,12 +355,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for argument in rest:
             if "\0" in argument or any("\ud800" <= letter <= "\udfff" for letter in argument):
                 raise SpikeflipError(f"the argument {argument[:80]!a} is no UTF-8 text: rename what it names")
-        options = {} if file is None else read_options(file)
-        named = cyclopts.config.Dict(options, use_commands_as_keys=False, source=f"-c {file}")
-        app.config = () if file is None else (named,)
-        if "attack" in app:
-            del app["attack"]  # of an earlier call in this process, which may have had options of another attack
-        app.command(attack_command(rest, options), name="attack")
+        take_options(rest, file)
         # Huge pages make large buffers cheap; PyTorch reads this when it first allocates.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         app(rest, exit_on_error=False, print_error=False)

@@ -14,7 +14,7 @@ from spikeflip.snn.checkpoint import save_checkpoint
 
 @pytest.fixture
 def momentum(monkeypatch):
-    monkeypatch.setitem(ATTACKS, "momentum", AttackInfo("ten_lines:Momentum"))
+    monkeypatch.setitem(ATTACKS, "momentum", AttackInfo(Momentum))
 
 
 def test_it_is_listed_and_has_its_own_help(momentum, capsys):

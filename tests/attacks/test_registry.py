@@ -36,6 +36,7 @@ OTHER = {
 }
 """A value of every setting that is no attack's default."""
 
+BLANK = AttackResult.blank(torch.ones(1, 4), None)
 EVERY = pytest.mark.parametrize("name", ATTACKS)
 
 
@@ -88,14 +89,14 @@ def test_a_number_as_budget_bounds_mse(name, caught):
 def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     """Steps, budget and the kind of inputs by name; every option of the call, and nothing else."""
     settings, seen = ATTACKS[name].settings, {}
-    monkeypatch.setattr(loop, "run", lambda *given, **named: seen.update(named, given=given))
+    monkeypatch.setattr(loop, "run", lambda *given, **named: seen.update(named, given=given) or BLANK)
     network, images = SpikingNetwork("3FC-2FC", (4,), time_steps=2), torch.ones(1, 4)
     labels, targets = torch.tensor([0]), torch.tensor([1])
     own = {key: OTHER[key] for key in ("steps", "budget") if key in {field.name for field in fields(settings)}}
     options = dict.fromkeys(Options.__annotations__, "given")
     settings(**own)(network, images, labels, targets, **options)
     *given, rule = seen.pop("given")
-    expected = {"steps": 1, "budget": None} | own | {"only": seen["only"], "asks": seen["asks"]} | options
+    expected = {"steps": 1, "budget": None} | own | {"only": seen["only"], "asks": seen["asks"], "counts": False} | options
     assert all(ours is theirs for ours, theirs in zip(given, (network, images, labels, targets), strict=True))
     assert seen == expected
     assert callable(rule)

@@ -132,7 +132,7 @@ def test_every_option_becomes_the_setting_of_its_name(victim, attack):
         return settings_of(attack, config.settings, victim_loss=victim_loss)
 
     plain = settings()
-    assert plain == ({"loss": "mse"} if "loss" in own else {})
+    assert plain == ({"loss": "mse"} if "loss" in own else {}) | ({"threshold": 1.0} if "threshold" in own else {})
     for name in own - {"budget"}:
         assert settings(**{name: OTHER[name]}) == plain | {name: OTHER[name]}
     if "budget" in own:
@@ -142,6 +142,11 @@ def test_every_option_becomes_the_setting_of_its_name(victim, attack):
         assert settings("ce", loss="mse")["loss"] == "mse"
     if "threshold" in own:
         assert settings(tuning=False)["threshold"] is None
+        config = AttackConfig(victim=victim, attack=attack)
+        without = settings_of(attack, config.settings, victim_loss="mse", tunable=False)
+        assert without["threshold"] is None
+        said = settings_of(attack, {"threshold": 0.7}, victim_loss="mse", tunable=False)
+        assert said["threshold"] == 0.7  # and the attack says that there is none
 
 
 def test_every_option_reaches_the_worker(victim):

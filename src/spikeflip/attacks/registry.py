@@ -1,12 +1,13 @@
 """The attacks by name, for the command line, other libraries and the tests."""
 
 from dataclasses import dataclass
-from functools import cached_property
-from importlib import import_module
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from spikeflip.attacks.settings import Attack
+from spikeflip.attacks.bim import BIM, FGSM
+from spikeflip.attacks.conversion import Conversion
+from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels
+from spikeflip.attacks.noise import Noise
+from spikeflip.attacks.scg import SCG
+from spikeflip.attacks.settings import Attack
 
 
 @dataclass(frozen=True)
@@ -14,17 +15,10 @@ class AttackInfo:
     """What is known of an attack without running it.
 
     Args:
-        home: ``package.module:Class`` of its settings.
+        settings: the dataclass of its settings, which attacks when it is called.
     """
 
-    home: str
-
-    @cached_property
-    def settings(self) -> "type[Attack]":
-        """The dataclass of its settings, which attacks when it is called."""
-        module, _, name = self.home.partition(":")
-        found: type[Attack] = getattr(import_module(module), name)
-        return found
+    settings: type[Attack]
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -49,12 +43,12 @@ class AttackInfo:
 
 
 ATTACKS: dict[str, AttackInfo] = {
-    "scg": AttackInfo("spikeflip.attacks.scg:SCG"),
-    "fgsm": AttackInfo("spikeflip.attacks.bim:FGSM"),
-    "bim": AttackInfo("spikeflip.attacks.bim:BIM"),
-    "conversion": AttackInfo("spikeflip.attacks.conversion:Conversion"),
-    "greedy-pixels": AttackInfo("spikeflip.attacks.greedy:GreedyPixels"),
-    "greedy-flips": AttackInfo("spikeflip.attacks.greedy:GreedyFlips"),
-    "random": AttackInfo("spikeflip.attacks.noise:Noise"),
+    "scg": AttackInfo(SCG),
+    "fgsm": AttackInfo(FGSM),
+    "bim": AttackInfo(BIM),
+    "conversion": AttackInfo(Conversion),
+    "greedy-pixels": AttackInfo(GreedyPixels),
+    "greedy-flips": AttackInfo(GreedyFlips),
+    "random": AttackInfo(Noise),
 }
 """A line an attack; another package may add its own."""

@@ -40,6 +40,7 @@ def transfer(
     Raises:
         SpikeflipError: shapes differ, or values leave their range.
 
+    >>> import torch
     >>> from spikeflip import SpikingNetwork
     >>> one, other = (SpikingNetwork("8FC-3FC", (4,), time_steps=3, seed=seed) for seed in (0, 1))
     >>> images = torch.rand(2, 4, generator=torch.Generator().manual_seed(0))
