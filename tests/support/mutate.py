@@ -1,0 +1,269 @@
+"""Which small mistakes does no test notice? ``python tests/support/mutate.py FILE...`` puts them in, one at a time.
+
+The tests that pass through the line of a mutant run on it, the quick ones first, until one fails. Tools that copy the
+package meet the unmutated one here, as an editable install has a finder of its own. So this one collects the tests once
+and forks: the function gets its mutated code in the child. What is not inside a function is imported anew, in a child
+that has torch and not yet the package. ``tests/MUTANTS.md`` has what was found.
+"""
+
+import argparse
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import types
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mutants import Mutant, mutants
+
+HOME = Path(__file__).parents[2]
+TESTS = ["attacks", "judging", "report", "runs", "snn", "test_cli.py", "test_cli_recordings.py", "test_cli_tables.py"]
+TESTS += ["test_cli_terminal.py", "test_cli_training.py", "test_terminal_notices.py", "test_terminal_training.py"]
+BEFORE = ("torch", "matplotlib.pyplot", "pyarrow.parquet", "pydantic", "rich.table", "sklearn.datasets", "jinja2")
+A_TEST, A_MUTANT = 25, 60
+"""Seconds: a test that takes longer hangs, and a mutant that withstands tests for so long survives."""
+COSTLY = 0.3
+"""Seconds from which on a fixture of the session is made once for all mutants of a file that it does not run."""
+OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:warnings", "-o", f"timeout={A_TEST}", f"--rootdir={HOME}"]
+
+
+class Coverage:
+    """Notes which tests pass through which lines of the files, and how long they take.
+
+    What a shared fixture passes through counts for every test that uses it.
+    """
+
+    def __init__(self, files: set[str]) -> None:
+        self._files, self._now = files, ""
+        self._lines: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._failed: set[str] = set()
+
+    def trace(self, frame: types.FrameType, _event: str, _: Any) -> Any:
+        if frame.f_code.co_filename not in self._files:
+            return None
+        self._lines[self._now].add((frame.f_code.co_filename, frame.f_lineno))
+        return self.trace
+
+    def _within(self, name: str) -> Iterator[None]:
+        before, start, self._now = self._now, time.perf_counter(), name
+        yield
+        took, self._now = time.perf_counter() - start, before
+        self._seconds[name] += took
+        self._seconds[before] -= took
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        yield from self._within(self._now if fixturedef.scope == "function" else _name(fixturedef))
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        yield from self._within(item.nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._failed.add(report.nodeid)
+
+    def found(self, items: list[pytest.Item]) -> dict[str, Any]:
+        """Of each test its seconds with its fixtures, the lines, and the costly fixtures of the session."""
+        tests = {}
+        for item in items:
+            fixtures = [one for same in item._fixtureinfo.name2fixturedefs.values() for one in same]
+            parts = {item.nodeid, *map(_name, fixtures)}
+            lines = set().union(*(self._lines[part] for part in parts if part in self._lines))
+            seconds = sum(self._seconds[part] for part in parts if part in self._seconds)
+            shared = [_name(one) for one in fixtures if one.scope == "session"]
+            costly = [name for name in shared if self._seconds.get(name, 0) > COSTLY]
+            if item.nodeid not in self._failed:
+                tests[item.nodeid] = {"seconds": seconds, "lines": sorted(lines), "costly": costly}
+        return {"tests": tests, "failed": sorted(self._failed)}
+
+
+def _name(fixturedef: Any) -> str:
+    return f"{fixturedef.baseid}::{fixturedef.argname}"
+
+
+def covering(known: dict[str, Any], path: Path, first: int = 0, last: int = 1 << 30) -> list[str]:
+    """The tests that pass through lines of a file, the quickest first."""
+    found = [
+        (test["seconds"], name)
+        for name, test in known["tests"].items()
+        if any(file == str(path) and first <= line <= last for file, line in test["lines"])
+    ]
+    return [name for _, name in sorted(found)]
+
+
+def in_child(work: Callable[[], str], limit: float | None = None) -> str:
+    """What ``work`` returns in a forked process, with folders of its own; "hangs" where it takes too long."""
+    read, write = os.pipe()
+    scratch = tempfile.mkdtemp(prefix="mutant-")
+    child = os.fork()
+    if not child:
+        answer = "dies"
+        try:
+            if limit:
+                os.setsid()
+            tempfile.tempdir = os.environ["TMPDIR"] = scratch
+            answer = work()
+        finally:
+            os.write(write, answer.encode())
+            os._exit(0)
+    os.close(write)
+    answer = os.read(read, 1 << 12).decode() if select.select([read], [], [], limit)[0] else "hangs"
+    os.close(read)
+    if limit:  # whatever the tests started goes too
+        os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return answer
+
+
+def first_failure(session: pytest.Session, tests: list[pytest.Item]) -> str:
+    """Run tests until one fails; what became of the mutant."""
+    session.config._tmp_path_factory._basetemp = Path(tempfile.mkdtemp()).resolve()
+    start = time.monotonic()
+    for test, after in zip(tests, [*tests[1:], None], strict=True):
+        test.config.hook.pytest_runtest_protocol(item=test, nextitem=after)
+        if session.testsfailed:
+            return f"killed by {test.nodeid}"
+        if time.monotonic() - start > A_MUTANT:
+            return f"survives {A_MUTANT} s"
+    return "survives"
+
+
+class Inside:
+    """For mutants inside functions: collects the tests, and forks for each."""
+
+    def __init__(self, chosen: list[tuple[Mutant, types.CodeType]], known: Path, save: Callable[..., None]) -> None:
+        self._chosen, self._known, self._save = chosen, known, save
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        plugins = session.config.pluginmanager
+        plugins.unregister(plugins.get_plugin("terminalreporter"))
+        if not self._known.exists():
+            in_child(partial(self._cover, session))
+        for path in dict.fromkeys(mutant.path for mutant, _ in self._chosen):
+            in_child(partial(self._judge, session, path))
+        return True
+
+    def _cover(self, session: pytest.Session) -> str:
+        coverage = Coverage({str(mutant.path) for mutant, _ in self._chosen})
+        session.config.pluginmanager.register(coverage)
+        sys.settrace(coverage.trace)
+        session.config._tmp_path_factory._basetemp = Path(tempfile.mkdtemp()).resolve()
+        for item, after in zip(session.items, [*session.items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
+        self._known.write_text(json.dumps(coverage.found(session.items)))
+        return "done"
+
+    def _judge(self, session: pytest.Session, path: Path) -> str:
+        known, items = json.loads(self._known.read_text()), {item.nodeid: item for item in session.items}
+        touched, made = set(covering(known, path)), set()
+        session.config._tmp_path_factory._basetemp = Path(tempfile.mkdtemp()).resolve()
+        for name, test in sorted(known["tests"].items(), key=lambda test: test[1]["seconds"]):
+            if name not in touched and name in items and not made.issuperset(test["costly"]):
+                items[name].config.hook.pytest_runtest_protocol(item=items[name], nextitem=items[name])
+                made.update(test["costly"])
+        for mutant, code in self._chosen:
+            if mutant.function and mutant.path == path:
+                tests = [items[name] for name in covering(known, path, *mutant.span) if name in items]
+                self._save(mutant, in_child(partial(_mutated, session, mutant, code, tests), 2 * A_MUTANT), tests)
+        return "done"
+
+
+def _mutated(session: pytest.Session, mutant: Mutant, code: types.CodeType, tests: list[pytest.Item]) -> str:
+    inside = next(one for one in _codes(code) if (one.co_name, one.co_firstlineno) == mutant.function)
+    for one in gc.get_objects():
+        if type(one) is types.FunctionType and one.__code__.co_filename == str(mutant.path):  # noqa: SIM102
+            if (one.__code__.co_name, one.__code__.co_firstlineno) == mutant.function:
+                one.__code__ = inside
+    session._setupstate.teardown_exact(tests[0] if tests else None)
+    return first_failure(session, tests)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            yield from _codes(inner)
+
+
+class Anew:
+    """For a mutant outside functions: serves its code to the import system, and runs the tests."""
+
+    def __init__(self, mutant: Mutant, code: types.CodeType, tests: list[str]) -> None:
+        self._path, self._code, self._tests, self._answer = str(mutant.path), code, tests, "killed by its import"
+
+    def find_spec(self, name: str, _path: Any, _target: Any = None) -> Any:
+        if not name.startswith("spikeflip"):
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        sys.meta_path.insert(0, self)
+        if spec is not None and spec.origin == self._path:
+            spec.loader.get_code = lambda _: self._code
+        return spec
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        items = {item.nodeid: item for item in session.items}
+        if not session.testsfailed:
+            self._answer = first_failure(session, [items[name] for name in self._tests if name in items])
+        return True
+
+    def __call__(self) -> str:
+        sys.meta_path.insert(0, self)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        pytest.main([*OPTIONS, "-x", *dict.fromkeys(test.partition("::")[0] for test in self._tests)], plugins=[self])
+        return self._answer
+
+
+def main() -> None:
+    """Judge the mutants of some files, or a part of them; what the file of results already has is not judged again."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--results", type=Path, default=Path("mutants.jsonl"), help="a line of JSON for each mutant")
+    parser.add_argument("--known", type=Path, default=Path("coverage.json"), help="which test runs which lines")
+    parser.add_argument("--share", type=float, default=1.0, help="of the mutants of each file, in a random fixed order")
+    parser.add_argument("--survivors", action="store_true", help="judge those again that survived")
+    args = parser.parse_args()
+    results, known = args.results.resolve(), args.known.resolve()
+    rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+    done = {row["mutant"]: row["answer"].startswith("survives") and args.survivors for row in rows}
+    chosen = []
+    for path in args.files:
+        every = [(mutant, compile(tree, str(mutant.path), "exec")) for mutant, tree in mutants(path.resolve())]
+        random.Random(0).shuffle(every)
+        some = every[: round(args.share * len(every))]
+        chosen += [one for one in some if done.get(one[0].name, not args.survivors)]
+
+    def save(mutant: Mutant, answer: str, tests: list[Any]) -> None:
+        with results.open("a") as file:
+            file.write(json.dumps({"mutant": mutant.name, "answer": answer, "tests": len(tests)}) + "\n")
+
+    os.chdir(HOME)
+    for name in BEFORE:
+        importlib.import_module(name)
+    tests = [f"tests/{name}" for name in TESTS]
+    in_child(lambda: str(pytest.main([*OPTIONS, *tests], plugins=[Inside(chosen, known, save)])))
+    facts = json.loads(known.read_text())
+    for mutant, code in chosen:
+        if not mutant.function:
+            covered = covering(facts, mutant.path)
+            save(mutant, in_child(Anew(mutant, code, covered), 2 * A_MUTANT), covered)
+
+
+if __name__ == "__main__":
+    main()
