@@ -45,8 +45,8 @@ EVERY = {
         lambda: notices.did_not_learn(Circumstances(learned=False)),
         "victim-did-not-learn",
         None,
-        "the victim did not learn: its training ended no better than guessing, so attacks on it say nothing of networks "
-        "that work; train it again, its training says what helps",
+        "the victim did not learn: its training ended no better than guessing, so attacks on it say nothing of "
+        "networks that work; train it again, its training says what helps",
     ),
     "mostly silent": (
         lambda: notices.silent_victim(rows(silent=first(15_000))),
@@ -59,8 +59,8 @@ EVERY = {
         lambda: notices.silent_victim(rows(silent=first(N))),
         "silent-victim",
         1.0,
-        "the victim is silent: none of 20,000 originals makes an output neuron fire, so nothing was attacked and no rate "
-        "says anything; train it again",
+        "the victim is silent: none of 20,000 originals makes an output neuron fire, so nothing was attacked and no "
+        "rate says anything; train it again",
     ),
     "nothing right": (
         lambda: notices.nothing_right(rows(already_wrong=first(N))),
@@ -73,29 +73,30 @@ EVERY = {
         lambda: notices.nothing_right(rows(0)),
         "nothing-correct",
         0.0,
-        "no input is left to judge: an attack leaves out inputs whose class is its target, and a transfer those that did "
-        "not fool their own victim; give others",
+        "no input is left to judge: an attack leaves out inputs whose class is its target, and a transfer those that "
+        "did not fool their own victim; give others",
     ),
     "at chance": (
         lambda: notices.victim_at_chance(rows(already_wrong=~first(2_000)), Circumstances(classes=10)),
         "victim-at-chance",
         0.1,
-        "the victim cannot be told from guessing: 10.0 % (9.6–10.4) of 20,000 originals are right, and 10.0 % of guesses; "
-        "attacks on it say nothing of networks that work, so train it further, or give more inputs if these are few",
+        "the victim cannot be told from guessing: 10.0 % (9.6–10.4) of 20,000 originals are right, and 10.0 % of "
+        "guesses; attacks on it say nothing of networks that work, so train it further, or give more "
+        "inputs if these are few",
     ),
     "some own labels": (
         lambda: notices.own_labels(N, Circumstances(own_labels=5_000)),
         "own-labels",
         0.25,
-        "5,000 of 20,000 labels are the victim's own answers: clean accuracy then says how often one class wins alone, not "
-        "how often the victim is right; give --label, or a sub-folder for each class",
+        "5,000 of 20,000 labels are the victim's own answers: clean accuracy then says how often one class wins alone, "
+        "not how often the victim is right; give --label, or a sub-folder for each class",
     ),
     "chosen for being right": (
         lambda: notices.chosen_right(Circumstances(chosen_right=True)),
         "chosen-correct",
         None,
-        "only correctly classified inputs were taken: clean accuracy is 100 % or close to it by construction, and robust "
-        "accuracy is of these inputs alone; attack with --samples to measure both",
+        "only correctly classified inputs were taken: clean accuracy is 100 % or close to it by construction, and "
+        "robust accuracy is of these inputs alone; attack with --samples to measure both",
     ),
     "vanished at the loss": (
         lambda: notices.gradients_vanished(blind(1), Circumstances()),
@@ -137,22 +138,22 @@ EVERY = {
         lambda: notices.nothing_moved(rows(l0=torch.zeros(N), success=first(1_500))),
         "nothing-moved",
         20_000,
-        "the attack moved nothing: all 20,000 attacked inputs are as they were, and the 1,500 that count as fooled are the "
-        "chance of another encoding",
+        "the attack moved nothing: all 20,000 attacked inputs are as they were, and the 1,500 that count as fooled "
+        "are the chance of another encoding",
     ),
     "budget not reached": (
         lambda: notices.budget_not_reached(rows(mse=first(1) / 3.0), Circumstances(budget=Budget(2 / 3, "mse"))),
         "budget-not-reached",
         0.5,
-        "no input came near the budget: the largest change is 0.333 of 0.667 in mse, so the rates are those of an attack "
-        "without a budget; a smaller one would say more",
+        "no input came near the budget: the largest change is 0.333 of 0.667 in mse, so the rates are those of an "
+        "attack without a budget; a smaller one would say more",
     ),
     "events unseen": (
         lambda: notices.events_unseen(recordings()),
         "events-unseen",
         2854 / 4244,
-        "the victim did not see 67.2 % of the events: a change of 16.1 % of all events is one of 49.1 % of those that it "
-        "saw; train with more or longer time bins to show it more",
+        "the victim did not see 67.2 % of the events: a change of 16.1 % of all events is one of 49.1 % of those that "
+        "it saw; train with more or longer time bins to show it more",
     ),
     "one draw": (
         lambda: notices.one_draw("images", 1_500, (0.9, 0.85, 0.95), (0.8, 0.7, 0.84)),

@@ -2,15 +2,12 @@
 
 The tests that pass through the line of a mutant run on it, the quick ones first, until one fails. Tools that copy the
 package meet the unmutated one here, as an editable install has a finder of its own. So this one collects the tests once
-and forks: the function gets its mutated code in the child. What is not inside a function is imported anew, in a child
-that has torch and not yet the package. ``tests/MUTANTS.md`` has what was found.
+and forks: in the child, a function gets its mutated code, or a module its mutated constants and defaults.
+``tests/MUTANTS.md`` has what was found.
 """
 
 import argparse
 import gc
-import importlib
-import importlib.machinery
-import importlib.util
 import json
 import os
 import random
@@ -34,8 +31,7 @@ from mutants import Mutant, mutants
 HOME = Path(__file__).parents[2]
 TESTS = ["attacks", "judging", "report", "runs", "snn", "test_cli.py", "test_cli_recordings.py", "test_cli_tables.py"]
 TESTS += ["test_cli_terminal.py", "test_cli_training.py", "test_terminal_notices.py", "test_terminal_training.py"]
-BEFORE = ("torch", "matplotlib.pyplot", "pyarrow.parquet", "pydantic", "rich.table", "sklearn.datasets", "jinja2")
-ENOUGH, TOO_LONG, ASLEEP = 10, 40, 900
+ENOUGH, TOO_LONG, ASLEEP = 4, 40, 900
 """Seconds: of the processor, after which a mutant survives the tests and after which it hangs; of waiting for it."""
 COSTLY = 0.3
 """Seconds from which on a fixture of the session is made once for all mutants of a file that it does not run."""
@@ -98,12 +94,12 @@ def _name(fixturedef: Any) -> str:
     return f"{fixturedef.baseid}::{fixturedef.argname}"
 
 
-def covering(known: dict[str, Any], path: Path, first: int = 0, last: int = 1 << 30) -> list[str]:
-    """The tests that pass through lines of a file, the quickest first."""
+def covering(known: dict[str, Any], path: Path | None = None, first: int = 0, last: int = 1 << 30) -> list[str]:
+    """The tests that pass through lines of a file, the quickest first; all tests without one."""
     found = [
         (test["seconds"], name)
         for name, test in known["tests"].items()
-        if any(file == str(path) and first <= line <= last for file, line in test["lines"])
+        if path is None or any(file == str(path) and first <= line <= last for file, line in test["lines"])
     ]
     return [name for _, name in sorted(found)]
 
@@ -176,17 +172,23 @@ class Inside:
         known, items = json.loads(self._known.read_text()), {item.nodeid: item for item in session.items}
         touched, made = set(covering(known, path)), set()
         session.config._tmp_path_factory._basetemp = Path(tempfile.mkdtemp()).resolve()
+        several = sum(mutant.path == path for mutant, _ in self._chosen) > 25
         for name, test in sorted(known["tests"].items(), key=lambda test: test[1]["seconds"]):
-            if name not in touched and name in items and not made.issuperset(test["costly"]):
+            if several and name not in touched and name in items and not made.issuperset(test["costly"]):
                 items[name].config.hook.pytest_runtest_protocol(item=items[name], nextitem=items[name])
                 made.update(test["costly"])
         functions = _functions(path)
         gc.freeze()
         for mutant, code in self._chosen:
-            if mutant.function and mutant.path == path:
-                tests = [items[name] for name in covering(known, path, *mutant.span) if name in items]
-                work = partial(_mutated, session, functions[mutant.function], code, tests)
-                self._save(mutant, in_child(work, ASLEEP), tests)
+            if mutant.path == path:
+                span = mutant.span if mutant.function else ()
+                names = covering(known, path, *span) if touched else covering(known)
+                tests = [items[name] for name in names if name in items]
+                if mutant.function:
+                    change = partial(_inside, functions[mutant.function], code)
+                else:
+                    change = partial(_outside, path, functions, code)
+                self._save(mutant, in_child(partial(_mutated, session, change, tests), ASLEEP), tests)
         return "done"
 
 
@@ -199,13 +201,62 @@ def _functions(path: Path) -> dict[tuple[str, int], list[types.FunctionType]]:
     return found
 
 
-def _mutated(session: pytest.Session, functions: Any, code: types.CodeType, tests: list[pytest.Item]) -> str:
+def _mutated(session: pytest.Session, change: Callable[[], bool | None], tests: list[pytest.Item]) -> str:
+    changed = change()
+    if not changed:
+        return "killed by its import" if changed is None else "is not judged"
+    if not tests:
+        return "survives without a test"
+    session._setupstate.teardown_exact(tests[0])
+    return first_failure(session, tests)
+
+
+def _inside(functions: Any, code: types.CodeType) -> bool:
+    """Give a function its mutated code."""
     now = functions[0].__code__
     inside = next(one for one in _codes(code) if (one.co_name, one.co_firstlineno) == (now.co_name, now.co_firstlineno))
     for function in functions:
         function.__code__ = inside
-    session._setupstate.teardown_exact(tests[0] if tests else None)
-    return first_failure(session, tests)
+    return True
+
+
+def _outside(path: Path, functions: Any, code: types.CodeType) -> bool | None:
+    """Run a mutated file beside its module, and give the module the constants and defaults that differ; if any do."""
+    module = next(one for one in list(sys.modules.values()) if getattr(one, "__file__", None) == str(path))
+    new = {"__name__": module.__name__, "__file__": str(path), "__package__": module.__package__}
+    try:
+        exec(code, new)
+    except Exception:
+        return None
+    differ = []
+    for key, others in _functions(path).items():
+        for function in functions.get(key, ()):
+            other = next(one for one in others if one not in functions[key])
+            differ.append(_defaults(function, other))
+    for name, value in new.items():
+        old = vars(module).get(name)
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            differ += [_defaults(old.__init__, value.__init__)] if "__init__" in vars(value) else []
+            for attribute, its in vars(value).items():
+                if attribute[:2] != "__" and _plain(its) and repr(its) != repr(vars(old)[attribute]):
+                    setattr(old, attribute, its)
+                    differ.append(True)
+        elif old is not None and name[:2] != "__" and not callable(value) and repr(value) != repr(old):
+            for one in [one for one in list(sys.modules.values()) if getattr(one, "__dict__", {}).get(name) is old]:
+                setattr(one, name, value)
+            differ.append(True)
+    return any(differ)
+
+
+def _plain(value: object) -> bool:
+    return isinstance(value, str | int | float | tuple | dict | frozenset | set | list)
+
+
+def _defaults(old: Any, new: Any) -> bool:
+    if repr((old.__defaults__, old.__kwdefaults__)) == repr((new.__defaults__, new.__kwdefaults__)):
+        return False
+    old.__defaults__, old.__kwdefaults__ = new.__defaults__, new.__kwdefaults__
+    return True
 
 
 def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -213,36 +264,6 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             yield from _codes(inner)
-
-
-class Anew:
-    """For a mutant outside functions: serves its code to the import system, and runs the tests."""
-
-    def __init__(self, mutant: Mutant, code: types.CodeType, tests: list[str]) -> None:
-        self._path, self._code, self._tests, self._answer = str(mutant.path), code, tests, "killed by its import"
-
-    def find_spec(self, name: str, _path: Any, _target: Any = None) -> Any:
-        if not name.startswith("spikeflip"):
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        sys.meta_path.insert(0, self)
-        if spec is not None and spec.origin == self._path:
-            spec.loader = importlib.machinery.SourceFileLoader(name, self._path)
-            spec.loader.get_code = lambda _: self._code
-        return spec
-
-    def pytest_runtestloop(self, session: pytest.Session) -> bool:
-        items = {item.nodeid: item for item in session.items}
-        if not session.testsfailed:
-            self._answer = first_failure(session, [items[name] for name in self._tests if name in items])
-        return True
-
-    def __call__(self) -> str:
-        sys.meta_path.insert(0, self)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        pytest.main([*OPTIONS, "-x", *dict.fromkeys(test.partition("::")[0] for test in self._tests)], plugins=[self])
-        return self._answer
 
 
 def main() -> None:
@@ -256,7 +277,11 @@ def main() -> None:
     args = parser.parse_args()
     results, known = args.results.resolve(), args.known.resolve()
     rows = [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
-    done = {row["mutant"]: row["answer"].startswith("survives") and args.survivors for row in rows}
+    done = {
+        row["mutant"]: row["answer"].startswith("survives") and args.survivors
+        for row in rows
+        if row["answer"] != "dies"
+    }
     chosen = []
     for path in args.files:
         every = [(mutant, compile(tree, str(mutant.path), "exec")) for mutant, tree in mutants(path.resolve())]
@@ -269,23 +294,8 @@ def main() -> None:
             file.write(json.dumps({"mutant": mutant.name, "answer": answer, "tests": len(tests)}) + "\n")
 
     os.chdir(HOME)
-    for name in BEFORE:
-        importlib.import_module(name)
     tests = [f"tests/{name}" for name in TESTS]
     in_child(lambda: str(pytest.main([*OPTIONS, *tests], plugins=[Inside(chosen, known, save)])))
-    facts = json.loads(known.read_text())
-    for mutant, code in chosen:
-        if not mutant.function:
-            covered, own = (
-                covering(facts, mutant.path),
-                mutant.path.parent.name if mutant.path.stem == "__init__" else mutant.path.stem,
-            )
-            answer = in_child(Anew(mutant, code, [name for name in covered if own in name]), ASLEEP)
-            save(
-                mutant,
-                answer if "survives" not in answer else in_child(Anew(mutant, code, covered), ASLEEP),
-                covered,
-            )
 
 
 if __name__ == "__main__":
