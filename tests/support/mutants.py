@@ -17,10 +17,10 @@ _NOT_CODE = ("annotation", "returns", "ctx")
 class Mutant:
     """One change of one file: where it is, and the function around it, None for what runs when the file is imported."""
 
-    def __init__(self, path: Path, span: tuple[int, int], column: int, function: Any, what: str) -> None:
+    def __init__(self, path: Path, span: tuple[int, int], at: Any, function: Any, what: str) -> None:
         self.path, self.span = path, span
         self.function = function and (function.name, min(one.lineno for one in (function, *function.decorator_list)))
-        self.name = f"{path.parent.name}/{path.name}:{span[0]}:{column} {what}"
+        self.name = f"{path.parent.name}/{path.name}:{at.lineno}:{at.col_offset} {what}"
 
 
 def mutants(path: Path) -> Iterator[tuple[Mutant, ast.Module]]:
@@ -44,7 +44,7 @@ def _below(node: ast.AST, path: Path, span: tuple[int, int], function: ast.AST |
             for new in _variants(old):
                 text = f"{_text(old)} → {_text(new) if new else '(left out)'}"
                 with _in_place(place, key, new and ast.fix_missing_locations(ast.copy_location(new, where))):
-                    yield Mutant(path, at, getattr(where, "col_offset", 0), inside, text)
+                    yield Mutant(path, at, where, inside, text)
             yield from _below(old, path, at, inside)
 
 

@@ -29,12 +29,18 @@ import pytest
 from mutants import Mutant, mutants
 
 HOME = Path(__file__).parents[2]
-TESTS = ["attacks", "judging", "report", "runs", "snn", "test_cli.py", "test_cli_recordings.py", "test_cli_tables.py"]
-TESTS += ["test_cli_terminal.py", "test_cli_training.py", "test_terminal_notices.py", "test_terminal_training.py"]
-ENOUGH, TOO_LONG, ASLEEP = 4, 40, 900
+TESTS = [
+    "attacks",
+    "judging",
+    "report/test_tables.py",
+    "runs/test_merge.py",
+    "runs/test_notices.py",
+    "runs/test_plan.py",
+]
+TESTS += ["snn/test_coding.py", "snn/test_probe.py", "test_cli_tables.py", "test_cli_terminal.py"]
+TESTS += ["test_terminal_notices.py", "test_terminal_training.py"]
+ENOUGH, TOO_LONG, ASLEEP = 3, 40, 900
 """Seconds: of the processor, after which a mutant survives the tests and after which it hangs; of waiting for it."""
-COSTLY = 0.3
-"""Seconds from which on a fixture of the session is made once for all mutants of a file that it does not run."""
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:warnings", "-o", "timeout=0", f"--rootdir={HOME}"]
 
 
@@ -76,17 +82,15 @@ class Coverage:
             self._failed.add(report.nodeid)
 
     def found(self, items: list[pytest.Item]) -> dict[str, Any]:
-        """Of each test its seconds with its fixtures, the lines, and the costly fixtures of the session."""
+        """Of each test its seconds, with its fixtures, and its lines."""
         tests = {}
         for item in items:
             fixtures = [one for same in item._fixtureinfo.name2fixturedefs.values() for one in same]
             parts = {item.nodeid, *map(_name, fixtures)}
             lines = set().union(*(self._lines[part] for part in parts if part in self._lines))
             seconds = sum(self._seconds[part] for part in parts if part in self._seconds)
-            shared = [_name(one) for one in fixtures if one.scope == "session"]
-            costly = [name for name in shared if self._seconds.get(name, 0) > COSTLY]
             if item.nodeid not in self._failed:
-                tests[item.nodeid] = {"seconds": seconds, "lines": sorted(lines), "costly": costly}
+                tests[item.nodeid] = {"seconds": seconds, "lines": sorted(lines)}
         return {"tests": tests, "failed": sorted(self._failed)}
 
 
@@ -154,8 +158,17 @@ class Inside:
         plugins.unregister(plugins.get_plugin("terminalreporter"))
         if not self._known.exists():
             in_child(partial(self._cover, session))
-        for path in dict.fromkeys(mutant.path for mutant, _ in self._chosen):
-            in_child(partial(self._judge, session, path))
+        known, items = json.loads(self._known.read_text()), {item.nodeid: item for item in session.items}
+        functions = {path: _functions(path) for path in {mutant.path for mutant, _ in self._chosen}}
+        gc.freeze()
+        for mutant, code in self._chosen:
+            names = covering(known, mutant.path, *(mutant.span if mutant.function else ())) or covering(known)
+            tests = [items[name] for name in names if name in items]
+            if mutant.function:
+                change = partial(_inside, functions[mutant.path][mutant.function], code)
+            else:
+                change = partial(_outside, mutant.path, functions[mutant.path], code)
+            self._save(mutant, in_child(partial(_mutated, session, change, tests), ASLEEP), tests)
         return True
 
     def _cover(self, session: pytest.Session) -> str:
@@ -166,29 +179,6 @@ class Inside:
         for item, after in zip(session.items, [*session.items[1:], None], strict=True):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=after)
         self._known.write_text(json.dumps(coverage.found(session.items)))
-        return "done"
-
-    def _judge(self, session: pytest.Session, path: Path) -> str:
-        known, items = json.loads(self._known.read_text()), {item.nodeid: item for item in session.items}
-        touched, made = set(covering(known, path)), set()
-        session.config._tmp_path_factory._basetemp = Path(tempfile.mkdtemp()).resolve()
-        several = sum(mutant.path == path for mutant, _ in self._chosen) > 25
-        for name, test in sorted(known["tests"].items(), key=lambda test: test[1]["seconds"]):
-            if several and name not in touched and name in items and not made.issuperset(test["costly"]):
-                items[name].config.hook.pytest_runtest_protocol(item=items[name], nextitem=items[name])
-                made.update(test["costly"])
-        functions = _functions(path)
-        gc.freeze()
-        for mutant, code in self._chosen:
-            if mutant.path == path:
-                span = mutant.span if mutant.function else ()
-                names = covering(known, path, *span) if touched else covering(known)
-                tests = [items[name] for name in names if name in items]
-                if mutant.function:
-                    change = partial(_inside, functions[mutant.function], code)
-                else:
-                    change = partial(_outside, path, functions, code)
-                self._save(mutant, in_child(partial(_mutated, session, change, tests), ASLEEP), tests)
         return "done"
 
 
@@ -205,8 +195,6 @@ def _mutated(session: pytest.Session, change: Callable[[], bool | None], tests: 
     changed = change()
     if not changed:
         return "killed by its import" if changed is None else "is not judged"
-    if not tests:
-        return "survives without a test"
     session._setupstate.teardown_exact(tests[0])
     return first_failure(session, tests)
 
@@ -288,6 +276,8 @@ def main() -> None:
         random.Random(0).shuffle(every)
         some = every[: round(args.share * len(every))]
         chosen += [one for one in some if done.get(one[0].name, not args.survivors)]
+
+    random.Random(0).shuffle(chosen)
 
     def save(mutant: Mutant, answer: str, tests: list[Any]) -> None:
         with results.open("a") as file:
