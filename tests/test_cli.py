@@ -20,6 +20,15 @@ from spikeflip.runs import shard
 TINY = ["--network", "12C3-AP2-32FC-10FC", "--updates", "40", "--dropout", "0", "--widest-dropout", "0"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_drawings():
+    """Runs end with their page, whose drawings nothing here looks at."""
+    from blank_pictures import blank_pictures  # matplotlib takes its time
+
+    with blank_pictures():
+        yield
+
+
 @pytest.fixture(scope="module")
 def victim(tmp_path_factory):
     folder = tmp_path_factory.mktemp("victims") / "digits"

@@ -29,16 +29,10 @@ import pytest
 from mutants import Mutant, mutants
 
 HOME = Path(__file__).parents[2]
-TESTS = [
-    "attacks",
-    "judging",
-    "report/test_tables.py",
-    "runs/test_merge.py",
-    "runs/test_notices.py",
-    "runs/test_plan.py",
-]
-TESTS += ["snn/test_coding.py", "snn/test_probe.py", "test_cli_tables.py", "test_cli_terminal.py"]
-TESTS += ["test_terminal_notices.py", "test_terminal_training.py"]
+TESTS = ["attacks", "judging", "report/test_tables.py", "report/test_notices.py", "runs/test_merge.py"]
+TESTS += ["runs/test_notices.py", "runs/test_plan.py", "snn/test_coding.py", "snn/test_probe.py"]
+TESTS += [f"test_{name}.py" for name in ("cli_tables", "cli_terminal")]
+TESTS += [f"test_terminal_{name}.py" for name in ("narrow", "notices", "training")]
 ENOUGH, TOO_LONG, ASLEEP = 3, 40, 900
 """Seconds: of the processor, after which a mutant survives the tests and after which it hangs; of waiting for it."""
 OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:warnings", "-o", "timeout=0", f"--rootdir={HOME}"]
@@ -147,8 +141,8 @@ def first_failure(session: pytest.Session, tests: list[pytest.Item]) -> str:
     return "survives"
 
 
-class Inside:
-    """For mutants inside functions: collects the tests, and forks for each."""
+class Judges:
+    """With the tests collected, forks for each mutant."""
 
     def __init__(self, chosen: list[tuple[Mutant, types.CodeType]], known: Path, save: Callable[..., None]) -> None:
         self._chosen, self._known, self._save = chosen, known, save
@@ -276,7 +270,6 @@ def main() -> None:
         random.Random(0).shuffle(every)
         some = every[: round(args.share * len(every))]
         chosen += [one for one in some if done.get(one[0].name, not args.survivors)]
-
     random.Random(0).shuffle(chosen)
 
     def save(mutant: Mutant, answer: str, tests: list[Any]) -> None:
@@ -285,7 +278,7 @@ def main() -> None:
 
     os.chdir(HOME)
     tests = [f"tests/{name}" for name in TESTS]
-    in_child(lambda: str(pytest.main([*OPTIONS, *tests], plugins=[Inside(chosen, known, save)])))
+    in_child(lambda: str(pytest.main([*OPTIONS, *tests], plugins=[Judges(chosen, known, save)])))
 
 
 if __name__ == "__main__":
