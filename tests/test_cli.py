@@ -17,16 +17,9 @@ import spikeflip
 from spikeflip.cli import main
 from spikeflip.runs import shard
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = ["--network", "12C3-AP2-32FC-10FC", "--updates", "40", "--dropout", "0", "--widest-dropout", "0"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_drawings():
-    """Runs end with their page, whose drawings nothing here looks at."""
-    from blank_pictures import blank_pictures  # matplotlib takes its time
-
-    with blank_pictures():
-        yield
 
 
 @pytest.fixture(scope="module")

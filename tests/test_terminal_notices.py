@@ -152,6 +152,7 @@ def test_a_silent_victim_says_nothing_of_a_recording_and_a_tie_is_a_tie(capsys):
     assert (frames, first, second) == ("frames: 15 bins", f"note: {SILENT['text']}", "note: cut")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_says_it_in_the_terminal_and_in_json(run, tmp_path):
     from spikeflip import LIF, SpikingNetwork
     from spikeflip.snn.checkpoint import save_checkpoint

@@ -21,6 +21,7 @@ import time
 import types
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from enum import EnumType
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,8 @@ def _outside(path: Path, functions: Any, code: types.CodeType) -> bool | None:
             differ.append(_defaults(function, other))
     for name, value in new.items():
         old = vars(module).get(name)
+        if isinstance(value, EnumType):
+            continue
         if isinstance(value, type) and value.__module__ == module.__name__:
             differ += [_defaults(old.__init__, value.__init__)] if "__init__" in vars(value) else []
             for attribute, its in vars(value).items():
