@@ -218,9 +218,8 @@ def _outside(path: Path, functions: Any, code: types.CodeType) -> bool | None:
             differ.append(_defaults(function, other))
     for name, value in new.items():
         old = vars(module).get(name)
-        if isinstance(value, EnumType):
-            continue
-        if isinstance(value, type) and value.__module__ == module.__name__:
+        own = isinstance(value, type) and value.__module__ == module.__name__
+        if own and not isinstance(value, EnumType):
             differ += [_defaults(old.__init__, value.__init__)] if "__init__" in vars(value) else []
             for attribute, its in vars(value).items():
                 if attribute[:2] != "__" and _plain(its) and repr(its) != repr(vars(old)[attribute]):
