@@ -322,6 +322,15 @@ def test_bad_input(options, message):
     assert "\n" not in str(error.value)
 
 
+def test_the_ends_of_ranges():
+    for allowed in ({"gamma": 0}, {"gamma": 1}, {"c": 0}):
+        SCG(**allowed)
+    infinite = float("inf")
+    for refused in ({"gamma": -0.01}, {"gamma": 1.01}, {"threshold": 0}, {"threshold": infinite}, {"c": infinite}):
+        with pytest.raises(SpikeflipError, match=f"{next(iter(refused))} is {next(iter(refused.values()))}: give"):
+            SCG(**refused)
+
+
 def test_unknown_metric():
     with pytest.raises(SpikeflipError, match="budget metric is 'l3': choose from mse"):
         Budget(1, "l3")
