@@ -18,6 +18,8 @@ import spikeflip
 from spikeflip.cli import main
 from spikeflip.runs import shard
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = ["--network", "12C3-AP2-32FC-10FC", "--updates", "40", "--dropout", "0", "--widest-dropout", "0"]
 
 

@@ -28,6 +28,7 @@ def test_one_step_is_fgsm_on_the_twin(digit_victim, digits, targeted):
     torch.testing.assert_close(result.adversarials[attacked], expected[attacked])
     assert (result.forwards[attacked] == 3).all()  # two that judge, one of the twin
     assert (result.backwards[attacked] == 1).all()
+    assert not result.vanished.any()
 
 
 def test_more_steps_are_pgd_on_the_twin(digit_victim, digits):

@@ -138,7 +138,7 @@ def test_candidates_are_what_the_budget_leaves_of_them():
 
 
 def test_blocks_are_numbered_by_hand():
-    assert blocks((2, 3, 3), 2).tolist() == [[[0, 0, 1], [0, 0, 1], [2, 2, 3]]] * 2
+    assert blocks((3, 3, 3), 2).tolist() == [[[0, 0, 1], [0, 0, 1], [2, 2, 3]]] * 3
     assert blocks((5,), 2).tolist() == [0, 0, 1, 1, 2]
     assert blocks((1, 2, 2), 9).tolist() == [[[0, 0], [0, 0]]]
 

@@ -38,6 +38,15 @@ OTHER = {
 
 BLANK = AttackResult.blank(torch.ones(1, 4), None)
 EVERY = pytest.mark.parametrize("name", ATTACKS)
+SOURCES = {
+    "scg": "Liang et al., IEEE TNNLS 2021",
+    "fgsm": "Goodfellow et al., ICLR 2015",
+    "bim": "Kurakin et al., 2017",
+    "conversion": "Sharmin et al., IJCNN 2019 and ECCV 2020",
+    "greedy-pixels": "Marchisio et al., 2019",
+    "greedy-flips": "Bagheri et al., SPAWC 2018",
+    "random": "a control, from no paper",
+}
 
 
 @pytest.fixture
@@ -51,6 +60,11 @@ def caught(monkeypatch):
     for info in ATTACKS.values():
         monkeypatch.setattr(info.settings, "__call__", call)
     return calls
+
+
+def test_every_attack_names_its_paper_and_what_it_does():
+    assert {name: info.source for name, info in ATTACKS.items()} == SOURCES
+    assert all(info.goals == ("untargeted", "targeted") and len(info.summary.split()) > 5 for info in ATTACKS.values())
 
 
 @EVERY

@@ -140,6 +140,8 @@ def test_largest_elements_by_hand():
     assert largest_elements(gradient, 1).tolist() == [[0, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
     assert largest_elements(gradient, 3).tolist() == [[0, 1, 1, 1, 0], [1, 1, 1, 0, 0]]
     assert largest_elements(gradient.reshape(2, 1, 5), 9).tolist() == torch.ones(2, 1, 5).tolist()
+    many = largest_elements(torch.ones(1, 1000), 100)  # a fast sort keeps the order of few equal numbers by chance
+    assert many[0].nonzero().squeeze(1).tolist() == list(range(100))
 
 
 def test_top_k_moves_at_most_k_cells_a_step_and_nothing_is_drawn(some_spikes):
@@ -321,6 +323,15 @@ def test_bad_input(options, message):
     with pytest.raises(SpikeflipError, match=message) as error:
         attack(**options)
     assert "\n" not in str(error.value)
+
+
+def test_the_ends_of_ranges():
+    for allowed in ({"gamma": 0}, {"gamma": 1}, {"c": 0}):
+        SCG(**allowed)
+    infinite = float("inf")
+    for refused in ({"gamma": -0.01}, {"gamma": 1.01}, {"threshold": 0}, {"threshold": infinite}, {"c": infinite}):
+        with pytest.raises(SpikeflipError, match=f"{next(iter(refused))} is {next(iter(refused.values()))}: give"):
+            SCG(**refused)
 
 
 def test_unknown_metric():

@@ -22,7 +22,7 @@ def rows():
         "over_budget": torch.zeros(6, dtype=torch.bool),
         "success": torch.tensor(SUCCESS),
         "already_wrong": torch.tensor(WRONG),
-        "prediction": torch.tensor([1, 2, 0, -1, -1, 0]),
+        "prediction": torch.tensor([1, 1, 0, -1, -1, 0]),
         "verified": torch.tensor([0.9, 0.5, 0.1, 0.0, 0.0, 0.3]).double(),
         "still_right": torch.tensor([0.1, 0.4, 0.8, 0.6, 0.0, 0.7]).double(),
         "steps": torch.tensor([3, 6, 25, 25, 0, 25]),

@@ -22,13 +22,13 @@ from spikeflip.report.tables import (
 def row(**changed):
     made = {"name": "a", "runs": 1, "state": "finished", "victim": "v", "goal": "untargeted", "n": 12345}
     made |= {"settings": {"gamma": 0.1, "seed": 0}, "done": None, "note": None}
-    for rate, values in {"success": (0.91, 0.802, 0.95), "verified": (0.62, 0.5, 0.7)}.items():
+    for rate, values in {"success": (0.9149, 0.8016, 0.9512), "verified": (0.62, 0.5, 0.7)}.items():
         made |= {f"{rate}{end}": value for end, value in zip(("", "_low", "_high"), values, strict=True)}
     figures = {"mse": 0.01236, "steps": 3.25, "passes": 7.77, "seconds": 1234.5}
     return made | {"success_lowest": None, "success_highest": None} | figures | changed
 
 
-FIGURES = ["12,345", "91.0 (80.2–95.0)", "62.0 (50.0–70.0)", "0.0124", "3.2", "7.8", "1,234"]
+FIGURES = ["12,345", "91.5 (80.2–95.1)", "62.0 (50.0–70.0)", "0.0124", "3.2", "7.8", "1,234"]
 SETTINGS = "gamma=0.1, seed=0"
 
 
@@ -78,7 +78,7 @@ def test_csv_is_full_precision_under_its_names():
     table = list(csv.DictReader(io.StringIO(text)))
     assert list(table[0]) == list(rows[0])
     assert (table[0]["settings"], table[1]["settings"]) == ("gamma=0.1; seed=0", "")
-    assert (table[0]["success_low"], table[1]["mse"], table[1]["seconds"]) == ("0.802", str(1 / 3), "")
+    assert (table[0]["success_low"], table[1]["mse"], table[1]["seconds"]) == ("0.8016", str(1 / 3), "")
     assert to_csv([]) == "\n"
 
 
