@@ -56,7 +56,7 @@ NOT_RUN = {
 ELSEWHERE = {"docs/interop.md": "tests/interop/test_page.py"}
 """Documents whose code another test runs."""
 
-OF_OTHERS = {"--help", "--no-build-isolation", "--no-deps", "--requeue"}
+OF_OTHERS = {"--help", "--no-build-isolation", "--no-deps", "--requeue", "--write"}
 """Options in the text that are not of a command of ours, or of all."""
 
 ALL = [block for document in DOCUMENTS for block in blocks(document)]

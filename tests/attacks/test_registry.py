@@ -110,7 +110,8 @@ def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     options = dict.fromkeys(Options.__annotations__, "given")
     settings(**own)(network, images, labels, targets, **options)
     *given, rule = seen.pop("given")
-    expected = {"steps": 1, "budget": None} | own | {"only": seen["only"], "asks": seen["asks"], "counts": False} | options
+    known = {"only": seen["only"], "asks": seen["asks"], "counts": False}
+    expected = {"steps": 1, "budget": None} | own | known | options
     assert all(ours is theirs for ours, theirs in zip(given, (network, images, labels, targets), strict=True))
     assert seen == expected
     assert callable(rule)
