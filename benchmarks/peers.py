@@ -11,16 +11,16 @@ one at that threshold does. Neither pays for a graph that nobody uses.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from spikeflip import LIF, Rectangular, SpikingNetwork
+from spikeflip import LIF, SpikingNetwork
 from spikeflip.snn.architecture import AvgPool, Conv, Layer
-from spikeflip.snn.network import InputGradient, ScoreGradient
+from spikeflip.snn.gradients import GradientRequest, InputGradient, ScoreGradient
 
 
 @dataclass(frozen=True)
@@ -64,19 +64,18 @@ class Peer(ABC):
         parts = [spikes] if self.together else spikes.split(1)
         return [self.forward(part.detach().requires_grad_(torch.is_grad_enabled()), neurons) for part in parts]
 
-    def neurons(self, penultimate_threshold: float | None, output_window: float | None) -> tuple[LIF, ...]:
+    def neurons(self, request: GradientRequest) -> tuple[LIF, ...]:
         found = [self.neuron] * len(self.layers)
-        if penultimate_threshold is not None:
-            found[-2] = self.neuron.fire_at(penultimate_threshold)
-        if output_window is not None:
-            found[-1] = replace(found[-1], surrogate=Rectangular(output_window))
+        if request.penultimate_threshold is not None:
+            found[-2] = self.neuron.fire_at(request.penultimate_threshold)
+        found[-1] = request.estimator.exact(found[-1], is_output=True) or found[-1]
         return tuple(found)
 
     @torch.no_grad()
     def scores(self, spikes: Tensor) -> Tensor:
-        return torch.cat([part.scores for part in self.passes(spikes, self.neurons(None, None))])
+        return torch.cat([part.scores for part in self.passes(spikes, self.neurons(GradientRequest()))])
 
-    def probe(self, spikes: Tensor) -> "PeerProbe":
+    def probe(self, spikes: Tensor, request: GradientRequest | None = None) -> "PeerProbe":
         return PeerProbe(self, spikes)
 
 
@@ -86,20 +85,15 @@ class PeerProbe:
     def __init__(self, peer: Peer, spikes: Tensor) -> None:
         self._peer, self._spikes = peer, spikes
         with torch.set_grad_enabled(not peer.tuned):
-            self._passes = peer.passes(spikes, peer.neurons(None, None))
+            self._passes = peer.passes(spikes, peer.neurons(GradientRequest()))
         self.scores = torch.cat([part.scores for part in self._passes]).detach()
 
-    def input_gradient(
-        self,
-        score_gradient: ScoreGradient,
-        rows: Tensor,
-        *,
-        penultimate_threshold: float | None = None,
-        output_window: float | None = None,
-    ) -> InputGradient:
+    def input_gradient(self, score_gradient: ScoreGradient, request: GradientRequest | None = None) -> InputGradient:
         """As of any probe; ``output_zero`` is read from the gradient of the output neurons' currents."""
-        if self._peer.tuned or penultimate_threshold is not None or output_window is not None:
-            neurons = self._peer.neurons(penultimate_threshold, output_window)
+        request = request or GradientRequest()
+        rows = request.rows_of(len(self.scores), self.scores.device)
+        if self._peer.tuned or not request.is_plain:
+            neurons = self._peer.neurons(request)
             passes, wanted = self._peer.passes(self._spikes[rows], neurons), torch.arange(len(rows))
         else:
             passes, wanted = self._passes, rows

@@ -158,14 +158,14 @@ def measured(name: str, width: int, samples: int, repeats: int) -> dict[str, obj
     model.eval().requires_grad_(False)
     for layer in victim.layers.values():
         layer.module.training = True
-    weights, rows = torch.randn(samples, CLASSES, generator=torch.Generator().manual_seed(1)), torch.arange(samples)
+    weights = torch.randn(samples, CLASSES, generator=torch.Generator().manual_seed(1))
 
     def alone() -> Tensor:
         leaf = spikes.clone().requires_grad_()
         return torch.autograd.grad(forward(leaf), leaf, weights)[0]
 
     def wrapped() -> Tensor:
-        return victim.probe(spikes).input_gradient(lambda _scores, chosen: weights[chosen], rows).values
+        return victim.probe(spikes).input_gradient(lambda _scores, chosen: weights[chosen]).values
 
     def timed(side: Callable[[], Tensor]) -> Callable[[], float]:
         def run() -> float:

@@ -10,12 +10,15 @@ import time
 import pyarrow.parquet
 import pytest
 import torch
+from asking import ask
 from processes import heed_interrupts
 from safetensors.torch import load_file
 
 import spikeflip
 from spikeflip.cli import main
 from spikeflip.runs import shard
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 TINY = ["--network", "12C3-AP2-32FC-10FC", "--updates", "40", "--dropout", "0", "--widest-dropout", "0"]
 
@@ -158,7 +161,7 @@ def test_a_training_goes_on_only_from_the_same_start(twin, tmp_path):
     options = {"network": "12C3-AP2-32FC-10FC", "time_steps": 4, "updates": 3, "validate_every": 1}
     with pytest.raises(KeyboardInterrupt):
         run_training(TrainConfig(start=twin, **options), tmp_path / "v", progress=stop)
-    with pytest.raises(spikeflip.SpikeflipError, match="unfinished training of another network"):
+    with pytest.raises(spikeflip.SpikeflipError, match="unfinished training of a victim of other options"):
         run_training(TrainConfig(**options), tmp_path / "v")
     whole = run_training(TrainConfig(start=twin, **options), tmp_path / "whole")
     assert run_training(TrainConfig(start=twin, **options), tmp_path / "v").sha256 == whole.sha256
@@ -261,7 +264,7 @@ def test_gradients_in_bfloat16_are_judged_in_float32(victim, tmp_path, run, monk
 
 def gradient_of_ones(network):
     probe = network.probe(torch.ones(2, 3, *network.input_shape))
-    return probe.input_gradient(lambda scores, rows: scores + 1, torch.arange(2)).values.clone()
+    return probe.input_gradient(lambda scores, rows: scores + 1, ask(torch.arange(2))).values.clone()
 
 
 def test_report_of_several_runs(attacked, tmp_path, run):
@@ -334,7 +337,10 @@ def test_every_option_has_help(run):
             "--target some is no class: the classes are 0 (0), 1 (1)",
         ),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--gamma", "2"], "--gamma is '2'"),
-        (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--device", "tpu9"], "--device tpu9 cannot be used"),
+        (
+            ["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--device", "tpu9"],
+            "--device is 'tpu9': choose cpu, cuda or cuda:N",
+        ),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--precision", "half"], "--precision"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--surrogate", "cubic"], "--surrogate"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--surrogate-width", "0"], "--surrogate-width is '0'"),

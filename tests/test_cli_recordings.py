@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from spikeflip.cli import main
 from spikeflip.data import Binning, Recording, bin_events, read_recording, write_recording
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 SIDE, LAST = 16, 50_000
 BINNING = Binning(8, time_bin=5, height=SIDE, width=SIDE)
 CLASSES = ("down", "left", "right")

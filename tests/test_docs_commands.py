@@ -16,15 +16,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import cyclopts
 import pytest
 import torch
 from documents import DOCUMENTS, HOME, Block, blocks, commands, inline, lines_of
 from stand_ins import few_digits, recording_by_place, small_networks, small_sizes, write_data
 
 import spikeflip
-from spikeflip.cli import app, main
-from spikeflip.command_line import read_options, split_options
+from spikeflip.attacks import ATTACKS
+from spikeflip.cli import app, main, take_options
+from spikeflip.command_line import split_options
 from spikeflip.data import write_recording
 from spikeflip.experiments import EXPERIMENTS
 from spikeflip.experiments.presets import SMOKE
@@ -46,6 +46,7 @@ NOT_RUN = {
     "pip install . && spikeflip demo": "run by .ci/run, in a fresh environment",
     "pip install -e '.[test]' && pytest": "run by .ci/run, in a fresh environment",
     "#!/bin/bash": "needs Slurm and Ray",
+    "export RAY_AUTH_MODE=token": "needs Ray on several machines",
     "helm repo add kuberay https://ray-project.github.io/kuberay-helm/": "needs Kubernetes",
     "snn/        networks: neuron, surrogate, coding, architecture string, network and its ReLU twin, training, "
     "checkpoint, engines/": "lists what there is: test_the_folders_that_are_listed_are_there",
@@ -55,7 +56,7 @@ NOT_RUN = {
 ELSEWHERE = {"docs/interop.md": "tests/interop/test_page.py"}
 """Documents whose code another test runs."""
 
-OF_OTHERS = {"--help", "--no-build-isolation", "--no-deps", "--requeue"}
+OF_OTHERS = {"--help", "--no-build-isolation", "--no-deps", "--requeue", "--write"}
 """Options in the text that are not of a command of ours, or of all."""
 
 ALL = [block for document in DOCUMENTS for block in blocks(document)]
@@ -97,8 +98,8 @@ def understood(words: list[str], folder: Path) -> None:
     rest, file = split_options(words)
     if file is not None:
         (folder / "run.toml").write_text('victim = "victims/digits"\n')
-        values = read_options(folder / "run.toml")
-        app.config = (cyclopts.config.Dict(values, use_commands_as_keys=False, source="a file"),)
+        file = folder / "run.toml"
+    take_options(rest, file)
     try:
         app.parse_args(rest, exit_on_error=False, print_error=False)
     finally:
@@ -117,6 +118,10 @@ def test_all_that_is_typed_is_understood(document, tmp_path):
 
 def test_options_and_commands_in_the_text_exist():
     known, missing = set(OF_OTHERS), []
+    for one in ATTACKS:
+        take_options(["attack", "--attack", one], None)
+        for argument in app["attack"].assemble_argument_collection():
+            known.update(argument.names)
     names = {name for name in app if not name.startswith("-")}
     for name in names:
         for argument in app[name].assemble_argument_collection():

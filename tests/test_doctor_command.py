@@ -224,7 +224,7 @@ def test_a_trained_victim_and_inputs_of_a_file(factories, run):
         (["doctored:build", "--input-shape", "6,x"], "--input-shape is '6,x': give whole numbers with commas"),
         (["doctored:build", "--input-shape", "6,0"], "--input-shape is '6,0'"),
         (["doctored:build", "--input-shape", "6"], "time steps and at least one more size"),
-        (["doctored:build", "--input-shape", "6,99999,99999"], "are more than 268,435,456 values"),
+        (["doctored:build", "--input-shape", "6,99999,99999"], "take more than 33,554,432 values"),
         (["doctored:build", "--input-shape", "6,20", "--layout", "NT"], "layout is 'NT': choose one of 'TB'"),
         (["doctored:build", "--input-shape", "6,20", "--readout", "vote"], "readout is 'vote'"),
         (["doctored:build", "--input-shape", "6,20", "--rate", "1.5"], "--rate is 1.5"),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from asking import ask
 from few_steps import few_steps
 from torch import nn
 
@@ -98,7 +99,8 @@ def test_input_gradients_are_those_of_the_cpu(images):
         probe = victim.probe(spikes.to(victim.device))
         weights = torch.linspace(-1, 1, 10, device=victim.device)
         gradient = probe.input_gradient(
-            lambda scores, _rows, weights=weights: weights.expand_as(scores), torch.arange(24, device=victim.device)
+            lambda scores, _rows, weights=weights: weights.expand_as(scores),
+            ask(torch.arange(24, device=victim.device)),
         )
         found.append(gradient.values.cpu().clone())
     assert found[0].any()

@@ -146,12 +146,13 @@ CUT = {"code": "cut", "text": "cut", "figure": None}
 def test_a_silent_victim_says_nothing_of_a_recording_and_a_tie_is_a_tie(capsys):
     answer = {"file": "a.bin", "prediction": None, "events": 5, "events_outside": 0, "frames": "15 bins", "notes": []}
     silent = answer | {"rates": {"3": 0.0, "1": 0.0}, "notices": [SILENT]}
-    print_verdicts([silent, silent, answer | {"rates": {"3": 0.5, "1": 0.5}, "notices": [CUT]}])
+    print_verdicts([silent, silent, answer | {"rates": {"3": 0.5, "1": 0.5, "0": 0.0}, "notices": [CUT]}])
     *table, frames, first, second = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in table[1:]] == ["nothing", "nothing", "tie"]
     assert (frames, first, second) == ("frames: 15 bins", f"note: {SILENT['text']}", "note: cut")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_says_it_in_the_terminal_and_in_json(run, tmp_path):
     from spikeflip import LIF, SpikingNetwork
     from spikeflip.snn.checkpoint import save_checkpoint

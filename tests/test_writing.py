@@ -165,3 +165,10 @@ def test_what_a_killed_writer_left_can_be_removed(tmp_path):
         (tmp_path / name).touch()
     remove_partial(tmp_path, {"file", "run"})
     assert names(tmp_path) == others
+
+
+def test_a_write_that_fails_names_the_file_and_not_its_temporary_name(tmp_path):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write and fsync raise it: without a name
+    with pytest.raises(OSError, match="No space left on device") as failed, whole_path(tmp_path / "a.json"):
+        raise full
+    assert failed.value.filename == str(tmp_path / "a.json")

@@ -75,7 +75,7 @@ def main(updates: int = 100, samples: int = 50) -> dict[str, object]:
 
     # The fix: a victim is in evaluation mode but for its neurons, while it computes a gradient.
     victim = spikeflip.wrap(net, spikes[:4].detach(), layout="steps")
-    gradient = victim.probe(spikes.detach()).input_gradient(lambda s, rows: torch.ones_like(s), torch.arange(samples))
+    gradient = victim.probe(spikes.detach()).input_gradient(lambda s, rows: torch.ones_like(s))
     found["gradient of the victim"] = gradient.values.norm().item()
     found["scores of the victim differ by"] = (victim.scores(spikes) - scores).abs().max().item()
     found["clean accuracy"] = accuracy(victim.scores(spikes), labels)

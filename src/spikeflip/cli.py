@@ -11,13 +11,15 @@ import cyclopts
 from cyclopts import App, Parameter
 
 import spikeflip
+from spikeflip.attack_command import attack_command
 from spikeflip.command_line import AsJson, Columns, Quiet, TimeUnit, one_sentence, read_options, split_options
 from spikeflip.doctor_command import doctor
+from spikeflip.ending import ends_told
 from spikeflip.errors import SpikeflipError
 from spikeflip.event_commands import events
 from spikeflip.experiments.presets import PresetName
 from spikeflip.listing import listed
-from spikeflip.runs.config import AttackConfig, Execution, TrainConfig
+from spikeflip.runs.config import Execution, TrainConfig
 from spikeflip.terminal import (
     Bars,
     print_comparison,
@@ -99,33 +101,6 @@ def train(
         if trained:
             say(f"{out} was trained already; this is its summary")
         print_training(checkpoint, out)
-
-
-@app.command
-def attack(
-    *,
-    options: Annotated[AttackConfig, Parameter(name="*")],
-    execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
-    out: Annotated[Path, Parameter(help="Run folder to write; an unfinished run in it goes on.")],
-    quiet: Quiet = False,
-    json: AsJson = False,
-) -> None:
-    """Attack a victim on a data set or on recordings, judge what was saved, and write a run folder with a page.
-
-    Run the same command again to go on after an interruption.
-    """
-    from spikeflip.runs import is_finished, run_attack
-
-    finished = is_finished(out)
-    with Bars(quiet or json) as bars:
-        summary = run_attack(options, out, execution=execution, progress=bars.stage)
-    if json:
-        print_json(summary)
-    elif not quiet:
-        if finished:
-            say(f"{out} was finished already; this is its summary")
-        print_summary(out.name, summary)
-        say(f"page: {out / 'report.html'}")
 
 
 @app.command
@@ -313,8 +288,11 @@ def verify(
     *,
     victim: Annotated[Path, Parameter(help="Folder of the victim that was attacked.")],
     root: Annotated[Path | None, Parameter(help="Folder with the data set's files, as for attack.")] = None,
+    data: Annotated[
+        Path | None, Parameter(help="Folder of recordings that was attacked, where --data was one for attack.")
+    ] = None,
     input: Annotated[Path | None, Parameter(help="Recordings that were attacked, as for attack.")] = None,
-    device: Annotated[str | None, Parameter(help="Where the victim runs; the run's own when not given.")] = None,
+    device: Annotated[str, Parameter(help="Where the victim runs: cpu, cuda or cuda:N.")] = "cpu",
     samples: Annotated[int, Parameter(help="How many rows.")] = 20,
     seed: Annotated[int, Parameter(help="Which rows: seed of their choice.")] = 0,
     quiet: Quiet = False,
@@ -328,6 +306,7 @@ def verify(
             run,
             victim=victim,
             root=root,
+            data=data,
             input=input,
             device=device,
             samples=samples,
@@ -357,18 +336,26 @@ def list_(
     print_names(entries)
 
 
+def take_options(arguments: Sequence[str], file: Path | None) -> None:
+    """Let the commands have the options of a file, and ``attack`` those of the attack that is named."""
+    options = {} if file is None else read_options(file)
+    named = cyclopts.config.Dict(options, use_commands_as_keys=False, source=f"-c {file}")
+    app.config = () if file is None else (named,)
+    if "attack" in app:
+        del app["attack"]  # of an earlier call in this process
+    app.command(attack_command(arguments, options), name="attack")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; exit status 0 when done, 2 for a mistake in what was asked, 130 when interrupted."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold bytes that are no text
-        sys.stdout.reconfigure(errors="backslashreplace")
-    with one_sentence():
+    """Run the command; exit status 0 when done, 2 for a mistake in what was asked, 128 and more when interrupted."""
+    with ends_told(), one_sentence():
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name may hold bytes that are no text
+            sys.stdout.reconfigure(errors="backslashreplace")
         rest, file = split_options(sys.argv[1:] if arguments is None else arguments)
         for argument in rest:
             if "\0" in argument or any("\ud800" <= letter <= "\udfff" for letter in argument):
                 raise SpikeflipError(f"the argument {argument[:80]!a} is no UTF-8 text: rename what it names")
-        options = {} if file is None else read_options(file)
-        named = cyclopts.config.Dict(options, use_commands_as_keys=False, source=f"-c {file}")
-        app.config = () if file is None else (named,)
+        take_options(rest, file)
         # Huge pages make large buffers cheap; PyTorch reads this when it first allocates.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         app(rest, exit_on_error=False, print_error=False)

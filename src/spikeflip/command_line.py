@@ -11,7 +11,9 @@ import cyclopts
 from cyclopts import Parameter
 from pydantic import ValidationError
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.ending import READER_GONE, leave_output
+from spikeflip.errors import NoMemoryError, SpikeflipError
+from spikeflip.limits import LARGEST_OPTIONS, ran_out
 from spikeflip.reading import small_text
 from spikeflip.report.tables import one_line
 from spikeflip.runs.config import explain
@@ -26,8 +28,13 @@ TimeUnit = Annotated[
     Literal["s", "ms", "us", "ns"] | None, Parameter(help="Unit of the times of a text, .npz or .npy file.")
 ]
 
-_LARGEST_FILE = 1 << 20
 _LONGEST_LINE = 1000
+_WHAT_TO_LOWER = {
+    "memory": "memory ran out: give a smaller --micro-batch, fewer --workers or a smaller --width or --size, where the "
+    "command has them, or use a larger machine",
+    "threads": "the system starts no more threads: give fewer --workers, set OMP_NUM_THREADS to 1, or raise the limit "
+    "(ulimit -u)",
+}
 
 
 def split_options(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
@@ -53,7 +60,7 @@ def read_options(file: Path) -> dict[str, Any]:
         what = "is no file" if file.exists() else "does not exist"
         raise SpikeflipError(f"-c {file} {what}: give a TOML file with the command's options")
     try:
-        values = tomllib.loads(small_text(file, _LARGEST_FILE))
+        values = tomllib.loads(small_text(file, LARGEST_OPTIONS))
     except (ValueError, RecursionError) as error:
         raise SpikeflipError(f"-c {file} is no TOML file with options ({error}): mend it") from error
     for name, value in values.items():
@@ -68,19 +75,31 @@ def one_sentence() -> Iterator[None]:
     """Turn what a user can cause into one line on stderr and exit status 2."""
     try:
         yield
+        sys.stdout.flush()
     except (SpikeflipError, cyclopts.CycloptsError, ValidationError) as error:
-        cause = next((e for e in (error, error.__cause__, error.__context__) if isinstance(e, ValidationError)), None)
+        causes = [e for e in (error, error.__cause__, error.__context__) if e is not None]
+        if not isinstance(error, NoMemoryError) and any(map(ran_out, causes)):
+            _fail_without(causes)  # "damaged" and the like is not what such an error means
+        cause = next((e for e in causes if isinstance(e, ValidationError)), None)
         _fail(str(error) if cause is None else explain(cause))
-    except OSError as error:
-        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
-    except MemoryError:
-        _fail("out of memory: lower --micro-batch or the size of what is asked for, or use a larger machine")
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            "spikeflip: interrupted; nothing is half-written, and train, attack, sweep and reproduce go on when run "
-            "again\n"
-        )
-        raise SystemExit(130) from None
+    except (OSError, MemoryError, RuntimeError) as error:
+        if ran_out(error) is not None:
+            _fail_without([error])
+        if isinstance(error, RuntimeError | MemoryError):
+            raise
+        if error.filename is None:
+            leave_output()
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(READER_GONE) from None
+        _fail(f"{error.filename or 'the output'}: {error.strerror or error}")
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # as Rich tells it
+            raise SystemExit(READER_GONE) from None
+        raise
+
+
+def _fail_without(causes: Sequence[BaseException]) -> NoReturn:
+    _fail(_WHAT_TO_LOWER[next(what for what in map(ran_out, causes) if what is not None)])
 
 
 def _fail(text: str) -> NoReturn:

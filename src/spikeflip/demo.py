@@ -45,7 +45,10 @@ def run_demo(out: Path, *, progress: Progress | None = None) -> dict[str, dict[s
             for goal, options in _GOALS.items():
                 name = f"{kind}-{goal}"
                 config = AttackConfig(
-                    victim=victim, simulate_events=training.simulate_events, threshold=_THRESHOLDS[kind], **options
+                    victim=victim,
+                    simulate_events=training.simulate_events,
+                    settings={"threshold": _THRESHOLDS[kind]},
+                    **options,
                 )
                 summaries[name] = run_attack(config, folder / name, progress=_staged(progress, name))
         write_report([folder / name for name in summaries], folder / "report.html", title="spikeflip demo")

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from spikeflip.command_line import AsJson
 from spikeflip.errors import SpikeflipError
+from spikeflip.limits import MOST_EXAMPLE_VALUES, most_cells, together
 from spikeflip.report.tables import one_line
 from spikeflip.terminal import print_json, say
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SAMPLES = 8
-_MOST_ELEMENTS = 2**28
+_FEWEST = 3  # samples that the checks compare
 _LINE = 120  # of a file or a pipe
 _NARROW = 16  # names of checks, on a terminal with shorter lines
 _MARKS = {"passed": ("✓", "green"), "remark": ("!", "yellow"), "failed": ("✗", "red")}
@@ -34,8 +35,8 @@ def doctor(
     factory: Annotated[
         str | None,
         Parameter(
-            help="PACKAGE.MODULE:FUNCTION, which returns the model. This runs that code; it is also looked for in this "
-            "folder."
+            help="PACKAGE.MODULE:FUNCTION, which returns the model. This runs that code; it is looked for in this "
+            "folder first, then among what is installed."
         ),
     ] = None,
     /,
@@ -107,7 +108,7 @@ def doctor(
 
 
 def load_factory(place: str) -> Any:
-    """The model that ``package.module:function`` returns; modules of the current folder are found as well.
+    """The model that ``package.module:function`` returns; modules of the current folder come before installed ones.
 
     Raises:
         SpikeflipError: there is no such thing, or it raises.
@@ -214,12 +215,15 @@ def _inputs(
         return _read(example)
     coding = model.coding if is_victim(model) else None
     shape = _shape(input_shape, model)
-    ids = torch.arange(SAMPLES)
+    samples = _how_many(
+        model, shape, "the victim's own shape" if input_shape is None else f"--input-shape {input_shape}"
+    )
+    ids = torch.arange(samples)
     if layout == "static" or coding == "direct":
         return uniform(seed, ids, "encode", 0, shape)
     if len(shape) < 2:
         raise SpikeflipError(f"--input-shape is {input_shape!r}: give time steps and at least one more size, T,C,H,W")
-    return bernoulli(torch.full((SAMPLES, *shape[1:]), rate), shape[0], seed=seed, samples=ids)
+    return bernoulli(torch.full((samples, *shape[1:]), rate), shape[0], seed=seed, samples=ids)
 
 
 def _shape(text: str | None, model: Any) -> tuple[int, ...]:
@@ -236,12 +240,24 @@ def _shape(text: str | None, model: Any) -> tuple[int, ...]:
         shape = ()
     if not shape or min(shape) < 1:
         raise SpikeflipError(f"--input-shape is {text!r}: give whole numbers with commas, T,C,H,W, such as 10,2,34,34")
-    if SAMPLES * math.prod(shape) > _MOST_ELEMENTS:
-        raise SpikeflipError(
-            f"--input-shape is {text!r}, of which {SAMPLES} samples are more than {_MOST_ELEMENTS:,} values: give a "
-            "smaller one"
-        )
     return shape
+
+
+def _how_many(model: Any, shape: tuple[int, ...], said: str) -> int:
+    """How many samples of random inputs fit into memory, and through the model, if enough do."""
+    from spikeflip.snn.network import ReluNetwork, SpikingNetwork
+
+    values = math.prod(shape)
+    cells, most = values, MOST_EXAMPLE_VALUES
+    if isinstance(model, SpikingNetwork | ReluNetwork):
+        cells = model.time_steps * sum(map(math.prod, model.shapes))
+        most = max(most, most_cells(sum(weight.numel() for weight in model.weights)))
+    if _FEWEST * values > MOST_EXAMPLE_VALUES or _FEWEST * cells > most:
+        raise SpikeflipError(
+            f"{said} is {shape}, of which {_FEWEST} samples take more than {MOST_EXAMPLE_VALUES:,} values or the model "
+            f"more than {most:,}: give a smaller one"
+        )
+    return min(together(SAMPLES, cells), MOST_EXAMPLE_VALUES // values)
 
 
 def _read(file: Path) -> "Tensor":

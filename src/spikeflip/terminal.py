@@ -16,16 +16,8 @@ from rich.text import Text
 
 from spikeflip.experiments.findings import MARKS
 from spikeflip.notices import Notice
+from spikeflip.rates import RATES
 from spikeflip.report.tables import COLUMNS, WORDS, cells, common, describe_settings, hints, one_line
-
-_RATES = {
-    "clean_accuracy": "clean accuracy",
-    "attack_success_rate": "attack success rate",
-    "verified_success_rate": "verified success rate",
-    "robust_accuracy": "robust accuracy",
-    "tie_rate": "ties",
-    "vanished_first_step_rate": "vanished first steps",
-}
 
 
 class _Notes(logging.Handler):
@@ -171,11 +163,11 @@ def print_summary(name: str, summary: Mapping[str, Any]) -> None:
     table = Table(title=_plain(f"{name}, n = {summary['n']}", "bold"), title_justify="left")
     for heading, side in (("", "left"), ("rate", "right"), ("95 % interval", "right"), ("of", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
-    for key, label in _RATES.items():
+    for key, rate in RATES.items():
         value = summary.get(key)
         if value is not None:
             low, high = summary[f"{key}_interval"]
-            table.add_row(label, f"{value:.1%}", f"{low:.1%} – {high:.1%}", str(summary[f"{key}_n"]))
+            table.add_row(rate.words, f"{value:.1%}", f"{low:.1%} – {high:.1%}", str(summary[f"{key}_n"]))
     Console().print(table)
     if summary["mse_mean"] is not None:
         steps = f", {summary['steps_mean']:.1f} steps" if "steps_mean" in summary else ""

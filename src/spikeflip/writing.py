@@ -22,7 +22,6 @@ PARTIAL = ".partial"
 """Ending of the temporary names, which all start with a dot."""
 _LONGEST_NAME = 32  # of the file's own name in its temporary one, which must not become too long for the system
 _TEMPORARY = re.compile(rf"\.(.+)\.[0-9a-f]{{8}}{re.escape(PARTIAL)}")
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _AT_A_TIME = 8  # file systems write what is asked for together in one go: 256 files take 0.1 s instead of 1.1 s
 
 
@@ -144,6 +143,6 @@ def _named(partial: Path, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if str(error.filename) != str(partial) and (error.filename is not None or error.errno not in _NO_ROOM):
+        if error.filename is not None and str(error.filename) != str(partial):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error

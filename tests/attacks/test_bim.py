@@ -72,7 +72,7 @@ def test_steps_known_by_hand(targets):
     assert many.success.all()
     k = int(many.steps)
     torch.testing.assert_close(many.adversarials, torch.tensor([[1 - 0.25 * k, 0.25 * k, 0.7]]))
-    assert many.trace.rule[0, :k].tolist() == [Trace.SIGN] * k
+    assert many.trace.mover[0, :k].tolist() == [Trace.SIGN] * k
 
 
 def test_fgsm_is_one_step_of_bim(digit_victim, digits):
@@ -97,14 +97,14 @@ def test_a_vanished_gradient_moves_nothing_and_is_counted():
     assert result.adversarials.tolist() == [[1.0, 0.0, 0.5]]
     assert result.vanished.tolist() == [4]
     assert result.backwards.tolist() == [0]
-    assert result.trace.rule.tolist() == [[Trace.UNMOVED] * 4]
+    assert result.trace.mover.tolist() == [[Trace.UNMOVED] * 4]
 
 
 @pytest.mark.parametrize("attack", [BIM, FGSM])
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"step_size": 0}, "step_size is 0: give a positive number, such as 0.1"),
+        ({"step_size": 0}, "step_size is 0: give a positive number, such as 0."),
         ({"step_size": float("nan")}, "step_size is nan: give a positive number"),
         ({"step_size": float("inf")}, "step_size is inf: give a positive number"),
         ({"loss": "hinge"}, "loss is 'hinge': choose from mse, ce"),

@@ -60,6 +60,16 @@ def test_limits_below_zero(limit):
         Budget(limit, "l0")
 
 
+def test_the_metrics_to_choose_from_are_named():
+    with pytest.raises(SpikeflipError) as refused:
+        Budget(1, "ssim")
+    assert str(refused.value) == "budget metric is 'ssim': choose from mse, rms, l0, l1, l2, linf, l2_per_point"
+
+
+def test_a_budget_is_frozen():
+    assert Budget.__dataclass_params__.frozen
+
+
 def test_what_a_metric_says_nothing_about():
     for metric in METRICS:
         Budget(0.1, metric).check("images")

@@ -28,6 +28,7 @@ def test_one_step_is_fgsm_on_the_twin(digit_victim, digits, targeted):
     torch.testing.assert_close(result.adversarials[attacked], expected[attacked])
     assert (result.forwards[attacked] == 3).all()  # two that judge, one of the twin
     assert (result.backwards[attacked] == 1).all()
+    assert not result.vanished.any()
 
 
 def test_more_steps_are_pgd_on_the_twin(digit_victim, digits):
@@ -80,7 +81,7 @@ def test_a_step_size_of_one_s_own_needs_no_budget(digit_victim, digits):
 def test_spikes_and_steps(digit_victim, digits):
     with pytest.raises(SpikeflipError, match="are spikes, but this attack is defined on images only"):
         conversion(digit_victim, torch.ones(1, 10, 1, 8, 8), torch.tensor([0]))
-    with pytest.raises(SpikeflipError, match="steps is 0: give at least 1"):
+    with pytest.raises(SpikeflipError, match=r"steps is 0: give a number in .1, 1e.06., such as 25"):
         conversion(digit_victim, digits.images[:1], digits.labels[:1], steps=0)
 
 

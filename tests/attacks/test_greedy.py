@@ -72,8 +72,8 @@ def test_a_search_of_everything_in_vain_ends():
     spikes, label, target = torch.tensor([[[1.0, 0.0]]]), torch.tensor([0]), torch.tensor([1])
     result = greedy_flips(network, spikes, label, target, loss=distance_from_the_start, trace=True)
     assert result.adversarials.tolist() == [[[1.0, 0.0]]]
-    assert result.trace.rule[0, 0] == Trace.UNMOVED
-    assert (result.trace.rule[0, 1:] == Trace.NOT_RUN).all()
+    assert result.trace.mover[0, 0] == Trace.UNMOVED
+    assert (result.trace.mover[0, 1:] == Trace.NOT_RUN).all()
     assert result.forwards.tolist() == [1 + 2]
     # Some candidates in vain say nothing of the others: the search goes on.
     some = greedy_flips(network, spikes, label, target, loss=distance_from_the_start, candidates=1, steps=4)
@@ -90,7 +90,7 @@ def test_of_equals_the_first_in_the_order_of_the_sample_is_taken_and_a_standstil
     for n, sample in enumerate(ids.tolist()):
         first = int(torch.from_numpy(stream(6, sample, "search", 0).random(12, dtype="float32")).argmin())
         assert (result.adversarials[n] != spikes[n]).flatten().nonzero().flatten().tolist() == [first]
-    assert result.trace.rule.tolist() == [[Trace.SEARCH]] * 3
+    assert result.trace.mover.tolist() == [[Trace.SEARCH]] * 3
     assert result.steps.tolist() == [1] * 3
 
 
@@ -138,7 +138,7 @@ def test_candidates_are_what_the_budget_leaves_of_them():
 
 
 def test_blocks_are_numbered_by_hand():
-    assert blocks((2, 3, 3), 2).tolist() == [[[0, 0, 1], [0, 0, 1], [2, 2, 3]]] * 2
+    assert blocks((3, 3, 3), 2).tolist() == [[[0, 0, 1], [0, 0, 1], [2, 2, 3]]] * 3
     assert blocks((5,), 2).tolist() == [0, 0, 1, 1, 2]
     assert blocks((1, 2, 2), 9).tolist() == [[[0, 0], [0, 0]]]
 

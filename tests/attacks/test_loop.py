@@ -2,44 +2,13 @@
 
 import pytest
 import torch
+from hand_rules import T, lit, move, reader, run
 
 from spikeflip import LIF, Budget, Rectangular, ReluNetwork, SpikeflipError, SpikingNetwork
-from spikeflip.attacks import loop
 from spikeflip.attacks.result import AttackResult, Trace, Vanishing
 from spikeflip.snn.coding import encode
+from spikeflip.snn.gradients import GradientRequest, InputGradient
 from spikeflip.snn.losses import ce
-from spikeflip.snn.probe import InputGradient
-
-T = 2
-
-
-def reader(classes=2, **options):
-    """Class k fires exactly when cell k does, of ``T`` time steps; the window lets every gradient through."""
-    neuron = LIF(0.5, 0.0, "hard", Rectangular(4.0))
-    network = SpikingNetwork(f"{classes}FC", (classes,), time_steps=T, neuron=neuron, **options)
-    with torch.no_grad():
-        network.weights[0].copy_(torch.eye(classes))
-    return network
-
-
-def lit(*cells, classes=2):
-    """Spikes in which cell k fires as often as ``cells`` say, one input each."""
-    spikes = torch.zeros(len(cells), T, classes)
-    for n, (k, times) in enumerate(cells):
-        spikes[n, :times, k] = 1
-    return spikes
-
-
-def move(step, inputs, rule=Trace.SEARCH, **known):
-    none = torch.zeros(len(step.inputs), dtype=torch.bool)
-    found = {"gradient": None, "vanished": none, "rule": torch.full_like(none, rule, dtype=torch.int8)} | known
-    return loop.Move(inputs, **found)
-
-
-def run(rule, inputs, labels, targets=None, network=None, **options):
-    network = reader(inputs.shape[-1]) if network is None else network
-    labels, targets = torch.tensor(labels), None if targets is None else torch.tensor(targets)
-    return loop.run(network, inputs, labels, targets, rule, **{"steps": 4} | options)
 
 
 def after(k):
@@ -176,7 +145,7 @@ def test_a_trace_has_the_rule_of_every_iteration():
         return move(step, step.inputs, Trace.CONVERTER + int(step.iterations[0]) % 2, gradient=step.gradient("ce"))
 
     result = run(rule, lit((0, T), (1, T)), [0, 0], steps=3, trace=True)
-    assert result.trace.rule.tolist() == [[Trace.CONVERTER, Trace.FLIPPER, Trace.CONVERTER], [Trace.NOT_RUN] * 3]
+    assert result.trace.mover.tolist() == [[Trace.CONVERTER, Trace.FLIPPER, Trace.CONVERTER], [Trace.NOT_RUN] * 3]
     assert result.trace.penultimate_spikes.tolist() == [[0] * 3, [-1] * 3]
 
 
@@ -198,12 +167,12 @@ def test_what_cannot_be_attacked_is_refused_before_a_pass():
             run(None, inputs, [0], network=network, **options)
 
 
-def still(rule):
-    return lambda step: move(step, step.inputs, rule)
+def still(stuck):
+    return lambda step: move(step, step.inputs, stuck=torch.full((len(step.inputs),), stuck))
 
 
-@pytest.mark.parametrize("rule", [Trace.UNMOVED, Trace.SEARCH])
-def test_what_stands_still_is_given_up_where_the_next_pass_would_be_the_same(rule):
+@pytest.mark.parametrize("stuck", [True, False])
+def test_what_is_stuck_is_given_up_where_the_next_pass_would_be_the_same(stuck):
     spikes, image = lit((0, T)), torch.tensor([[1.0, 0.0]])
     twin = ReluNetwork("2FC", (2,))
     with torch.no_grad():
@@ -214,14 +183,14 @@ def test_what_stands_still_is_given_up_where_the_next_pass_would_be_the_same(rul
         (image, twin, True),
         (image, reader(), False),  # a fresh encoding may have a gradient
     ):
-        result = run(still(rule), inputs, [0], network=network, steps=4)
-        assert result.steps.tolist() == [1 if ends and rule == Trace.UNMOVED else 4]
+        result = run(still(stuck), inputs, [0], network=network, steps=4)
+        assert result.steps.tolist() == [1 if ends and stuck else 4]
 
 
 def test_one_input_that_stands_still_does_not_end_another():
     def rule(step):
         moved = torch.where((step.samples == 8)[:, None, None], 1 - step.inputs, step.inputs)
-        return move(step, moved, Trace.UNMOVED)
+        return move(step, moved, stuck=torch.ones(len(moved), dtype=torch.bool))
 
     result = run(rule, torch.ones(2, T, 3) * torch.tensor([1.0, 0, 0]), [0, 0], samples=torch.tensor([7, 8]), steps=3)
     assert result.steps.tolist() == [1, 3]
@@ -248,7 +217,7 @@ def test_what_a_rule_sees():
         assert step.iterations.tolist() == [iteration] * 2
         assert step.samples.tolist() == [40, 3]
         assert step.classes.tolist() == [0, 2]
-        assert (step.seed, step.targeted, step.micro_batch) == (11, False, 5)
+        assert (step.targeted, step.micro_batch) == (False, 5)
         assert torch.equal(step.originals, images)
         torch.testing.assert_close(step.inputs, images * 0.9**iteration)
     assert len(seen) == 2
@@ -283,7 +252,7 @@ def test_a_gradient_of_some_rows_is_theirs():
 
     def rule(step):
         found["all"] = step.gradient("mse").values.clone()
-        found["some"] = step.gradient("mse", rows=torch.tensor([2, 0])).values.clone()
+        found["some"] = step.gradient("mse", GradientRequest(rows=torch.tensor([2, 0]))).values.clone()
         return move(step, step.inputs)
 
     run(rule, inputs, [0, 0, 0], steps=1)
@@ -295,13 +264,13 @@ def broken_for(sample, value=float("nan")):
     """A victim whose gradient has one bad cell, in one input."""
 
     class Broken(SpikingNetwork):
-        def probe(self, spikes):
-            probe = super().probe(spikes)
+        def probe(self, spikes, request=None):
+            probe = super().probe(spikes, request)
             own = probe.input_gradient
 
-            def bad(towards, rows, **options):
-                found = own(towards, rows, **options)
-                found.values[(rows == sample).nonzero().flatten(), -1, -1] = value
+            def bad(towards, request):
+                found = own(towards, request)
+                found.values[(request.rows == sample).nonzero().flatten(), -1, -1] = value
                 return found
 
             probe.input_gradient = bad
@@ -317,7 +286,7 @@ def broken_for(sample, value=float("nan")):
 @pytest.mark.parametrize("sample", [0, 2])
 def test_one_cell_of_a_gradient_that_is_not_finite_is_found_and_its_input_named(sample, value):
     def rule(step):
-        step.gradient("ce", rows=torch.tensor([2, 0]))
+        step.gradient("ce", GradientRequest(rows=torch.tensor([2, 0])))
 
     with pytest.raises(SpikeflipError, match=f"not finite for sample {(50, 60, 70)[sample]}: check"):
         run(
@@ -348,7 +317,7 @@ def test_what_is_recorded_of_an_iteration():
         assert result.vanished.tolist() == [0, 1]
         assert result.backwards.tolist() == [0, 0 if output_zero else 2]
         assert result.over_budget.tolist() == [False, True]
-        assert result.trace.rule.tolist() == [[-1, -1, -1], [Trace.SIGN, Trace.SEARCH, -1]]
+        assert result.trace.mover.tolist() == [[-1, -1, -1], [Trace.SIGN, Trace.SEARCH, -1]]
         assert result.trace.penultimate_spikes.tolist() == [[-1, -1, -1], [6, 6, -1]]
     without = AttackResult.blank(torch.zeros(1, 3), traced_steps=None)
     without.record(torch.tensor([0]), torch.tensor([0]), None, yes, rule, no)
@@ -374,7 +343,7 @@ def test_a_blank_result_says_that_nothing_happened():
     ):
         values = getattr(blank, name)
         assert (values.dtype, values.tolist()) == (dtype, [0] * 3)
-    assert (blank.trace.rule.dtype, blank.trace.rule.shape) == (torch.int8, (3, 5))
+    assert (blank.trace.mover.dtype, blank.trace.mover.shape) == (torch.int8, (3, 5))
     assert (blank.trace.penultimate_spikes.dtype, blank.trace.penultimate_spikes.shape) == (torch.int32, (3, 5))
 
 

@@ -60,7 +60,7 @@ def test_no_gradient_is_asked_for():
     assert not result.backwards.any()
     assert not result.vanished.any()
     assert not result.first_vanishing.any()
-    assert (result.trace.rule == Trace.NOISE).all()
+    assert (result.trace.mover == Trace.NOISE).all()
     assert (result.trace.penultimate_spikes == -1).all()
 
 
@@ -75,11 +75,11 @@ def test_a_try_that_fools_ends_the_tries(digit_victim, digits):
 
 @pytest.mark.parametrize("strength", [0, -0.1, 1.5, float("nan")])
 def test_bad_strength(strength):
-    with pytest.raises(SpikeflipError, match=f"strength is {strength}: give an mse above 0 and up to 1") as error:
+    with pytest.raises(SpikeflipError, match=f"strength is {strength}: give a number in .0, 1., such as 0.03") as error:
         Noise(strength=strength)
     assert "\n" not in str(error.value)
 
 
 def test_bad_steps():
-    with pytest.raises(SpikeflipError, match="steps is 0: give at least 1"):
+    with pytest.raises(SpikeflipError, match=r"steps is 0: give a number in .1, 1e.06., such as 25"):
         noise(stubborn(), torch.ones(50, 8, 40), LABELS, steps=0)

@@ -13,6 +13,7 @@ from spikeflip import Budget, SpikingNetwork, attacks
 from spikeflip.attacks import ATTACKS, AttackInfo, AttackResult, Trace, loop
 from spikeflip.attacks.bim import BIM
 from spikeflip.attacks.settings import Options, as_budget
+from spikeflip.snn.gradients import GradientRequest
 
 FUNCTIONS = {name: attacks.noise if name == "random" else getattr(attacks, name.replace("-", "_")) for name in ATTACKS}
 OTHER = {
@@ -35,7 +36,17 @@ OTHER = {
 }
 """A value of every setting that is no attack's default."""
 
+BLANK = AttackResult.blank(torch.ones(1, 4), None)
 EVERY = pytest.mark.parametrize("name", ATTACKS)
+SOURCES = {
+    "scg": "Liang et al., IEEE TNNLS 2021",
+    "fgsm": "Goodfellow et al., ICLR 2015",
+    "bim": "Kurakin et al., 2017",
+    "conversion": "Sharmin et al., IJCNN 2019 and ECCV 2020",
+    "greedy-pixels": "Marchisio et al., 2019",
+    "greedy-flips": "Bagheri et al., SPAWC 2018",
+    "random": "a control, from no paper",
+}
 
 
 @pytest.fixture
@@ -49,6 +60,11 @@ def caught(monkeypatch):
     for info in ATTACKS.values():
         monkeypatch.setattr(info.settings, "__call__", call)
     return calls
+
+
+def test_every_attack_names_its_paper_and_what_it_does():
+    assert {name: info.source for name, info in ATTACKS.items()} == SOURCES
+    assert all(info.goals == ("untargeted", "targeted") and len(info.summary.split()) > 5 for info in ATTACKS.values())
 
 
 @EVERY
@@ -87,17 +103,19 @@ def test_a_number_as_budget_bounds_mse(name, caught):
 def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     """Steps, budget and the kind of inputs by name; every option of the call, and nothing else."""
     settings, seen = ATTACKS[name].settings, {}
-    monkeypatch.setattr(loop, "run", lambda *given, **named: seen.update(named, given=given))
+    monkeypatch.setattr(loop, "run", lambda *given, **named: seen.update(named, given=given) or BLANK)
     network, images = SpikingNetwork("3FC-2FC", (4,), time_steps=2), torch.ones(1, 4)
     labels, targets = torch.tensor([0]), torch.tensor([1])
     own = {key: OTHER[key] for key in ("steps", "budget") if key in {field.name for field in fields(settings)}}
     options = dict.fromkeys(Options.__annotations__, "given")
     settings(**own)(network, images, labels, targets, **options)
     *given, rule = seen.pop("given")
-    expected = {"steps": 1, "budget": None} | own | {"only": seen["only"]} | options
+    known = {"only": seen["only"], "asks": seen["asks"], "counts": False}
+    expected = {"steps": 1, "budget": None} | own | known | options
     assert all(ours is theirs for ours, theirs in zip(given, (network, images, labels, targets), strict=True))
     assert seen == expected
     assert callable(rule)
+    assert seen["asks"] == (GradientRequest(1.0) if name == "scg" else None)
     kinds = ATTACKS[name].inputs
     assert seen["only"] == (None if len(kinds) == 2 else kinds[0])
 
@@ -120,7 +138,9 @@ def test_values_that_are_handed_around_are_frozen():
 
 
 def test_fgsm_is_one_step_of_bim_with_its_own_settings():
-    assert attacks.FGSM(0.4, "ce", Budget(0.3))._one_step() == BIM(1, 0.4, "ce", Budget(0.3))
+    assert attacks.FGSM(step_size=0.4, loss="ce", budget=Budget(0.3))._one_step() == BIM(
+        steps=1, step_size=0.4, loss="ce", budget=Budget(0.3)
+    )
 
 
 def test_budgets_as_they_are():

@@ -91,14 +91,17 @@ def test_cwl2_is_equation_14():
     class Step:
         inputs, originals = torch.tensor([[0.5, 0.6, 0.5]]), image
         spikes = torch.zeros(1, 16, 3)
-        samples, iterations, seed, counts = torch.tensor([0]), torch.tensor([0]), 0, False
+        counts = False
 
-        def gradient(self, loss, **_):
+        def uniform(self, _purpose, shape, _rows):
+            return torch.zeros(1, *shape)
+
+        def gradient(self, _loss, _request):
             values = torch.zeros(1, 16, 3)
             values[0, :4, 1] = 1
             return type("G", (), {"values": values})()
 
-    moved = attack._update(Step()).inputs
+    moved = attack.update(Step()).inputs
     # pixel 0: 0.5 - 0.25 * 2 * (0.5 - 0.9) = 0.7; pixel 1: 0.6 + 4/16
     torch.testing.assert_close(moved, torch.tensor([[0.7, 0.85, 0.5]]))
 
@@ -137,6 +140,8 @@ def test_largest_elements_by_hand():
     assert largest_elements(gradient, 1).tolist() == [[0, 1, 0, 0, 0], [0, 0, 1, 0, 0]]
     assert largest_elements(gradient, 3).tolist() == [[0, 1, 1, 1, 0], [1, 1, 1, 0, 0]]
     assert largest_elements(gradient.reshape(2, 1, 5), 9).tolist() == torch.ones(2, 1, 5).tolist()
+    many = largest_elements(torch.ones(1, 1000), 100)  # a fast sort keeps the order of few equal numbers by chance
+    assert many[0].nonzero().squeeze(1).tolist() == list(range(100))
 
 
 def test_top_k_moves_at_most_k_cells_a_step_and_nothing_is_drawn(some_spikes):
@@ -168,13 +173,13 @@ def test_rescue_asks_vanished_samples_once_more():
     assert torch.equal(rescued.adversarials, wide.adversarials)
     assert rescued.vanished.tolist() == [1]
     assert rescued.first_vanishing.tolist() == [Vanishing.OUTPUT]
-    assert rescued.trace.rule.tolist() == [[Trace.CONVERTER]]
+    assert rescued.trace.mover.tolist() == [[Trace.CONVERTER]]
     assert rescued.backwards.tolist() == [1]
     assert rescued.forwards.tolist() == wide.forwards.tolist()
     # A window that reaches no potential either leaves it to the flipper, and no pass went below the output layer.
     narrow = scg(class_zero_alone(), spikes, label, rescue_window=0.2, **options)
     assert torch.equal(narrow.adversarials, scg(class_zero_alone(), spikes, label, **options).adversarials)
-    assert narrow.trace.rule.tolist() == [[Trace.FLIPPER]]
+    assert narrow.trace.mover.tolist() == [[Trace.FLIPPER]]
     assert narrow.backwards.tolist() == [0]
 
 
@@ -217,8 +222,8 @@ def test_without_the_flipper_vanished_spikes_stay_as_they_are():
     result = scg(class_zero_alone(), spikes, labels, threshold=None, flipper=False, trace=True)
     assert torch.equal(result.adversarials, spikes)
     assert not result.success.any()
-    assert result.trace.rule[:, 0].tolist() == [Trace.UNMOVED] * 2
-    assert (result.trace.rule[:, 1:] == Trace.NOT_RUN).all()  # no use in trying the same again
+    assert result.trace.mover[:, 0].tolist() == [Trace.UNMOVED] * 2
+    assert (result.trace.mover[:, 1:] == Trace.NOT_RUN).all()  # no use in trying the same again
 
 
 def test_ties_are_neither_correct_nor_success():
@@ -320,6 +325,15 @@ def test_bad_input(options, message):
     assert "\n" not in str(error.value)
 
 
+def test_the_ends_of_ranges():
+    for allowed in ({"gamma": 0}, {"gamma": 1}, {"c": 0}):
+        SCG(**allowed)
+    infinite = float("inf")
+    for refused in ({"gamma": -0.01}, {"gamma": 1.01}, {"threshold": 0}, {"threshold": infinite}, {"c": infinite}):
+        with pytest.raises(SpikeflipError, match=f"{next(iter(refused))} is {next(iter(refused.values()))}: give"):
+            SCG(**refused)
+
+
 def test_unknown_metric():
     with pytest.raises(SpikeflipError, match="budget metric is 'l3': choose from mse"):
         Budget(1, "l3")
@@ -352,9 +366,8 @@ def test_the_pull_towards_the_original_is_no_standstill():
     image, other = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.9, 0.1]])
 
     def rule(step):
-        none = torch.ones(len(step.inputs), dtype=torch.bool)
         moved = other if step.iterations[0] == 0 else step.inputs
-        return loop.Move(moved, None, none, torch.full_like(none, Trace.UNMOVED, dtype=torch.int8))
+        return loop.Move(moved, torch.tensor([Trace.UNMOVED]), stuck=torch.tensor([True]))
 
     result = loop.run(network, image, torch.tensor([0]), None, rule, steps=9)
     assert result.steps.tolist() == [2]

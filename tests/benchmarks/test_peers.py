@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from asking import ask
 
 from spikeflip import LIF, Rectangular, SpikingNetwork, scg
 
@@ -52,8 +53,8 @@ def test_scores_and_gradients_are_the_networks(make_peer, network, some_spikes, 
     spikes, rows = some_spikes(4, 6, 2, 9, 9, density=0.1), torch.tensor(rows)
     peer = make_peer(network, tuned=tuned)
     expected_probe, probe = network.probe(spikes), peer.probe(spikes)
-    expected = expected_probe.input_gradient(slope, rows, **options)
-    found = probe.input_gradient(slope, rows, **options)
+    expected = expected_probe.input_gradient(slope, ask(rows, **options))
+    found = probe.input_gradient(slope, ask(rows, **options))
     largest = float(expected.values.abs().max())
     assert largest > 0
     torch.testing.assert_close(probe.scores, expected_probe.scores)
@@ -74,7 +75,7 @@ def test_the_causes_of_a_zero_gradient_are_told_apart(make_peer, network, some_s
     def gradient(scores, rows):
         return slope(scores, rows) * (zero == "output")
 
-    found = make_peer(network).probe(spikes).input_gradient(gradient, rows, output_window=0.2)
+    found = make_peer(network).probe(spikes).input_gradient(gradient, ask(rows, output_window=0.2))
     assert found.output_zero.all()
     assert bool(found.loss_zero.all()) == (zero == "loss")
     assert not found.values.any()
@@ -93,7 +94,7 @@ def test_the_attack_takes_the_same_course(make_peer, digit_victim, digits, thres
 
 def test_no_gradient_is_left_behind(make_peer, network, some_spikes):
     peer = make_peer(network)
-    peer.probe(some_spikes(2, 6, 2, 9, 9)).input_gradient(slope, torch.arange(2))
+    peer.probe(some_spikes(2, 6, 2, 9, 9)).input_gradient(slope, ask(torch.arange(2)))
     assert all(weight is None or weight.grad is None for weight in peer.weights)
     assert all(weight.grad is None for weight in network.weights)
 

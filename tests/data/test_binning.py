@@ -253,7 +253,7 @@ def test_frames_larger_than_the_sensor_are_refused():
 
 
 def test_frames_too_large_for_memory_are_refused():
-    with pytest.raises(SpikeflipError, match="fewer or smaller"):
+    with pytest.raises(SpikeflipError, match="a whole number from 1 to 10,000"):
         bin_events(recording(), Binning(10**9, time_bin=1))
 
 

@@ -114,7 +114,7 @@ def test_options_reach_the_experiments(tiny, tmp_path, run, monkeypatch):
             ["figure-9", "--data", "N-MNIST", "--root", "{tmp}/none"],
             'figure-9 in preset cpu: files are missing of "N-MNIST" (',
         ),
-        (["figure-12", "--preset", "smoke", "--device", "tpu9"], "--device tpu9 cannot be used"),
+        (["figure-12", "--preset", "smoke", "--device", "tpu9"], "--device is 'tpu9': choose cpu, cuda or cuda:N"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments, message, tiny, tmp_path, run):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from asking import ask
 from torch import nn
 
 from spikeflip import LIF, ReluNetwork, SpikeflipError, SpikingNetwork, wrap
@@ -69,7 +70,9 @@ def seen(victim, inputs, seed, samples, step):
 def own(victim, inputs, **options):
     """Scores and gradient of their weighted sum, straight from the victim; ``inputs`` as it sees them."""
     rows = torch.arange(len(inputs))
-    found = victim.probe(inputs).input_gradient(lambda _, which: weights(len(inputs))[which], rows, **options).values
+    found = (
+        victim.probe(inputs).input_gradient(lambda _, which: weights(len(inputs))[which], ask(rows, **options)).values
+    )
     return victim.scores(inputs), found.clone()
 
 

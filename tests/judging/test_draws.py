@@ -71,7 +71,7 @@ def test_no_draw_that_verifies_is_one_that_the_attack_saw():
     labels = winner(network.scores(encode(images, (2,), 40, seed=0, samples=torch.arange(3))))
     assert (labels >= 0).all()
     probe, seen = network.probe, []
-    network.probe = lambda spikes: (seen.append(spikes.clone()), probe(spikes))[1]
+    network.probe = lambda spikes, asks: (seen.append(spikes.clone()), probe(spikes, asks))[1]
     result = bim(network, images, labels, loss="ce", steps=6, step_size=0.02)
     network.shown.clear()
     judge(network, images, result.adversarials, labels, None, result, draws=6)

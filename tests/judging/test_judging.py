@@ -149,3 +149,17 @@ def test_sizes_do_not_depend_on_the_micro_batch():
     for name in METRICS:
         assert torch.equal(whole[name], METRICS[name](moved.double() - inputs.double()))
         assert torch.equal(whole[name], parts[name])
+
+
+def test_what_another_tool_made_is_judged_without_its_counts():
+    inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    after, labels = torch.tensor([[0.0, 1.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 0, 0])
+    found = judge(coin(), inputs, after, labels, draws=3)
+    summary = found.summary()
+    assert (summary["attack_success_rate"], summary["attack_success_rate_n"], summary["l0_mean"]) == (0.5, 2, 2)
+    assert (summary["robust_accuracy"], summary["clean_accuracy"]) == (1 / 3, 2 / 3)
+    assert not [
+        name for name in (*summary, *found.rows) if name.startswith(("steps", "forw", "backw", "vanish", "over"))
+    ]
+    whole = judge(coin(), inputs, after, labels, None, done(inputs, 1), draws=3).summary()
+    assert {name: value for name, value in whole.items() if name in summary} == summary

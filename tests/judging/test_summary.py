@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spikeflip import LIF, Rectangular, SpikingNetwork, judge
+from spikeflip import LIF, Rectangular, SpikingNetwork, judge, rates
 from spikeflip.attacks.metrics import METRICS
 from spikeflip.attacks.result import AttackResult, Vanishing
 from spikeflip.judging import Judgement, wilson
@@ -22,7 +22,7 @@ def rows():
         "over_budget": torch.zeros(6, dtype=torch.bool),
         "success": torch.tensor(SUCCESS),
         "already_wrong": torch.tensor(WRONG),
-        "prediction": torch.tensor([1, 2, 0, -1, -1, 0]),
+        "prediction": torch.tensor([1, 1, 0, -1, -1, 0]),
         "verified": torch.tensor([0.9, 0.5, 0.1, 0.0, 0.0, 0.3]).double(),
         "still_right": torch.tensor([0.1, 0.4, 0.8, 0.6, 0.0, 0.7]).double(),
         "steps": torch.tensor([3, 6, 25, 25, 0, 25]),
@@ -133,3 +133,13 @@ def test_columns_are_those_of_the_attack_and_of_the_inputs():
     assert untargeted.rows["target"].tolist() == [-1] * 4
     assert untargeted.rows["sample"].tolist() == [0, 1, 2, 3]
     assert untargeted.rows["success"].tolist() == [True, True, False, False]
+
+
+def test_rates_are_those_of_the_list_in_its_order():
+    network = SpikingNetwork("3FC", (3,), time_steps=1)
+    inputs = torch.eye(3)
+    summary = judge(network, inputs, inputs, torch.arange(3), None, AttackResult.blank(inputs, None)).summary()
+    assert [name.removesuffix("_interval") for name in summary if name.endswith("_interval")] == list(rates.RATES)
+    correct = summary["attack_success_rate_n"]
+    for name, rate in rates.RATES.items():
+        assert summary[f"{name}_n"] == (summary["n"] if rate.of == "all inputs" else correct)

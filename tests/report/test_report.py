@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pytest
 from run_folders import MEANS, RATES, make_run
 
+from spikeflip import rates
 from spikeflip.errors import SpikeflipError
 from spikeflip.report import loading, page, render_report, write_report
 
@@ -51,7 +52,7 @@ def test_every_rate_is_shown_with_its_interval_and_n(shown: str) -> None:
     table = Reader(shown[shown.index("<h3>Rates") : shown.index('<div class="plots">')]).text
     for (value, n, (low, high)), name in zip(
         RATES.values(),
-        ("Clean accuracy", "Attack success rate", "Verified success rate", "Robust accuracy", "Ties", "Vanished at"),
+        [kind.words.capitalize() for kind in rates.RATES.values()],
         strict=True,
     ):
         row = table[table.index(name) :]

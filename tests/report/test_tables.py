@@ -22,13 +22,13 @@ from spikeflip.report.tables import (
 def row(**changed):
     made = {"name": "a", "runs": 1, "state": "finished", "victim": "v", "goal": "untargeted", "n": 12345}
     made |= {"settings": {"gamma": 0.1, "seed": 0}, "done": None, "note": None}
-    for rate, values in {"success": (0.91, 0.802, 0.95), "verified": (0.62, 0.5, 0.7)}.items():
+    for rate, values in {"success": (0.9149, 0.8016, 0.9512), "verified": (0.62, 0.5, 0.7)}.items():
         made |= {f"{rate}{end}": value for end, value in zip(("", "_low", "_high"), values, strict=True)}
     figures = {"mse": 0.01236, "steps": 3.25, "passes": 7.77, "seconds": 1234.5}
     return made | {"success_lowest": None, "success_highest": None} | figures | changed
 
 
-FIGURES = ["12,345", "91.0 (80.2–95.0)", "62.0 (50.0–70.0)", "0.0124", "3.2", "7.8", "1,234"]
+FIGURES = ["12,345", "91.5 (80.2–95.1)", "62.0 (50.0–70.0)", "0.0124", "3.2", "7.8", "1,234"]
 SETTINGS = "gamma=0.1, seed=0"
 
 
@@ -78,19 +78,24 @@ def test_csv_is_full_precision_under_its_names():
     table = list(csv.DictReader(io.StringIO(text)))
     assert list(table[0]) == list(rows[0])
     assert (table[0]["settings"], table[1]["settings"]) == ("gamma=0.1; seed=0", "")
-    assert (table[0]["success_low"], table[1]["mse"], table[1]["seconds"]) == ("0.802", str(1 / 3), "")
+    assert (table[0]["success_low"], table[1]["mse"], table[1]["seconds"]) == ("0.8016", str(1 / 3), "")
     assert to_csv([]) == "\n"
 
 
-@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t=", "\r@", "\n=", " +", "\u3000-", "＝", "\t＋", "﹣", "＠"])
 def test_text_that_a_spreadsheet_would_run_is_quoted(sign):
     text = to_csv([{"name": f"{sign}1+1", "n": -5, "middle": f"a{sign}=b"}])
     (found,) = csv.DictReader(io.StringIO(text, newline=""))
-    shown = sign.replace("\r", "\n")  # a bare carriage return ends the row, whatever the standard says
+    shown = one_line(sign)  # a bare carriage return ends the row, whatever the standard says
     assert "\r" not in text
     assert found["name"] == f"'{shown}1+1"
     assert found["n"] == "-5"  # a number is no formula
     assert found["middle"] == f"a{shown}=b"
+
+
+def test_csv_has_no_control_characters_and_none_that_turn_the_text_around():
+    (name,) = csv.DictReader(io.StringIO(to_csv([{"name": "a\x1b[2J\x07\u202eb\u2066\u200f\x9bc\nd"}])))
+    assert name["name"] == r"a\x1b[2J\x07\u202eb\u2066\u200f\x9bc d"
 
 
 def test_markdown_is_a_table_with_figures_to_the_right():

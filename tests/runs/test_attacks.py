@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import fields
-from typing import get_args
 
 import pytest
+from pydantic import ValidationError
 
 from spikeflip.attacks import ATTACKS
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs import AttackConfig, run_attack, verify_run
 from spikeflip.runs.attack import is_done
+from spikeflip.runs.attack_options import options_model
+from spikeflip.runs.config import explain
 from spikeflip.runs.inputs import data_checksum
 from spikeflip.runs.plan import make_plan, open_task, stored_options
 from spikeflip.snn.checkpoint import load_checkpoint
@@ -19,17 +21,21 @@ LATER = {"top_k", "rescue_window", "step_size", "candidates", "unit", "block", "
 
 
 def test_every_attack_is_an_option_and_every_setting_has_one():
-    assert set(get_args(AttackConfig.model_fields["attack"].annotation)) == set(ATTACKS)
-    options = set(AttackConfig.model_fields) | {"budget"}
-    for info in ATTACKS.values():
-        assert {field.name for field in fields(info.settings)} <= options
+    for name, info in ATTACKS.items():
+        options = options_model(name).model_fields
+        assert {field.name for field in fields(info.settings)} <= options.keys() | {"budget"}
+        assert not options.keys() & AttackConfig.model_fields.keys()
+        assert all(option.description for option in options.values())
+    with pytest.raises(ValidationError, match="--attack is 'frob': choose from scg, fgsm"):
+        AttackConfig(victim="v", attack="frob")
 
 
 def test_what_is_not_given_is_the_attack_s_own_default(small_victim):
     for name, info in ATTACKS.items():
         if "images" in info.inputs:
             plan = make_plan(open_task(AttackConfig(victim=small_victim, attack=name, samples=2)))
-            assert info.settings(**plan.settings) == info.settings()
+            resolved = {"threshold": 1.0} if name == "scg" else {}
+            assert info.settings(**plan.settings) == info.settings(**resolved)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +49,17 @@ def test_what_is_not_given_is_the_attack_s_own_default(small_victim):
         ({"attack": "random", "metric": "l0"}, "--metric is no option of random: leave it out"),
         ({"attack": "conversion", "loss": "ce"}, "--loss is no option of conversion: leave it out"),
         ({"step_size": 0.1}, "--step-size is no option of scg: leave it out"),
+    ],
+)
+def test_an_option_that_an_attack_lacks_is_no_option(options, message):
+    with pytest.raises(ValidationError) as error:
+        AttackConfig(victim="v", **options)
+    assert explain(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
         ({"attack": "greedy-flips"}, "--attack greedy-flips attacks spikes, not images: choose from scg, fgsm, bim, "),
         ({"attack": "conversion", "epsilon": 0.1}, "step_size is not given, and cannot be taken from a budget in mse"),
     ],

@@ -8,7 +8,8 @@ import torch
 from spikeflip import Budget
 from spikeflip.attacks import ATTACKS
 from spikeflip.runs import AttackConfig
-from spikeflip.runs.plan import _settings, make_plan, open_task
+from spikeflip.runs.attack_options import settings_of
+from spikeflip.runs.plan import make_plan, open_task
 from spikeflip.snn.checkpoint import load_checkpoint, save_checkpoint
 from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.surrogate import Sigmoid
@@ -124,21 +125,28 @@ OTHER = {
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_every_option_becomes_the_setting_of_its_name(victim, attack):
-    own, checkpoint = {field.name for field in fields(ATTACKS[attack].settings)}, load_checkpoint(victim)
-    plain = _settings(AttackConfig(victim=victim, attack=attack), checkpoint)
+    own = {field.name for field in fields(ATTACKS[attack].settings)}
+
+    def settings(victim_loss="mse", **options):
+        config = AttackConfig(victim=victim, attack=attack, **options)
+        return settings_of(attack, config.settings, victim_loss=victim_loss)
+
+    plain = settings()
+    assert plain == ({"loss": "mse"} if "loss" in own else {}) | ({"threshold": 1.0} if "threshold" in own else {})
     for name in own - {"budget"}:
-        changed = _settings(AttackConfig(victim=victim, attack=attack, **{name: OTHER[name]}), checkpoint)
-        assert changed == plain | {name: OTHER[name]}
+        assert settings(**{name: OTHER[name]}) == plain | {name: OTHER[name]}
     if "budget" in own:
-        config = AttackConfig(victim=victim, attack=attack, epsilon=0.3, metric="l2")
-        assert _settings(config, checkpoint) == plain | {"budget": Budget(0.3, "l2")}
+        assert settings(epsilon=0.3, metric="l2") == plain | {"budget": Budget(0.3, "l2")}
     if "loss" in own:
-        assert plain["loss"] == "mse"  # the victim's
-        checkpoint.facts["loss"] = "ce"
-        assert _settings(AttackConfig(victim=victim, attack=attack), checkpoint)["loss"] == "ce"
-        assert _settings(AttackConfig(victim=victim, attack=attack, loss="mse"), checkpoint)["loss"] == "mse"
+        assert settings("ce")["loss"] == "ce"
+        assert settings("ce", loss="mse")["loss"] == "mse"
     if "threshold" in own:
-        assert _settings(AttackConfig(victim=victim, attack=attack, tuning=False), checkpoint)["threshold"] is None
+        assert settings(tuning=False)["threshold"] is None
+        config = AttackConfig(victim=victim, attack=attack)
+        without = settings_of(attack, config.settings, victim_loss="mse", tunable=False)
+        assert without["threshold"] is None
+        said = settings_of(attack, {"threshold": 0.7}, victim_loss="mse", tunable=False)
+        assert said["threshold"] == 0.7  # and the attack says that there is none
 
 
 def test_every_option_reaches_the_worker(victim):

@@ -6,6 +6,7 @@ import pytest
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs import AttackConfig, Execution, run_attack
+from spikeflip.runs.ray_executor import connected
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
@@ -93,6 +94,23 @@ def test_a_cluster_that_is_not_there_is_one_sentence(small_victim, run, tmp_path
     assert (status, out) == (2, "")
     assert "the Ray cluster 127.0.0.1:9 is not reached" in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Token authentication is enabled but no authentication token was found",
+        "Token authentication is enabled but the authentication token is invalid or incorrect.",
+    ],
+)
+def test_a_cluster_that_wants_another_token_is_one_sentence(monkeypatch, words):
+    def refuse(*_, **__):
+        raise ray.exceptions.RayError(words)
+
+    monkeypatch.setattr(ray, "init", refuse)
+    told = f"{words[:60]}.* where it asks for a token, set RAY_AUTH_MODE=token with its token in"
+    with pytest.raises(SpikeflipError, match=told), connected("local"):
+        pass
 
 
 def test_without_ray_the_extra_is_named(small_victim, tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def test_colour_images_begin_with_a_twin_unless_they_begin_with_something_else(t
     assert recipe.twin is not None
     assert (recipe.twin.loss, recipe.twin.seed, recipe.twin.micro_batch) == ("ce", 3, 8)
     assert (recipe.twin.updates, recipe.twin.shift, recipe.twin.relative_rate) == (1562, 2, 0.03)
-    assert (recipe.training.updates, recipe.training.shift, recipe.training.relative_rate) == (750, 2, 0.02)
+    assert (recipe.training.updates, recipe.training.shift, recipe.training.relative_rate) == (2700, 2, 0.02)
     assert "a ReLU twin for" in recipe.sentence(50_000)
     assert recipe.as_json()["twin"]["loss"] == "ce"
     for options in ({"start": tmp_path}, {"twin": True}):

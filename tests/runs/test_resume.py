@@ -35,7 +35,7 @@ def test_a_finished_run_says_so_and_is_left_alone(command, undisturbed, run):
 def test_other_options_are_refused_and_shown(command, undisturbed, run):
     status, out, err = run(*command, undisturbed, "--gamma", "0.1", "--seed", "3")
     assert (status, out) == (2, "")
-    assert "holds a run with other options (gamma: 0.05 -> 0.1; seed: 0 -> 3): give the same" in err
+    assert "holds a run with other options (seed: 0 -> 3; gamma: 0.05 -> 0.1): give the same" in err
 
 
 def test_another_victim_is_refused(command, undisturbed, small_victim, run, tmp_path):

@@ -30,7 +30,7 @@ def test_a_grid_is_every_combination_in_the_files_order(sweep_file):
     assert [point.name for point in sweep.points] == [
         f"threshold={threshold},per_class=1,seed={seed},tuning=true" for threshold in (0.5, 1.0) for seed in (0, 1)
     ]
-    assert [(point.config.threshold, point.config.seed) for point in sweep.points] == [
+    assert [(point.config.settings["threshold"], point.config.seed) for point in sweep.points] == [
         (0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1)
     ]  # fmt: skip
     assert sweep.swept == ("threshold", "per_class", "seed", "tuning")

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from spikeflip import LIF, Recording, SpikeflipError, SpikingNetwork, write_recording
-from spikeflip.runs import AttackConfig, run_attack, verify_run
+from spikeflip.runs import AttackConfig, run_attack, verify, verify_run
 from spikeflip.snn.checkpoint import save_checkpoint
 
 
@@ -85,13 +85,30 @@ def test_a_summary_that_is_not_of_the_rows_is_named(victim, touched, run):
     assert "0 differ, and the summary is not that of the rows" in out.replace("\n", " ")
 
 
-def test_the_device_need_not_be_that_of_the_run(victim, touched, run):
+def with_option(touched, name, value):
     config = json.loads((touched / "config.json").read_text())
-    config["options"]["device"] = "cuda:77"
+    config["options"][name] = value
     (touched / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "meta", ["cpu"]])
+def test_a_run_does_not_choose_the_device(victim, touched, run, device):
+    with_option(touched, "device", device)
+    assert run("verify", touched, "--victim", victim, "--samples", 1)[0] == 0
     with pytest.raises(SpikeflipError, match="--device cuda:77 cannot be used"):
+        verify_run(touched, victim=victim, samples=1, device="cuda:77")
+
+
+@pytest.mark.parametrize("name", ["folder", "../folder", "/"])
+def test_a_run_names_no_folder_that_is_read(victim, touched, monkeypatch, name):
+    (touched / "folder").mkdir()
+    monkeypatch.chdir(touched)
+    with_option(touched, "data", name)
+    monkeypatch.setattr(verify, "open_task", lambda *_: pytest.fail("data were opened"))
+    with pytest.raises(
+        SpikeflipError, match="attacked a folder of recordings: give that folder with --data or --input"
+    ):
         verify_run(touched, victim=victim, samples=1)
-    assert run("verify", touched, "--victim", victim, "--samples", 1, "--device", "cpu")[0] == 0
 
 
 def test_a_victim_of_the_same_weights_and_another_neuron_is_refused(victim, touched, tmp_path):
@@ -157,3 +174,23 @@ def test_recordings_are_written_and_read_again(tmp_path):
     (tmp_path / "in" / "two.npz").unlink()
     with pytest.raises(SpikeflipError, match="attacked other data"):
         verify_run(tmp_path / "run", victim=tmp_path / "victim", input=tmp_path / "in")
+
+
+def test_a_run_on_a_folder_of_recordings_is_verified_with_that_folder(tmp_path, run):
+    random = np.random.default_rng(0)
+    for label in "ab":
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(5):
+            columns = [np.sort(random.integers(0, 900, 40)), *random.integers(0, 4, (2, 40)), random.integers(0, 2, 40)]
+            recording = Recording.from_columns(*columns, height=4, width=4)
+            write_recording(recording, tmp_path / "data" / label / f"{number}.npz")
+    network = SpikingNetwork("6FC-2FC", (2, 4, 4), time_steps=3, neuron=LIF(0.1, 0.3), seed=1)
+    binning = {"steps": 3, "rule": "time", "time_bin": 0.3, "height": 4, "width": 4}
+    save_checkpoint(network, tmp_path / "v", {"binning": binning, "sensor": [4, 4], "classes": ["a", "b"]})
+    run_attack(AttackConfig(victim=tmp_path / "v", data=str(tmp_path / "data"), steps=2), tmp_path / "run")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    found = verify_run(tmp_path / "run", victim=tmp_path / "v", data=tmp_path / "moved")
+    assert (found["differences"], found["rows"]) == ([], 2)
+    arguments = ("verify", tmp_path / "run", "--victim", tmp_path / "v", "--samples", 1)
+    assert run(*arguments, "--data", tmp_path / "moved")[0] == 0
+    assert "give that folder with --data or --input" in run(*arguments)[2]

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from asking import ask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,7 +55,7 @@ def slope(scores, _rows):
 def scores_and_gradient(net, values, rows=None, **options):
     probe = net.probe(values)
     rows = torch.arange(len(values)) if rows is None else rows
-    found = probe.input_gradient(slope, rows, **options)
+    found = probe.input_gradient(slope, ask(rows, **options))
     return probe.scores, found.values.clone(), found
 
 

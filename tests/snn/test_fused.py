@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from asking import ask
 
 from spikeflip import LIF, Rectangular
 from spikeflip.snn import fused
@@ -164,8 +165,7 @@ def test_every_layer_of_the_engine_takes_the_kernels(device, deep_network, some_
             probe = network.probe(spikes)
             gradient = probe.input_gradient(
                 lambda scores, _rows: torch.linspace(-1, 1, 10, device=device).expand_as(scores),
-                rows,
-                penultimate_threshold=threshold,
+                ask(rows, penultimate_threshold=threshold),
             )
             found.append((probe.scores, gradient.values.clone()))
     half = len(taken) // 2

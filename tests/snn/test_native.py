@@ -9,6 +9,7 @@ from spikeflip.snn.architecture import Conv
 from spikeflip.snn.engines import event
 from spikeflip.snn.engines.dense import Chain
 from spikeflip.snn.fused import constants
+from spikeflip.snn.gradients import GradientRequest
 
 native = pytest.importorskip("spikeflip.snn.engines._native")
 
@@ -144,9 +145,9 @@ def test_a_gradient_that_is_not_finite_stays_in_its_sample(value):
     engine = net.engine
     _, potentials = engine.forward(values, last=3)
     gradient = torch.rand((3, 5, 33, 3, 3), generator=torch.Generator().manual_seed(1)) * 1e-3
-    expected = engine.backward(gradient.clone(), potentials, last=3).clone()
+    expected = engine.backward(gradient.clone(), potentials, GradientRequest(), last=3).clone()
     gradient[1] = value
-    found = engine.backward(gradient, potentials, last=3)
+    found = engine.backward(gradient, potentials, GradientRequest(), last=3)
     assert torch.equal(found[::2], expected[::2])
     assert not found[1].isfinite().all()
     assert expected.isfinite().all()

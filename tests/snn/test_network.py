@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from asking import ask
 
 from spikeflip import LIF, Rectangular, ReluNetwork, SpikeflipError, SpikingNetwork
 from spikeflip.snn.neuron import fire
@@ -36,9 +37,7 @@ def test_engine_gradient_equals_autograd(deep_network, some_spikes, reset, setti
     rows = torch.tensor([4, 0, 2])
     found = probe.input_gradient(
         lambda scores, rows: weight[rows],
-        rows,
-        penultimate_threshold=settings.get("threshold"),
-        output_window=settings.get("window"),
+        ask(rows, penultimate_threshold=settings.get("threshold"), output_window=settings.get("window")),
     )
     torch.testing.assert_close(found.values, expected[rows], rtol=1e-5, atol=1e-9)
     assert expected.abs().max() > 0
@@ -67,13 +66,13 @@ def test_equal_neighbours_run_once_and_get_their_own_gradients(deep_network, som
 
     rows = torch.tensor([1, 2, 4, 5, 6])
     probe = network.probe(batch)
-    found = probe.input_gradient(towards, rows, penultimate_threshold=0.4).values.clone()
+    found = probe.input_gradient(towards, ask(rows, penultimate_threshold=0.4)).values.clone()
     assert ran == [4]
     for k, row in enumerate(rows.tolist()):
         alone = network.probe(batch[row : row + 1])
         assert torch.allclose(probe.scores[row], alone.scores[0], atol=1e-6)
         own = alone.input_gradient(
-            lambda scores, _, row=row: torch.eye(10)[[row]], torch.tensor([0]), penultimate_threshold=0.4
+            lambda scores, _, row=row: torch.eye(10)[[row]], ask(torch.tensor([0]), penultimate_threshold=0.4)
         )
         torch.testing.assert_close(found[k : k + 1], own.values, rtol=1e-4, atol=1e-8)
     assert not torch.equal(found[0], found[1])
@@ -84,7 +83,7 @@ def test_victim_is_stateless_and_untouched(deep_network, some_spikes):
     before = {name: value.clone() for name, value in deep_network.state_dict().items()}
     first = deep_network.scores(spikes).clone()
     deep_network.probe(some_spikes(4, 6, 2, 9, 9, seed=9)).input_gradient(
-        lambda scores, rows: torch.ones_like(scores), torch.arange(4), penultimate_threshold=2.0
+        lambda scores, rows: torch.ones_like(scores), ask(torch.arange(4), penultimate_threshold=2.0)
     )
     assert torch.equal(deep_network.scores(spikes), first)
     assert torch.equal(deep_network.scores(spikes[[2, 1]]), first[[2, 1]])
@@ -105,7 +104,7 @@ def test_new_weights_are_seen(deep_network, some_spikes):
 def test_output_vanishing_skips_the_rest(deep_network, some_spikes):
     probe = deep_network.probe(some_spikes(3, 6, 2, 9, 9))
     gradient = torch.tensor([[0.0] * 10, [1.0] * 10, [1.0] * 10])
-    found = probe.input_gradient(lambda scores, rows: gradient[rows], torch.arange(3), output_window=1e-6)
+    found = probe.input_gradient(lambda scores, rows: gradient[rows], ask(torch.arange(3), output_window=1e-6))
     assert found.loss_zero.tolist() == [True, False, False]
     assert found.output_zero.all()
     assert not found.values.any()
@@ -116,7 +115,7 @@ def test_one_layer_network_has_no_penultimate_threshold():
     assert network.penultimate_threshold is None
     probe = network.probe(torch.ones(1, 2, 4))
     with pytest.raises(SpikeflipError, match=r"penultimate threshold is 1\.0, but the network has no layer"):
-        probe.input_gradient(lambda s, r: s, torch.arange(1), penultimate_threshold=1.0)
+        probe.input_gradient(lambda s, r: s, ask(torch.arange(1), penultimate_threshold=1.0))
 
 
 def test_same_seed_same_weights_and_no_global_random_state():

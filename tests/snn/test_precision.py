@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from asking import ask
 
 from spikeflip import LIF, SpikeflipError, SpikingNetwork, judge, scg
 from spikeflip.intervals import wilson
@@ -18,7 +19,7 @@ NETWORKS = [
 def gradients(network, spikes, **options):
     probe = network.probe(spikes)
     weight = torch.randn(len(spikes), network.classes, generator=torch.Generator().manual_seed(1))
-    found = probe.input_gradient(lambda scores, rows: weight[rows], torch.arange(len(spikes)), **options)
+    found = probe.input_gradient(lambda scores, rows: weight[rows], ask(torch.arange(len(spikes)), **options))
     return probe.scores, found.values.clone(), found
 
 

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from asking import ask
 
 from spikeflip import LIF, Rectangular, SpikingNetwork
+from spikeflip.snn.gradients import InputGradient
 from spikeflip.snn.neuron import fire
-from spikeflip.snn.probe import InputGradient, _Head, _without_equal_neighbours, all_zero
+from spikeflip.snn.probe import _Head, _without_equal_neighbours, all_zero
 from spikeflip.snn.surrogate import SURROGATES
 
 T, CELLS = 4, 3
@@ -96,7 +98,7 @@ def test_every_sample_has_its_own_scores_and_gradient(architecture, options):
         return torch.eye(3)[classes[of]]
 
     found = probe.input_gradient(
-        towards, rows, penultimate_threshold=options.get("threshold"), output_window=options.get("window")
+        towards, ask(rows, penultimate_threshold=options.get("threshold"), output_window=options.get("window"))
     )
     assert asked == [rows.tolist()]
     torch.testing.assert_close(found.values, gradients)
@@ -105,7 +107,7 @@ def test_every_sample_has_its_own_scores_and_gradient(architecture, options):
     assert gradients.any()
     assert not found.loss_zero.any()
     # Asked once more without options, it is the pass as it was.
-    again = probe.input_gradient(lambda _, of: torch.eye(3)[classes[of]], rows)
+    again = probe.input_gradient(lambda _, of: torch.eye(3)[classes[of]], ask(rows))
     torch.testing.assert_close(again.values, by_autograd(network, batch[rows], classes[rows])[1])
 
 
@@ -118,7 +120,7 @@ def test_where_a_gradient_ended():
     spikes = torch.tensor([[[1.0, 0.0]]]).expand(4, 1, 2).clone()
     spikes[3, 0, 1] = 1  # its hidden neuron is far above the window: the gradient dies there
     wanted = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [1.0, 0.0]])
-    found = network.probe(spikes).input_gradient(lambda _, rows: wanted[rows], torch.arange(4))
+    found = network.probe(spikes).input_gradient(lambda _, rows: wanted[rows], ask(torch.arange(4)))
     assert found.loss_zero.tolist() == [False, False, True, False]
     assert found.output_zero.tolist() == [False, True, True, False]
     # dL/du = 1 / 0.5 inside a window of 0.5, twice, times the weights.
@@ -134,7 +136,7 @@ def test_an_output_window_widens_the_surrogate_that_was_chosen(kind, some_spikes
     network, spikes = base.on("torch", surrogate=SURROGATES[kind](0.8)), some_spikes(3, T, 5)
     classes = torch.tensor([0, 1, 2])
     found = network.probe(spikes).input_gradient(
-        lambda _, rows: torch.eye(3)[classes[rows]], torch.arange(3), output_window=2.5
+        lambda _, rows: torch.eye(3)[classes[rows]], ask(torch.arange(3), output_window=2.5)
     )
     torch.testing.assert_close(found.values, by_autograd(network, spikes, classes, window=2.5)[1])
 
@@ -150,6 +152,6 @@ def test_zero_everywhere():
 
 def test_asking_leaves_no_graph():
     probe = make("4FC-3FC").probe(one_cell_differs()[:2])
-    found = probe.input_gradient(lambda said, _: said.clone().requires_grad_() * 2, torch.arange(2))
+    found = probe.input_gradient(lambda said, _: said.clone().requires_grad_() * 2, ask(torch.arange(2)))
     assert not found.values.requires_grad
     assert not probe.scores.requires_grad

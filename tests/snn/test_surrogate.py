@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from asking import ask
 
 from spikeflip import LIF, SpikeflipError, SpikingNetwork
 from spikeflip.snn.neuron import fire
@@ -113,7 +114,7 @@ def gradient(network, spikes, **options):
     probe = network.probe(spikes)
     towards = torch.tensor([[1.0, -1.0, 0.5]]).expand(len(spikes), 3)
     return probe.scores, probe.input_gradient(
-        lambda s, rows: towards[rows], torch.arange(len(spikes)), **options
+        lambda s, rows: towards[rows], ask(torch.arange(len(spikes)), **options)
     ).values
 
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from asking import ask
 
 from spikeflip import Budget, ReluNetwork, SpikeflipError, SpikingNetwork, judge, scg
 from spikeflip.attacks import bim
@@ -40,7 +41,7 @@ def test_one_neuron_by_hand():
     probe = twin.probe(image)
     torch.testing.assert_close(probe.scores, torch.tensor([[0.9, 2.7]]))
     torch.testing.assert_close(twin.scores(image), probe.scores)
-    found = probe.input_gradient(towards_of(torch.tensor([[1.0, 1.0]])), torch.tensor([0]))
+    found = probe.input_gradient(towards_of(torch.tensor([[1.0, 1.0]])), ask(torch.tensor([0])))
     torch.testing.assert_close(found.values, torch.tensor([[[4.0, 8.0]]]))  # (1 + 3) * (1, 2)
 
 
@@ -54,7 +55,7 @@ def test_gradient_is_that_of_autograd(twin):
         with torch.enable_grad():
             return torch.autograd.grad(ce(leaf, labels[rows]).sum(), leaf)[0]
 
-    found = twin.probe(images.unsqueeze(1)).input_gradient(towards, rows)
+    found = twin.probe(images.unsqueeze(1)).input_gradient(towards, ask(rows))
     leaf = images[rows].requires_grad_()
     (expected,) = torch.autograd.grad(ce(twin(leaf), labels[rows]).sum(), leaf)
     torch.testing.assert_close(found.values, expected.unsqueeze(1))
@@ -66,7 +67,7 @@ def test_gradient_is_that_of_autograd(twin):
 
 def test_zero_loss_gradients_are_told(twin):
     weights = torch.tensor([[0.0] * 10, [1.0] * 10])
-    found = twin.probe(some_images(2, 1, 2, 9, 9)).input_gradient(towards_of(weights), torch.arange(2))
+    found = twin.probe(some_images(2, 1, 2, 9, 9)).input_gradient(towards_of(weights), ask(torch.arange(2)))
     assert found.loss_zero.tolist() == [True, False]
     assert found.output_zero.tolist() == [True, False]
     assert not found.values[0].any()
@@ -77,9 +78,9 @@ def test_it_is_stateless(twin):
     images = some_images(3, 1, 2, 9, 9)
     first = twin.scores(images)
     probe = twin.probe(images)
-    one = probe.input_gradient(towards_of(torch.eye(10)), torch.arange(3)).values.clone()
+    one = probe.input_gradient(towards_of(torch.eye(10)), ask(torch.arange(3))).values.clone()
     twin.scores(some_images(3, 1, 2, 9, 9, seed=1))
-    two = probe.input_gradient(towards_of(torch.eye(10)), torch.arange(3)).values
+    two = probe.input_gradient(towards_of(torch.eye(10)), ask(torch.arange(3))).values
     assert torch.equal(one, two)
     assert torch.equal(twin.scores(images), first)
     assert all(weight.grad is None and weight.requires_grad for weight in twin.weights)
@@ -88,19 +89,22 @@ def test_it_is_stateless(twin):
 
 def test_new_weights_give_new_gradients(twin):
     images, rows = some_images(1, 1, 2, 9, 9), torch.tensor([0])
-    before = twin.probe(images).input_gradient(towards_of(torch.eye(10)), rows).values
+    before = twin.probe(images).input_gradient(towards_of(torch.eye(10)), ask(rows)).values
     with torch.no_grad():
         for weight in twin.weights:
             weight.mul_(2)
-    after = twin.probe(images).input_gradient(towards_of(torch.eye(10)), rows).values
+    after = twin.probe(images).input_gradient(towards_of(torch.eye(10)), ask(rows)).values
     torch.testing.assert_close(after, before * 16)  # four layers of weights
 
 
 def test_what_only_spiking_networks_have_is_refused(twin):
     probe, rows = twin.probe(some_images(1, 1, 2, 9, 9)), torch.tensor([0])
-    for name, value in (("penultimate_threshold", 0.5), ("output_window", 2.0)):
-        with pytest.raises(SpikeflipError, match=f"{name.replace('_', ' ')} is {value}, but a ReLU network"):
-            probe.input_gradient(towards_of(torch.eye(10)), rows, **{name: value})
+    for name, value, words in (
+        ("penultimate_threshold", 0.5, "a penultimate threshold of 0.5"),
+        ("output_window", 2.0, "BPTT with output window 2.0"),
+    ):
+        with pytest.raises(SpikeflipError, match=f"{words} is asked for, but a ReLU network"):
+            probe.input_gradient(towards_of(torch.eye(10)), ask(rows, **{name: value}))
     with pytest.raises(SpikeflipError, match="engine is 'event'"):
         twin.on("event")
     with pytest.raises(SpikeflipError, match="precision is 'bf16-gradient'"):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from asking import ask
 from faulty_models import X, only, refusal
 from plain_styles import PaperNeuron, StatefulNeuron
 from torch import nn
@@ -32,7 +33,7 @@ class Blocks(nn.Module):
 
 def gradient(victim, **options):
     weights = torch.arange(1.0, 6)
-    return victim.probe(X).input_gradient(lambda s, _: weights.expand_as(s), torch.arange(4), **options).values
+    return victim.probe(X).input_gradient(lambda s, _: weights.expand_as(s), ask(torch.arange(4), **options)).values
 
 
 @pytest.mark.parametrize("options", [{}, {"penultimate_threshold": 1.0}, {"output_window": 3.0}])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from asking import ask
 from equations import CLASSES
 from model_styles import STYLES, named
 from torch import nn
@@ -33,7 +34,7 @@ def gradient(victim, inputs, rows=ROWS, **options):
         seen.append(scores)
         return weights(len(inputs))[which].to(scores)
 
-    found = victim.probe(inputs).input_gradient(score_gradient, rows, **options)
+    found = victim.probe(inputs).input_gradient(score_gradient, ask(rows, **options))
     return found, seen[0]
 
 
@@ -145,11 +146,11 @@ def test_vanishing_is_told_by_cause(style):
         return torch.where(rows[:, None] < 2, torch.ones_like(scores), torch.zeros_like(scores))
 
     probe = victim.probe(inputs)
-    found = probe.input_gradient(first_two, ROWS)
+    found = probe.input_gradient(first_two, ask(ROWS))
     assert found.loss_zero.tolist() == [False, False, True, True]
     assert found.output_zero.tolist() == [False, False, True, True]
     assert not found.values[2:].any()
-    narrow = probe.input_gradient(first_two, ROWS, output_window=1e-6)
+    narrow = probe.input_gradient(first_two, ask(ROWS, output_window=1e-6))
     if victim.order.last != victim.order.penultimate and "membrane" not in style.name:
         assert narrow.output_zero.all()
         assert not narrow.values.any()
@@ -166,7 +167,7 @@ def test_two_models_of_one_class_do_not_disturb_each_other(style):
     other_scores = second.scores(inputs)
     gradient(second, inputs, penultimate_threshold=0.9)
     assert torch.equal(victim.scores(inputs), scores)
-    assert torch.equal(probe.input_gradient(lambda s, r: weights(4)[r].to(s), ROWS).values, found.values)
+    assert torch.equal(probe.input_gradient(lambda s, r: weights(4)[r].to(s), ask(ROWS)).values, found.values)
     assert torch.equal(second.scores(inputs), other_scores)
     assert not torch.equal(scores, other_scores)
 

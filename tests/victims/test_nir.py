@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from asking import ask
 from nir_graphs import (
     DT,
     RECURRENT,
@@ -52,7 +53,7 @@ def test_there_and_back(tmp_path, architecture, shape, neuron):
     assert own.scores(inputs).unique().numel() > 3
     for options in ({}, {"penultimate_threshold": 1.0}, {"output_window": 2.0}):
         found, wanted = (
-            v.probe(inputs).input_gradient(lambda s, r: s - 0.5 * (r % 5 == 0)[:, None], rows, **options)
+            v.probe(inputs).input_gradient(lambda s, r: s - 0.5 * (r % 5 == 0)[:, None], ask(rows, **options))
             for v in (victim, own)
         )
         assert wanted.values.any()
@@ -247,7 +248,7 @@ def test_gradients_run_through_reset_and_synapse(tmp_path):
 
     weights = torch.tensor([1.0, -2.0, 0.5])
     (wanted,) = torch.autograd.grad((loop(step, (0.0, t(LEAK)), inputs) * weights).sum(), inputs)
-    found = victim.probe(inputs.detach()).input_gradient(lambda s, r: weights.expand_as(s), torch.arange(30))
+    found = victim.probe(inputs.detach()).input_gradient(lambda s, r: weights.expand_as(s), ask(torch.arange(30)))
     assert wanted.any()
     torch.testing.assert_close(found.values, wanted, atol=1e-6, rtol=1e-4)
 
@@ -341,7 +342,7 @@ def test_recurrent_graphs_take_the_spikes_of_the_last_step(tmp_path):
     inputs = spikes(40, 7, 6)
     assert torch.equal(victim.scores(inputs), recurrent_loop(inputs))
     assert (victim.spiking_layers, victim.penultimate_layer) == (("lif", "last"), "lif")
-    assert victim.probe(inputs).input_gradient(lambda s, r: s, torch.arange(40)).values.any()
+    assert victim.probe(inputs).input_gradient(lambda s, r: s, ask(torch.arange(40))).values.any()
 
 
 @pytest.mark.parametrize("steps", [1, 3])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from asking import ask
 from equations import spikes
 from plain_styles import PaperModel, PaperNeuron, Ramp
 from torch import nn
@@ -167,7 +168,7 @@ def test_spikes_are_counted_for_another_number_of_steps_than_the_example_has():
     model = Frames()
     victim = wrap(model, spikes(4, 6, 20), layout="flat-BT")
     x = spikes(3, 9, 20)
-    found = victim.probe(x).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(3))
+    found = victim.probe(x).input_gradient(lambda s, _: torch.ones_like(s), ask(torch.arange(3)))
     wanted = (model.one(x) >= 0.2).sum((1, 2))
     assert wanted.all()
     assert found.penultimate_spikes.tolist() == wanted.tolist()
@@ -284,7 +285,7 @@ def test_a_wrapped_model_follows_changes_of_its_model():
     assert not torch.equal(victim.scores(x), before)
     model.double()
     assert victim.scores(x).dtype == torch.float64
-    assert victim.probe(x).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4)).values.dtype == x.dtype
+    assert victim.probe(x).input_gradient(lambda s, _: torch.ones_like(s), ask(torch.arange(4))).values.dtype == x.dtype
 
 
 def test_integer_spikes_inference_mode_and_attacks():
@@ -295,9 +296,9 @@ def test_integer_spikes_inference_mode_and_attacks():
     labels = victim.scores(x).argmax(1)
     result = scg(victim, x.bool(), labels, threshold=None, steps=10)
     assert result.adversarials.dtype == torch.bool
-    wanted = victim.probe(x).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(6)).values
+    wanted = victim.probe(x).input_gradient(lambda s, _: torch.ones_like(s), ask(torch.arange(6))).values
     with torch.inference_mode():
-        found = victim.probe(x.clone()).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(6)).values
+        found = victim.probe(x.clone()).input_gradient(lambda s, _: torch.ones_like(s), ask(torch.arange(6))).values
     assert torch.equal(found, wanted)
     with torch.inference_mode():
         for example in (x, x.clone()):

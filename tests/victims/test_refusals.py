@@ -4,6 +4,7 @@ from importlib import metadata
 
 import pytest
 import torch
+from asking import ask
 from equations import spikes
 from faulty_models import X, model, refusal, surrogate
 from plain_styles import PaperNeuron, Ramp, StatefulNeuron
@@ -201,12 +202,12 @@ def test_no_spiking_layer():
     bare = wrap(thing, X, neurons={})
     assert bare.penultimate_threshold is None
     with pytest.raises(SpikeflipError, match=r"penultimate threshold is 1.0, but no spiking layer .* is known"):
-        bare.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), penultimate_threshold=1.0)
+        bare.probe(X).input_gradient(lambda s, _: torch.ones_like(s), ask(torch.arange(4), penultimate_threshold=1.0))
     with pytest.raises(SpikeflipError, match=r"output window is 2.0, but no spiking layer"):
-        bare.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), output_window=2.0)
+        bare.probe(X).input_gradient(lambda s, _: torch.ones_like(s), ask(torch.arange(4), output_window=2.0))
     with pytest.raises(SpikeflipError, match=r"a surrogate .* is asked for, but no spiking layer"):
         bare.with_surrogate(Rectangular())
-    found = bare.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4))
+    found = bare.probe(X).input_gradient(lambda s, _: torch.ones_like(s), ask(torch.arange(4)))
     assert found.penultimate_spikes.tolist() == [-1.0] * 4
     for rows in ({Own: ("limit", "spike")}, [NeuronType("own", "limit", "spike", Own)]):
         known = wrap(thing, X, neurons=rows)
@@ -240,7 +241,7 @@ def test_no_layer_before_the_last_weights():
     victim = wrap(one, X)
     assert victim.penultimate_threshold is None
     with pytest.raises(SpikeflipError, match="name one of '1' as penultimate="):
-        victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), penultimate_threshold=1.0)
+        victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), ask(torch.arange(4), penultimate_threshold=1.0))
     assert wrap(one, X, penultimate="1").penultimate_threshold == 0.1
     steps = nn.Sequential(nn.Linear(20, 5), StatefulNeuron(0.1))
     assert wrap(steps, X, layout="steps").penultimate_layer is None  # though the output starts before the weights do
@@ -305,8 +306,8 @@ def test_a_step_without_surrogate():
     soft = wrap(model(), X, surrogate=Rectangular(1.0))
     cured = wrap(model(neuron=hard), X, surrogate=Rectangular(1.0))
     ones = torch.ones(4, 5)
-    wanted = soft.probe(X).input_gradient(lambda s, _: ones, torch.arange(4)).values
-    assert torch.equal(cured.probe(X).input_gradient(lambda s, _: ones, torch.arange(4)).values, wanted)
+    wanted = soft.probe(X).input_gradient(lambda s, _: ones, ask(torch.arange(4))).values
+    assert torch.equal(cured.probe(X).input_gradient(lambda s, _: ones, ask(torch.arange(4))).values, wanted)
     assert wanted.any()
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from asking import ask
 from equations import spikes
 from faulty_models import X, refusal
 from norse_styles import norse_parameters
@@ -55,8 +56,8 @@ def test_a_surrogate_that_cannot_be_reached_is_refused_when_asked_for():
     thing = norse.SequentialState(nn.Linear(20, 16), lif, nn.Linear(16, 5), norse.LIF(norse_parameters(0.1)))
     victim = wrap(thing, X, output=0)
     with pytest.raises(SpikeflipError, match="the spike function of a LIF with the activation <lambda> cannot be"):
-        victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), penultimate_threshold=0.5)
-    assert victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4)).values.any()
+        victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), ask(torch.arange(4), penultimate_threshold=0.5))
+    assert victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), ask(torch.arange(4))).values.any()
 
 
 def test_spikingjelly_neurons_without_a_threshold():
@@ -68,4 +69,4 @@ def test_spikingjelly_neurons_without_a_threshold():
     victim = wrap(nn.Sequential(nn.Linear(20, 16), neuron.PSN(6), nn.Linear(16, 5)), X)
     assert (victim.penultimate_layer, victim.penultimate_threshold) == ("1", None)
     with pytest.raises(SpikeflipError, match="layer '1' has none that could move"):
-        victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), torch.arange(4), penultimate_threshold=0.5)
+        victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), ask(torch.arange(4), penultimate_threshold=0.5))

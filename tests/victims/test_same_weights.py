@@ -7,6 +7,7 @@ rounding and no potential at the threshold (SpikingJelly fires there, snnTorch a
 
 import pytest
 import torch
+from asking import ask
 from equations import spikes
 from norse_styles import norse_parameters
 from spikingjelly_styles import sj
@@ -85,7 +86,7 @@ def test_same_gradients(network, victim, options):
     inputs, rows = spikes(50, 6, 20, seed=3), torch.arange(50)
     options = {"penultimate_threshold" if key == "threshold" else key: value for key, value in options.items()}
     found, wanted = (
-        v.probe(inputs).input_gradient(lambda s, r: s - 0.5 * (r % 5 == 0)[:, None], rows, **options)
+        v.probe(inputs).input_gradient(lambda s, r: s - 0.5 * (r % 5 == 0)[:, None], ask(rows, **options))
         for v in (victim, network)
     )
     torch.testing.assert_close(found.values, wanted.values, atol=1e-7, rtol=1e-5)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import Iterated, Options, as_budget, check_positive
+from spikeflip.attacks.settings import Described, Iterated, Options, as_budget
 from spikeflip.snn.inputs import Kind
 from spikeflip.snn.losses import Loss, resolve
 from spikeflip.victims import Victim
@@ -27,7 +28,7 @@ def sign_step(images: Tensor, direction: Tensor, step_size: float) -> Tensor:
     return (images + step_size * direction.sign()).clamp(0, 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BIM(Iterated):
     """The settings of the basic iterative method; call it with a victim and images, or use :func:`bim`.
 
@@ -42,28 +43,27 @@ class BIM(Iterated):
     """
 
     only: ClassVar[Kind | None] = "images"
+    summary: ClassVar = "basic iterative method: steps along the sign of the gradient, averaged over time"
+    source: ClassVar = "Kurakin et al., 2017"
 
-    step_size: float = 0.03
+    step_size: float = option(0.03, gt=0)
     loss: Loss = "mse"
     budget: Budget | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         resolve(self.loss)
-        check_positive(step_size=self.step_size)
 
-    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
-        return self._update
-
-    def _update(self, step: loop.Step) -> loop.Move:
+    def update(self, step: loop.Step) -> loop.Move:
         """Eq. 4."""
         gradient = step.gradient(self.loss)
         vanished = ~gradient.values.flatten(1).any(1)
         moved = sign_step(step.inputs, gradient.values.mean(1), self.step_size)
-        return loop.Move(moved, gradient, vanished, torch.where(vanished, Trace.UNMOVED, Trace.SIGN))
+        return loop.Move(moved, torch.where(vanished, Trace.UNMOVED, Trace.SIGN), gradient, vanished, stuck=vanished)
 
 
-@dataclass(frozen=True)
-class FGSM:
+@dataclass(frozen=True, kw_only=True)
+class FGSM(Described):
     """The settings of the fast gradient sign method, one step of :class:`BIM`; or use :func:`fgsm`.
 
     Args:
@@ -75,7 +75,11 @@ class FGSM:
         SpikeflipError: a setting is out of range.
     """
 
-    step_size: float = 0.1
+    only: ClassVar[Kind | None] = "images"
+    summary: ClassVar = "fast gradient sign method: one step along the sign of the gradient, averaged over time"
+    source: ClassVar = "Goodfellow et al., ICLR 2015"
+
+    step_size: float = option(0.1, gt=0)
     loss: Loss = "mse"
     budget: Budget | None = None
 
@@ -83,7 +87,7 @@ class FGSM:
         self._one_step()
 
     def _one_step(self) -> BIM:
-        return BIM(1, self.step_size, self.loss, self.budget)
+        return BIM(steps=1, step_size=self.step_size, loss=self.loss, budget=self.budget)
 
     def __call__(
         self,
@@ -137,7 +141,9 @@ def bim(
     >>> bool(((result.adversarials - images).abs() <= 0.2 + 1e-6).all())
     True
     """
-    return BIM(steps, step_size, loss, as_budget(budget))(victim, inputs, labels, targets, **options)
+    return BIM(steps=steps, step_size=step_size, loss=loss, budget=as_budget(budget))(
+        victim, inputs, labels, targets, **options
+    )
 
 
 def fgsm(
@@ -176,4 +182,4 @@ def fgsm(
     >>> fgsm(network, torch.ones(2, 20), torch.tensor([0, 1])).adversarials.shape
     torch.Size([2, 20])
     """
-    return FGSM(step_size, loss, as_budget(budget))(victim, inputs, labels, targets, **options)
+    return FGSM(step_size=step_size, loss=loss, budget=as_budget(budget))(victim, inputs, labels, targets, **options)

@@ -10,8 +10,9 @@ from torch import Tensor
 from spikeflip.attacks import loop
 from spikeflip.attacks.bim import sign_step
 from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import Iterated, Options, as_budget, check_positive
+from spikeflip.attacks.settings import Iterated, Options, as_budget
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.inputs import Kind
 from spikeflip.snn.losses import score_gradient
@@ -22,7 +23,7 @@ from spikeflip.victims import Victim
 _BUDGET = Budget(8 / 255, "linf")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Conversion(Iterated):
     """The settings of the attack by model conversion; call it with a victim and images, or use :func:`conversion`.
 
@@ -37,14 +38,19 @@ class Conversion(Iterated):
     """
 
     only: ClassVar[Kind | None] = "images"
+    summary: ClassVar = (
+        "model conversion: FGSM or PGD with the gradients of a ReLU network that has the victim's weights"
+    )
+    source: ClassVar = "Sharmin et al., IJCNN 2019 and ECCV 2020"
 
-    step_size: float | None = None
+    step_size: float | None = option(None, gt=0)
     budget: Budget | None = _BUDGET
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.step_size is not None:
-            check_positive(step_size=self.step_size)
-        elif self.budget is None or self.budget.metric != "linf":
+            return
+        if self.budget is None or self.budget.metric != "linf":
             bound = "no budget" if self.budget is None else f"a budget in {self.budget.metric}"
             raise SpikeflipError(
                 f"step_size is not given, and cannot be taken from {bound}: give it, such as 0.03, or a budget in linf"
@@ -56,27 +62,27 @@ class Conversion(Iterated):
         assert self.budget is not None
         return self.budget.limit if self.steps == 1 else 2.5 * self.budget.limit / self.steps
 
-    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+    def prepare(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+        """See :class:`spikeflip.attacks.settings.Iterated`."""
         if not isinstance(victim, SpikingNetwork):
             raise SpikeflipError(
                 f"the victim is a {type(victim).__name__}, but conversion needs the weights of a SpikingNetwork: "
                 "attack this one with bim"
             )
-        return partial(self._update, ReluNetwork.twin_of(victim))
+        return partial(self._follow, ReluNetwork.twin_of(victim))
 
-    def _update(self, twin: ReluNetwork, step: loop.Step) -> loop.Move:
+    def _follow(self, twin: ReluNetwork, step: loop.Step) -> loop.Move:
         gradient = step.towards_goal(twin_gradient(twin, step.inputs, step.classes))
         vanished = ~gradient.flatten(1).any(1)
         moved = sign_step(step.inputs, gradient, self._step_size())
-        rule = torch.where(vanished, Trace.UNMOVED, Trace.SIGN)
-        return loop.Move(moved, None, vanished, rule, forwards=1, backwards=1)
+        mover = torch.where(vanished, Trace.UNMOVED, Trace.SIGN)
+        return loop.Move(moved, mover, vanished=vanished, stuck=vanished, forwards=1, backwards=1)
 
 
 def twin_gradient(twin: ReluNetwork, images: Tensor, classes: Tensor) -> Tensor:
     """The gradient of the cross-entropy of the twin's logits with respect to its images; both ``(n, *input)``."""
     probe = twin.probe(images.to(twin.weights[0].dtype).unsqueeze(1))
-    rows = torch.arange(len(images), device=images.device)
-    found = probe.input_gradient(lambda scores, _: score_gradient("ce", scores, classes)[1], rows)
+    found = probe.input_gradient(lambda scores, _: score_gradient("ce", scores, classes)[1])
     return found.values.squeeze(1).to(images.dtype)
 
 
@@ -120,4 +126,6 @@ def conversion(
     >>> bool(((result.adversarials - 0.5).abs() <= 8 / 255 + 1e-6).all())
     True
     """
-    return Conversion(steps, step_size, as_budget(budget))(victim, inputs, labels, targets, **options)
+    return Conversion(steps=steps, step_size=step_size, budget=as_budget(budget))(
+        victim, inputs, labels, targets, **options
+    )

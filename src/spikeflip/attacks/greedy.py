@@ -13,11 +13,11 @@ from torch import Tensor
 
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import Iterated, Options, as_budget, check_count, check_positive
+from spikeflip.attacks.settings import Iterated, Options, as_budget
 from spikeflip.snn.inputs import Kind
 from spikeflip.snn.losses import Loss, resolve
-from spikeflip.streams import uniform
 from spikeflip.victims import Victim
 
 _Try = Callable[[Tensor, Tensor], Tensor]
@@ -41,8 +41,7 @@ def blocks(input_shape: tuple[int, ...], side: int) -> Tensor:
 
 def _chosen(step: loop.Step, space: int, candidates: int | None) -> Tensor:
     """Which of ``space`` places each sample tries, in a random order of its own: ``(n, candidates)`` int64."""
-    numbers = uniform(step.seed, step.samples, "search", step.iterations, (space,))
-    return numbers.argsort(dim=1, stable=True)[:, :candidates]
+    return step.uniform("search", (space,)).cpu().argsort(dim=1, stable=True)[:, :candidates]
 
 
 def _search(step: loop.Step, moves: Tensor, make: _Try, loss: Loss, *, exhaustive: bool) -> loop.Move:
@@ -63,11 +62,11 @@ def _search(step: loop.Step, moves: Tensor, make: _Try, loss: Loss, *, exhaustiv
     moved = step.inputs.clone()
     moved[kept] = make(moves.to(device)[rows, place][kept], rows[kept])
     # Where everything was tried in vain, trying it again is of no use.
-    rule = torch.where(kept, Trace.SEARCH, Trace.UNMOVED if exhaustive else Trace.SEARCH)
-    return loop.Move(moved, None, torch.zeros_like(kept), rule, forwards=each)
+    mover = torch.where(kept, Trace.SEARCH, Trace.UNMOVED if exhaustive else Trace.SEARCH)
+    return loop.Move(moved, mover, stuck=~kept if exhaustive else None, forwards=each)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GreedyPixels(Iterated):
     """The settings of trial and error on images; call it with a victim and images, or use :func:`greedy_pixels`.
 
@@ -84,22 +83,21 @@ class GreedyPixels(Iterated):
     """
 
     only: ClassVar[Kind | None] = "images"
+    summary: ClassVar = "trial and error: the block of pixels that moves the loss most, two forward passes a candidate"
+    source: ClassVar = "Marchisio et al., 2019"
 
-    unit: float = 0.25
-    block: int = 2
-    candidates: int | None = None
+    unit: float = option(0.25, gt=0)
+    block: int = option(2, ge=1)
+    candidates: int | None = option(None, ge=1)
     loss: Loss = "mse"
     budget: Budget | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         resolve(self.loss)
-        check_positive(unit=self.unit)
-        check_count(block=self.block, candidates=self.candidates)
 
-    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
-        return self._update
-
-    def _update(self, step: loop.Step) -> loop.Move:
+    def update(self, step: loop.Step) -> loop.Move:
+        """See :class:`spikeflip.attacks.settings.Iterated`."""
         number = blocks(tuple(step.inputs.shape[1:]), self.block).to(step.inputs.device)
         space = int(number.max()) + 1
         chosen = _chosen(step, space, self.candidates)
@@ -116,7 +114,7 @@ class GreedyPixels(Iterated):
         return _search(step, moves, make, self.loss, exhaustive=chosen.shape[1] == space)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GreedyFlips(Iterated):
     """The settings of trial and error on spikes; call it with a victim and spikes, or use :func:`greedy_flips`.
 
@@ -131,19 +129,19 @@ class GreedyFlips(Iterated):
     """
 
     only: ClassVar[Kind | None] = "spikes"
+    summary: ClassVar = "trial and error: the spike whose flip moves the loss most, one forward pass a candidate"
+    source: ClassVar = "Bagheri et al., SPAWC 2018"
 
-    candidates: int | None = None
+    candidates: int | None = option(None, ge=1)
     loss: Loss = "mse"
     budget: Budget | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         resolve(self.loss)
-        check_count(candidates=self.candidates)
 
-    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
-        return self._update
-
-    def _update(self, step: loop.Step) -> loop.Move:
+    def update(self, step: loop.Step) -> loop.Move:
+        """See :class:`spikeflip.attacks.settings.Iterated`."""
         space = prod(step.inputs.shape[1:])
         moves = _chosen(step, space, self.candidates)
 
@@ -199,7 +197,9 @@ def greedy_pixels(
     >>> bool(((result.adversarials != images).sum(1) <= 3 * 2).all())
     True
     """
-    attack = GreedyPixels(steps, unit, block, candidates, loss, as_budget(budget))
+    attack = GreedyPixels(
+        steps=steps, unit=unit, block=block, candidates=candidates, loss=loss, budget=as_budget(budget)
+    )
     return attack(victim, inputs, labels, targets, **options)
 
 
@@ -243,4 +243,5 @@ def greedy_flips(
     >>> bool(((result.adversarials != spikes).flatten(1).sum(1) <= 3).all())
     True
     """
-    return GreedyFlips(steps, candidates, loss, as_budget(budget))(victim, inputs, labels, targets, **options)
+    attack = GreedyFlips(steps=steps, candidates=candidates, loss=loss, budget=as_budget(budget))
+    return attack(victim, inputs, labels, targets, **options)

@@ -2,21 +2,20 @@
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
 from spikeflip.attacks import loop
+from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.scg import restricted_spike_flipper
 from spikeflip.attacks.settings import Iterated, Options
-from spikeflip.errors import SpikeflipError
-from spikeflip.streams import uniform
 from spikeflip.victims import Victim
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Noise(Iterated):
     """The settings of the random control; call it with a victim and inputs, or use :func:`noise`.
 
@@ -29,27 +28,22 @@ class Noise(Iterated):
         SpikeflipError: a setting is out of range.
     """
 
-    strength: float = 0.03
+    summary: ClassVar = "control: random flips or noise of a given mse, each try from the original"
+    source: ClassVar = "a control, from no paper"
 
-    def __post_init__(self) -> None:
-        if not 0 < self.strength <= 1:
-            raise SpikeflipError(f"strength is {self.strength}: give an mse above 0 and up to 1, such as 0.03")
+    strength: float = option(0.03, gt=0, le=1)
 
-    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
-        return self._update
-
-    def _update(self, step: loop.Step) -> loop.Move:
+    def update(self, step: loop.Step) -> loop.Move:
+        """See :class:`spikeflip.attacks.settings.Iterated`."""
         originals = step.originals
-        shape = originals.shape[1:]
-        numbers = uniform(step.seed, step.samples, "noise", step.iterations, shape, originals.device)
+        numbers = step.uniform("noise", originals.shape[1:])
         if originals.ndim == step.spikes.ndim:
             moved = originals + restricted_spike_flipper(originals, self.strength, numbers)
         else:
             # Uniform on [-a, a] has variance a^2 / 3.
             half_width = sqrt(3 * self.strength)
             moved = (originals + half_width * (2 * numbers - 1)).clamp(0, 1)
-        none = torch.zeros(len(moved), dtype=torch.bool, device=moved.device)
-        return loop.Move(moved, None, none, torch.full_like(none, Trace.NOISE, dtype=torch.int8))
+        return loop.Move(moved, torch.full((len(moved),), Trace.NOISE, dtype=torch.int8))
 
 
 def noise(
@@ -84,4 +78,4 @@ def noise(
     >>> noise(network, spikes, network.scores(spikes).argmax(1)).backwards.tolist()
     [0, 0]
     """
-    return Noise(steps, strength)(victim, inputs, labels, targets, **options)
+    return Noise(steps=steps, strength=strength)(victim, inputs, labels, targets, **options)

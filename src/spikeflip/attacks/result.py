@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.notices import Notice
-from spikeflip.snn.probe import InputGradient
+from spikeflip.snn.gradients import InputGradient
 
 
 class Vanishing(IntEnum):
@@ -37,8 +37,8 @@ class Trace:
 
     penultimate_spikes: Tensor
     """``(N, steps)`` int32: spikes of the penultimate layer in the generating pass; -1 where there was none."""
-    rule: Tensor
-    """``(N, steps)`` int8: which rule moved the sample, one of the constants above."""
+    mover: Tensor
+    """``(N, steps)`` int8: what moved the sample, one of the constants above."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class AttackResult:
         iteration: Tensor,
         gradient: InputGradient | None,
         vanished: Tensor,
-        rule: Tensor,
+        mover: Tensor,
         over: Tensor,
     ) -> None:
         """Note one iteration of the samples ``index`` ``(n,)``; ``gradient`` is the victim's, if it was asked."""
@@ -124,4 +124,4 @@ class AttackResult:
         if self.trace is not None:
             if gradient is not None:
                 self.trace.penultimate_spikes[index, iteration] = gradient.penultimate_spikes.to("cpu", torch.int32)
-            self.trace.rule[index, iteration] = rule.to("cpu", torch.int8)
+            self.trace.mover[index, iteration] = mover.to("cpu", torch.int8)

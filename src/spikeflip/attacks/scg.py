@@ -12,12 +12,13 @@ from torch import Tensor
 
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import Iterated, Options, as_budget, check_count
+from spikeflip.attacks.settings import Iterated, Options, as_budget
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
+from spikeflip.snn.gradients import BPTT, GradientRequest
 from spikeflip.snn.losses import Loss, resolve
-from spikeflip.streams import Purpose, uniform
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import takes_counts
 
@@ -111,7 +112,7 @@ def restricted_spike_flipper(spikes: Tensor, gamma: float, numbers: Tensor) -> T
     return mask * none - mask * (1 - none)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SCG(Iterated):
     """The settings of the attack; call it with a victim and inputs, or use :func:`scg`.
 
@@ -140,31 +141,26 @@ class SCG(Iterated):
     """
 
     counts: ClassVar[bool] = True
+    summary: ClassVar = "spike-compatible gradient: gradient-to-spike converter and restricted spike flipper"
+    source: ClassVar = "Liang et al., IEEE TNNLS 2021"
 
-    gamma: float = 0.05
-    threshold: float | Literal["auto"] | None = "auto"
+    gamma: float = option(0.05, ge=0, le=1)
+    threshold: float | Literal["auto"] | None = option("auto", gt=0)
     loss: Loss = "mse"
     budget: Budget | None = None
     sampling: bool = True
     flipper: bool = True
-    output_window: float | None = None
-    c: float = 0.0
-    top_k: int | None = None
-    rescue_window: float | None = None
+    output_window: float | None = option(None, gt=0)
+    c: float = option(0.0, ge=0)
+    top_k: int | None = option(None, ge=1)
+    rescue_window: float | None = option(None, gt=0)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         resolve(self.loss)
-        if not 0 <= self.gamma <= 1:
-            raise SpikeflipError(f"gamma is {self.gamma}: give a turnover rate in [0, 1], such as 0.05")
-        for name in ("threshold", "output_window", "rescue_window"):
-            value = None if name == "threshold" and self.threshold == "auto" else getattr(self, name)
-            if value is not None and (isinstance(value, str) or not 0 < value < float("inf")):
-                raise SpikeflipError(f"{name} is {value}: give a positive number, or leave it out")
-        if not 0 <= self.c < float("inf"):
-            raise SpikeflipError(f"c is {self.c}: give zero or a positive weight, such as 0.05")
-        check_count(top_k=self.top_k)
 
-    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+    def prepare(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+        """See :class:`spikeflip.attacks.settings.Iterated`."""
         if victim.coding == "direct":
             raise SpikeflipError(
                 "scg turns gradients into spikes, but this victim takes images as they are: choose an attack on "
@@ -172,7 +168,16 @@ class SCG(Iterated):
             )
         if self.c and inputs.ndim != 1 + len(victim.input_shape):
             raise SpikeflipError(f"c is {self.c}, but the CWL2 term is defined on images only: leave it at 0")
-        return replace(self, threshold=self._threshold(victim))._update
+        return replace(self, threshold=self._threshold(victim)).update
+
+    def asks(self, victim: Victim) -> GradientRequest:
+        """See :class:`spikeflip.attacks.settings.Iterated`."""
+        return replace(self, threshold=self._threshold(victim))._request
+
+    @property
+    def _request(self) -> GradientRequest:
+        assert self.threshold != "auto"
+        return GradientRequest(self.threshold, BPTT(output_window=self.output_window))
 
     def _threshold(self, victim: Victim) -> float | None:
         if self.threshold != "auto":
@@ -183,12 +188,11 @@ class SCG(Iterated):
         own = self.threshold == "auto" and victim.penultimate_threshold is None
         return (OWN_THRESHOLD,) * own + (COUNTS,) * takes_counts(victim)
 
-    def _update(self, step: loop.Step) -> loop.Move:
+    def update(self, step: loop.Step) -> loop.Move:
         """One pass through the body of Algorithm 1; the settings of the rule hold no ``"auto"``."""
-        assert self.threshold != "auto"
-        gradient = step.gradient(self.loss, penultimate_threshold=self.threshold, output_window=self.output_window)
+        gradient = step.gradient(self.loss, self._request)
         vanished = ~gradient.values.flatten(1).any(1)
-        values, backwards = self._rescue(step, self.threshold, gradient.values, vanished)
+        values, backwards = self._rescue(step, gradient.values, vanished)
         lost = ~values.flatten(1).any(1)
         flips = self._ternary_steps(step, values, lost)
         if step.inputs.ndim == step.spikes.ndim:
@@ -198,18 +202,18 @@ class SCG(Iterated):
             if self.c:
                 moved -= 2 * self.c * (step.inputs - step.originals)
             moved = moved.clamp(0, 1)
-        rule = torch.where(lost, Trace.FLIPPER if self.flipper else Trace.UNMOVED, Trace.CONVERTER)
-        return loop.Move(moved, gradient, vanished, rule, backwards=backwards)
+        mover = torch.where(lost, Trace.FLIPPER if self.flipper else Trace.UNMOVED, Trace.CONVERTER)
+        stuck = None if self.flipper else lost
+        return loop.Move(moved, mover, gradient, vanished, stuck, backwards=backwards)
 
-    def _rescue(
-        self, step: loop.Step, threshold: float | None, values: Tensor, vanished: Tensor
-    ) -> tuple[Tensor, Tensor | int]:
+    def _rescue(self, step: loop.Step, values: Tensor, vanished: Tensor) -> tuple[Tensor, Tensor | int]:
         """The gradient with vanished samples asked for again, and the backward passes ``(n,)`` that took."""
         if self.rescue_window is None or not bool(vanished.any()):
             return values, 0
         rows = vanished.nonzero().squeeze(1)
         values = values.clone()  # what the victim gave holds until it runs again
-        found = step.gradient(self.loss, penultimate_threshold=threshold, output_window=self.rescue_window, rows=rows)
+        wide = BPTT(output_window=self.rescue_window)
+        found = step.gradient(self.loss, replace(self._request, estimator=wide, rows=rows))
         values[rows] = found.values
         backwards = torch.zeros_like(vanished, dtype=torch.int64)
         backwards[rows] = (~found.output_zero).long()
@@ -225,19 +229,12 @@ class SCG(Iterated):
             mask = largest_elements(gradient[live], self.top_k)
             flips[live] = overflow_aware(sign_extraction(gradient[live], mask), step.spikes[live], most)
         elif bool(live.any()):
-            numbers = _numbers(step, live, "sample") if self.sampling else None
+            numbers = step.uniform("sample", step.spikes.shape[1:], live) if self.sampling else None
             flips[live] = gradient_to_spike(gradient[live], step.spikes[live], numbers, most)
         if self.flipper and bool(vanished.any()):
-            numbers = _numbers(step, vanished, "flip")
+            numbers = step.uniform("flip", step.spikes.shape[1:], vanished)
             flips[vanished] = restricted_spike_flipper(step.spikes[vanished], self.gamma, numbers)
         return flips
-
-
-def _numbers(step: loop.Step, rows: Tensor, purpose: Purpose) -> Tensor:
-    """Uniform numbers of the samples ``rows`` ``(n,)`` bool, one a cell."""
-    chosen, spikes = rows.cpu(), step.spikes
-    ids, iterations = step.samples[chosen], step.iterations[chosen]
-    return uniform(step.seed, ids, purpose, iterations, spikes.shape[1:], spikes.device)
 
 
 def scg(

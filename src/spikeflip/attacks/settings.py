@@ -1,6 +1,5 @@
 """What the settings of all attacks have in common."""
 
-from abc import ABC, abstractmethod
 from dataclasses import Field, dataclass, replace
 from typing import Any, ClassVar, Protocol, TypedDict, Unpack
 
@@ -10,9 +9,11 @@ from torch import Tensor
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.loop import Progress
+from spikeflip.attacks.options import check_options, option
 from spikeflip.attacks.result import AttackResult
-from spikeflip.errors import SpikeflipError
+from spikeflip.attacks.stop import Stop
 from spikeflip.notices import Notice
+from spikeflip.snn.gradients import GradientRequest
 from spikeflip.snn.inputs import Kind, check_tensor
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import check_victim, takes_counts
@@ -21,6 +22,8 @@ from spikeflip.victims.victim import check_victim, takes_counts
 class Options(TypedDict, total=False):
     """What every attack can be called with beside victim, inputs and classes; see :func:`spikeflip.attacks.run`."""
 
+    stop: Stop | None
+    restarts: int
     seed: int
     samples: Tensor | None
     micro_batch: int
@@ -32,6 +35,10 @@ class Attack(Protocol):
     """The settings of an attack, a frozen dataclass; called with a victim and inputs, it attacks."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    only: ClassVar[Kind | None]
+    goals: ClassVar[tuple[str, ...]]
+    summary: ClassVar[str]
+    source: ClassVar[str]
 
     def __init__(self, **settings: Any) -> None: ...
 
@@ -47,21 +54,37 @@ class Attack(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Iterated(ABC):
+class Described:
+    """What every attack says of itself."""
+
+    only: ClassVar[Kind | None] = None
+    """The kind of inputs that it is defined on, where it is one."""
+    goals: ClassVar[tuple[str, ...]] = ("untargeted", "targeted")
+    """What it can aim at."""
+    summary: ClassVar[str]
+    """What it does, in one line."""
+    source: ClassVar[str]
+    """Whose it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Iterated(Described):
     """The settings of an attack that is an update rule of the loop.
 
     Args:
         steps: most iterations (the paper's Iter).
+
+    Raises:
+        SpikeflipError: a setting is out of range.
     """
 
-    only: ClassVar[Kind | None] = None
-    """The kind of inputs that the rule is defined on, where it is one."""
+    steps: int = option(25, ge=1, le=1_000_000)
 
     counts: ClassVar[bool] = False
     """Whether the rule is defined on counts of events too."""
 
-    steps: int = 25
+    def __post_init__(self) -> None:
+        check_options(self)
 
     @torch.inference_mode(False)
     def __call__(
@@ -75,7 +98,7 @@ class Iterated(ABC):
         """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
         check_victim(victim)
         check_tensor(inputs)
-        rule = self._rule(victim, inputs)
+        rule = self.prepare(victim, inputs)
         budget: Budget | None = getattr(self, "budget", None)
         result = loop.run(
             victim,
@@ -85,33 +108,28 @@ class Iterated(ABC):
             rule,
             steps=self.steps,
             budget=budget,
+            asks=self.asks(victim),
             only=self.only,
             counts=self.counts and takes_counts(victim),
             **options,
         )
         return replace(result, notices=self._notices(victim))
 
-    @abstractmethod
-    def _rule(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+    def asks(self, victim: Victim) -> GradientRequest | None:
+        """What gradients the rule asks for; None where they are the victim's own, or it asks for none."""
+        return None
+
+    def prepare(self, victim: Victim, inputs: Tensor) -> loop.Rule:
         """The update rule; a SpikeflipError where it is not defined on the victim or the inputs."""
+        return self.update
+
+    def update(self, step: loop.Step) -> loop.Move:
+        """The next inputs of the samples under way."""
+        raise NotImplementedError
 
     def _notices(self, victim: Victim) -> tuple[Notice, ...]:
         """What was done otherwise than a reader of the settings would think, on this victim."""
         return ()
-
-
-def check_positive(**values: float) -> None:
-    """Raise a SpikeflipError unless every value is a positive number."""
-    for name, value in values.items():
-        if not 0 < value < float("inf"):
-            raise SpikeflipError(f"{name} is {value}: give a positive number, such as 0.1")
-
-
-def check_count(**values: int | None) -> None:
-    """Raise a SpikeflipError unless every value that is given is at least 1."""
-    for name, value in values.items():
-        if value is not None and value < 1:
-            raise SpikeflipError(f"{name} is {value}: give at least 1, or leave it out")
 
 
 def as_budget(budget: Budget | float | None) -> Budget | None:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from spikeflip.data.recordings import EVENT, LARGEST_SIDE, Events, Recording
 from spikeflip.errors import SpikeflipError
+from spikeflip.limits import MOST_FRAME_CELLS, MOST_STEPS
 from spikeflip.streams import stream
 
 Rule = Literal["time", "duration", "events"]
 
 _CHUNK = 1 << 16
-_MOST_CELLS = 1 << 31
 _LAST_EDGE = 1 << 62
 
 
@@ -51,7 +51,7 @@ class Binning:
             raise SpikeflipError(f"rule is {self.rule!r:.80}: give one of {', '.join(get_args(Rule))}")
         if not isinstance(self.counted, bool):
             raise SpikeflipError(f"counted is {self.counted!r:.80}: give True or False")
-        for name, most in (("steps", _MOST_CELLS // 2), ("height", LARGEST_SIDE), ("width", LARGEST_SIDE)):
+        for name, most in (("steps", MOST_STEPS), ("height", LARGEST_SIDE), ("width", LARGEST_SIDE)):
             value = getattr(self, name)
             if (value is not None or name == "steps") and not (_is_number(value, int) and 1 <= value <= most):
                 raise SpikeflipError(f"{name} is {value!r:.80}: give a whole number from 1 to {most:,}")
@@ -199,11 +199,16 @@ def _frame_size(recording: Recording, binning: Binning) -> tuple[int, int]:
             f"frames of {width} × {height} are larger than the sensor of {recording.width} × {recording.height}: "
             "cells without pixels could not be written back; give a smaller size"
         )
-    if binning.steps * 2 * height * width > _MOST_CELLS:
-        raise SpikeflipError(
-            f"{binning.steps} frames of {width} × {height} have more than {_MOST_CELLS:,} cells: give fewer or smaller"
-        )
+    check_frames(binning.steps, height, width)
     return height, width
+
+
+def check_frames(steps: int, height: int, width: int) -> None:
+    """Raise a SpikeflipError for frames of one recording that are too large for memory."""
+    if steps * 2 * height * width > MOST_FRAME_CELLS:
+        raise SpikeflipError(
+            f"{steps} frames of {width} × {height} have more than {MOST_FRAME_CELLS:,} cells: give fewer or smaller"
+        )
 
 
 def _edges(times: NDArray[np.int64], binning: Binning) -> NDArray[np.int64]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from spikeflip.attacks.scg import probabilistic_sampling
 from spikeflip.runs.plan import Plan
 from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.gradients import GradientRequest
 from spikeflip.snn.losses import score_gradient
 from spikeflip.streams import uniform
 
@@ -59,7 +60,8 @@ def _gradient(plan: Plan, part: Tensor) -> tuple[Tensor, Tensor]:
     right = (winner(probe.scores).cpu() == plan.labels[part]).nonzero().squeeze(1)
     labels, loss = plan.labels[part].to(network.device), plan.settings["loss"]
     found = probe.input_gradient(
-        lambda scores, rows: score_gradient(loss, scores, labels[rows])[1], right.to(network.device)
+        lambda scores, rows: score_gradient(loss, scores, labels[rows])[1],
+        GradientRequest(rows=right.to(network.device)),
     )
     return part[right], found.values.cpu()
 

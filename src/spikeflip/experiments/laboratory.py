@@ -176,7 +176,7 @@ class Laboratory:
 
 def _check_defaults(folder: Path, theirs: Mapping[str, Any], config: TrainConfig | AttackConfig) -> None:
     """Raise a SpikeflipError if a default, which a folder's name does not say, has changed since it was written."""
-    ours = config.model_dump(mode="json", exclude=PLACES)
+    ours = config.stored(without=PLACES)
     unsaid = sorted(theirs.keys() & ours.keys() - _options(config).keys())
     changed = differences({name: theirs[name] for name in unsaid}, {name: ours[name] for name in unsaid})
     if changed:
@@ -249,7 +249,7 @@ def spikes_by_iteration(run: Path) -> list[float]:
 
 def _options(config: TrainConfig | AttackConfig, *places: str) -> dict[str, Any]:
     # An option that a later version adds must not rename what was measured without it.
-    return config.model_dump(mode="json", exclude=set(places), exclude_defaults=True)
+    return config.stored(without=places, defaults=False)
 
 
 def _text(options: Mapping[str, Any]) -> str:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from spikeflip.attacks.settings import check_count, check_positive
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode
-from spikeflip.snn.inputs import Kind, check_values, kind_of
+from spikeflip.snn.gradients import BPTT, GradientRequest
+from spikeflip.snn.inputs import Kind, check_counts, check_values, kind_of
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import is_victim, takes_counts
 
@@ -76,16 +76,13 @@ def as_module(
         raise SpikeflipError(
             f"as_module takes a victim, but this is a {type(victim).__name__}: make one of a model with spikeflip.wrap"
         )
-    check_count(draws=draws, micro_batch=micro_batch)
-    changed = {"threshold": threshold, "output_window": output_window}
-    check_positive(**{name: value for name, value in changed.items() if value is not None})
+    check_counts(draws=draws, micro_batch=micro_batch)
     return VictimModule(
         victim,
         seed=seed,
         draws=draws,
         fresh=fresh,
-        threshold=threshold,
-        output_window=output_window,
+        asks=GradientRequest(threshold, BPTT(output_window=output_window)),
         binarise=binarise,
         micro_batch=micro_batch,
     )
@@ -103,8 +100,7 @@ class VictimModule(nn.Module):
         seed: int,
         draws: int,
         fresh: bool,
-        threshold: float | None,
-        output_window: float | None,
+        asks: GradientRequest,
         binarise: bool,
         micro_batch: int,
     ) -> None:
@@ -112,7 +108,7 @@ class VictimModule(nn.Module):
         # Past nn.Module, which would make a victim that is a module part of this one.
         object.__setattr__(self, "victim", victim)
         self.seed, self.draws, self.fresh = seed, draws, fresh
-        self.threshold, self.output_window = threshold, output_window
+        self.asks = asks
         self.binarise, self.micro_batch = binarise, micro_batch
         self.calls = 0
         self.where = nn.Parameter(torch.empty(0, device=victim.device), requires_grad=False)
@@ -185,12 +181,7 @@ class VictimModule(nn.Module):
         scores = scores.to(inputs) / self._draws_of(kind)
         for rows, seen in self._encodings(inputs, kind, call):
             # The passes of the call are gone: a victim need not remember any but its last.
-            found = self.victim.probe(seen).input_gradient(
-                partial(_some_of, scores[rows]),
-                torch.arange(len(rows), device=seen.device),
-                penultimate_threshold=self.threshold,
-                output_window=self.output_window,
-            )
+            found = self.victim.probe(seen, self.asks).input_gradient(partial(_some_of, scores[rows]), self.asks)
             values = found.values.to(gradient)
             gradient[rows] += values.sum(1) if kind == "images" else values
         if not bool(torch.isfinite(gradient).all()):

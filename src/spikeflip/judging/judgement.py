@@ -19,7 +19,16 @@ from spikeflip.intervals import wilson
 from spikeflip.judging.notices import Circumstances, notices_of
 from spikeflip.notices import Notice, as_json
 from spikeflip.snn.coding import Coding, encode, winner
-from spikeflip.snn.inputs import Kind, check_counts, check_goals, check_streams, check_tensor, check_values, kind_of
+from spikeflip.snn.inputs import (
+    Kind,
+    at_a_time,
+    check_counts,
+    check_goals,
+    check_streams,
+    check_tensor,
+    check_values,
+    kind_of,
+)
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import check_victim, takes_counts
 
@@ -52,7 +61,8 @@ class Judgement:
         classified as the label; inputs that were wrong from the start count 0.
         ``tie_rate``: over originally correct inputs, the share of deciding encodings that ended in a tie.
         ``vanished_first_step_rate``: over originally correct inputs, a zero input gradient in the first iteration.
-        The means of perturbation, steps and passes are over successes, but for ``vanished_mean`` (all attacked).
+        The means of perturbation, steps and passes are over successes, but for ``vanished_mean`` (all attacked). What
+        is counted by the attack is left out where its result was not given.
         ``notices``: :attr:`notices` as plain values.
         """
         return self._figures() | {"notices": as_json(self.notices)}
@@ -66,16 +76,20 @@ class Judgement:
             "verified_success_rate": rows["verified"][attacked],
             "robust_accuracy": rows["still_right"],
             "tie_rate": (rows["prediction"][attacked] == -1).double(),
-            "vanished_first_step_rate": rows["vanished_first_step"][attacked].double(),
         }
+        counted = "vanished" in rows
+        if counted:
+            rates["vanished_first_step_rate"] = rows["vanished_first_step"][attacked].double()
         result: dict[str, Any] = {"n": n, "kind": self.kind, "draws": self.draws, "metrics_version": METRICS_VERSION}
         for name, values in rates.items():
             rate = float(values.mean()) if len(values) else None
             result[name] = rate
             result[f"{name}_n"] = len(values)
             result[f"{name}_interval"] = list(wilson(0.0 if rate is None else rate, len(values)))
-        for name in (*METRICS, "steps", "forwards", "backwards"):
+        for name in (*METRICS, *(("steps", "forwards", "backwards") if counted else ())):
             result[f"{name}_mean"] = _mean(rows[name][won])
+        if not counted:
+            return result
         result["vanished_mean"] = _mean(rows["vanished"][attacked])
         result["vanished_first_step"] = int(rows["vanished_first_step"].sum())
         for cause in (Vanishing.LOSS, Vanishing.OUTPUT, Vanishing.DEEPER):
@@ -89,8 +103,8 @@ def judge(
     inputs: Tensor,
     adversarials: Tensor,
     labels: Tensor,
-    targets: Tensor | None,
-    result: AttackResult,
+    targets: Tensor | None = None,
+    result: AttackResult | None = None,
     *,
     draws: int = 100,
     seed: int = 0,
@@ -107,7 +121,8 @@ def judge(
         adversarials: of the same shape, as saved.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64, or None.
-        result: of the attack, for its counts; its successes are not believed.
+        result: of the attack, for its counts; its successes are not believed. Without it, as for what another tool
+            made, one encoding of each image decides, and nothing is said of steps, passes and vanished gradients.
         draws: fresh encodings of every final image; one is enough, and made, where the victim's coding is not random
             (``"latency"``, ``"direct"``).
         seed: the attack's.
@@ -130,9 +145,11 @@ def judge(
         check_values(values, kind, counts=takes_counts(victim))
     check_goals(labels, targets, n, victim.classes)
     check_counts(draws=draws, micro_batch=micro_batch)
-    if len(result.steps) != n:
-        raise SpikeflipError(f"result is of {len(result.steps)} samples, for {n} inputs: give that of their attack")
+    steps = torch.ones(n, dtype=torch.int64) if result is None else result.steps
+    if len(steps) != n:
+        raise SpikeflipError(f"result is of {len(steps)} samples, for {n} inputs: give that of their attack")
     draws = fresh_draws(kind, victim.coding, draws)
+    micro_batch = at_a_time(victim, inputs, micro_batch)
     samples = torch.arange(n) if samples is None else samples
     check_streams(seed, samples, n)
     labels = labels.cpu()
@@ -158,7 +175,7 @@ def judge(
 
     clean, silent = answers(inputs, samples, torch.zeros_like(samples))
     right = clean == labels
-    final = torch.where(right, answers(adversarials, samples, result.steps)[0], clean)
+    final = torch.where(right, answers(adversarials, samples, steps)[0], clean)
     fooled, still_right = torch.zeros(n).double(), torch.zeros(n).double()
     attacked = right.nonzero().squeeze(1).tolist()
     for position, i in enumerate(attacked):
@@ -178,9 +195,19 @@ def judge(
         "prediction": final,
         "already_wrong": ~right,
         "silent": silent,
-        "success": right & (result.steps > 0) & _reached(final, labels, goal),
+        "success": right & (steps > 0) & _reached(final, labels, goal),
         "verified": fooled,
         "still_right": still_right,
+        **({} if result is None else _counts(result)),
+        **_sizes(inputs.detach(), adversarials.detach(), micro_batch),
+    }
+    said = (*getattr(victim, "notices", ()), *(() if result is None else result.notices))
+    return Judgement(kind, draws, rows, Circumstances(classes=victim.classes, budget=budget, attack=said))
+
+
+def _counts(result: AttackResult) -> dict[str, Tensor]:
+    """What the attack alone can know."""
+    return {
         "steps": result.steps,
         "forwards": result.forwards,
         "backwards": result.backwards,
@@ -188,10 +215,7 @@ def judge(
         "vanished": result.vanished,
         "vanished_first_step": result.first_vanishing > Vanishing.NONE,
         "first_vanishing": result.first_vanishing,
-        **_sizes(inputs.detach(), adversarials.detach(), micro_batch),
     }
-    said = (*getattr(victim, "notices", ()), *result.notices)
-    return Judgement(kind, draws, rows, Circumstances(classes=victim.classes, budget=budget, attack=said))
 
 
 def _sizes(inputs: Tensor, adversarials: Tensor, micro_batch: int) -> dict[str, Tensor]:

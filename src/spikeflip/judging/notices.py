@@ -193,6 +193,8 @@ def gradients_vanished(rows: Rows, known: Circumstances) -> Notice | None:
     Said where at least :data:`WORTH_SAYING` of the attacked inputs were not fooled, and :data:`MOSTLY` of these had no
     gradient in half of their steps or more, or were given up for want of one before the last step.
     """
+    if "vanished" not in rows:
+        return None
     attacked = ~rows["already_wrong"]
     failed = attacked & ~rows["success"]
     vanished, steps, over = rows["vanished"], rows["steps"], rows["over_budget"]
@@ -231,7 +233,9 @@ def nothing_moved(rows: Rows) -> Notice | None:
 def budget_not_reached(rows: Rows, known: Circumstances) -> Notice | None:
     """No input came within :data:`NEAR` of the budget: it bounded nothing."""
     attacked, budget = ~rows["already_wrong"], known.budget
-    if budget is None or not bool(attacked.any()) or bool(rows["over_budget"][attacked].any()):
+    if budget is None or not bool(attacked.any()):
+        return None
+    if "over_budget" in rows and bool(rows["over_budget"][attacked].any()):
         return None
     largest = float(rows[budget.metric][attacked].max())
     if largest == 0 or largest >= NEAR * budget.limit:

@@ -1,11 +1,7 @@
 """Whether adversarial inputs that were made on one victim fool another."""
 
-from dataclasses import replace
-
-import torch
 from torch import Tensor
 
-from spikeflip.attacks.result import AttackResult
 from spikeflip.judging.judgement import Judgement, Progress, judge
 from spikeflip.victims import Victim
 
@@ -39,25 +35,24 @@ def transfer(
 
     Returns:
         A judgement whose rates are over the originals that ``victim`` classifies right: ``attack_success_rate`` over
-        one encoding each, ``verified_success_rate`` over ``draws``. Its counts of steps and passes say nothing.
+        one encoding each, ``verified_success_rate`` over ``draws``.
 
     Raises:
         SpikeflipError: shapes differ, or values leave their range.
 
+    >>> import torch
     >>> from spikeflip import SpikingNetwork
     >>> one, other = (SpikingNetwork("8FC-3FC", (4,), time_steps=3, seed=seed) for seed in (0, 1))
     >>> images = torch.rand(2, 4, generator=torch.Generator().manual_seed(0))
     >>> transfer(other, images, images, torch.tensor([0, 1]), draws=2).summary()["n"]
     2
     """
-    shown = replace(AttackResult.blank(inputs, None), steps=torch.ones(len(inputs), dtype=torch.int64))
     return judge(
         victim,
         inputs,
         adversarials,
         labels,
         targets,
-        shown,
         draws=draws,
         seed=seed,
         samples=samples,

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.limits import LARGEST_FACTS, LONGEST_WORD, ROWS_AT_A_TIME
 from spikeflip.reading import small_text
 
 _WHOLE = ("sample", "input", "label", "target", "prediction", "already_wrong", "success", "steps")
@@ -37,10 +38,11 @@ _RANGES = dict.fromkeys(("sample", "input", "label"), (0, 1 << 62)) | {
     "mse": (0, 1e30),
 }
 _EXAMPLES = 6
-_LARGEST_JSON = 1 << 22
 _DEEPEST_JSON = 20
 _WHOLE_DIGITS = 20
 _MOST_NOTICES, _LONGEST_CODE, _LONGEST_NOTICE = 100, 60, 2_000
+_PACKED = frozenset({"SNAPPY", "UNCOMPRESSED"})
+"""Snappy unpacks to 21 times its size at most."""
 _CODE = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -224,7 +226,7 @@ def _by_typicality(rows: Mapping[str, NDArray[Any]], candidates: NDArray[np.intp
 
 
 def read_whole_rows(folder: Path, at: Sequence[int] | NDArray[np.int64]) -> dict[str, list[Any]]:
-    """Reads all columns of numbers and words of the rows ``at`` of a file that `read_rows` took.
+    """Reads all columns of numbers and words of the rows ``at``, ascending, of a file that `read_rows` took.
 
     Raises:
         SpikeflipError: The file is missing, damaged, or a column holds something else.
@@ -232,10 +234,14 @@ def read_whole_rows(folder: Path, at: Sequence[int] | NDArray[np.int64]) -> dict
     path = folder / "rows.parquet"
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for field in file.schema_arrow:
-                if field.type != pyarrow.string():
-                    _check_column(file.schema_arrow, field.name, whole=False)
-            return dict(file.read().take(pyarrow.array(at)).to_pydict())
+            number_columns(file)
+            found, before, wanted = [], 0, np.asarray(at)
+            for part in file.iter_batches(ROWS_AT_A_TIME, use_threads=False):
+                here = wanted[(wanted >= before) & (wanted < before + len(part))] - before
+                found.append(part.take(pyarrow.array(here)))
+                _check_words(found[-1])
+                before += len(part)
+            return dict(pyarrow.Table.from_batches(found, file.schema_arrow).to_pydict())
     except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
 
@@ -249,7 +255,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise _damaged(path, "it is no file") if path.exists() else _missing(path)
     try:
-        value = json.loads(small_text(path, _LARGEST_JSON), parse_int=_whole_or_real)
+        value = json.loads(small_text(path, LARGEST_FACTS), parse_int=_whole_or_real)
         if _depth(value) > _DEEPEST_JSON:
             raise ValueError(f"it is nested more than {_DEEPEST_JSON} deep")
     except (OSError, ValueError, RecursionError) as error:
@@ -298,6 +304,7 @@ def _read_rows(path: Path, n: int, extra: Sequence[str]) -> dict[str, NDArray[An
             if file.metadata.num_rows != n:
                 raise _damaged(path, f"it has {file.metadata.num_rows} rows for {n} adversarial inputs")
             check_claims(file, n)
+            number_columns(file)
             whole = [*_WHOLE, *(name for name in _OF_RECORDINGS if name in schema.names)]
             real = [*_REAL, *(name for name in extra if name in schema.names and name not in whole)]
             for name in (*whole, *real):
@@ -332,6 +339,29 @@ def check_claims(file: pyarrow.parquet.ParquetFile, most: int) -> None:
     parts = [about.row_group(number).num_rows for number in range(about.num_row_groups)]
     if min(parts, default=0) < 0 or not sum(parts) == about.num_rows <= most:
         raise ValueError(f"it claims {about.num_rows:,} rows, its parts {sum(parts):,}, and can have {most:,}")
+
+
+def number_columns(file: pyarrow.parquet.ParquetFile) -> list[str]:
+    """The columns of numbers of a file of which only the header was read; all others must be of words.
+
+    Raises:
+        ValueError: A column holds something else, or is packed more tightly than a run packs it.
+    """
+    about, schema = file.metadata, file.schema_arrow
+    for group in range(about.num_row_groups):
+        packed = {about.row_group(group).column(number).compression for number in range(about.num_columns)}
+        if packed - _PACKED:
+            raise ValueError(f"it is packed by {', '.join(sorted(packed - _PACKED))}, which can unpack to any size")
+    numbers = [field.name for field in schema if field.type != pyarrow.string()]
+    for name in numbers:
+        _check_column(schema, name, whole=False)
+    return numbers
+
+
+def _check_words(part: pyarrow.RecordBatch) -> None:
+    for name, column in zip(part.schema.names, part.columns, strict=True):
+        if column.type == pyarrow.string() and any(len(str(word)) > LONGEST_WORD for word in column.to_pylist()):
+            raise ValueError(f"column {name} has a word of more than {LONGEST_WORD:,} characters")
 
 
 def _check_column(schema: Any, name: str, *, whole: bool) -> None:

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging.notices import one_draw
 from spikeflip.notices import Notice
+from spikeflip.rates import RATES
 from spikeflip.reading import may_replace
 from spikeflip.report import pictures, pixels
 from spikeflip.report.loading import Example, Run, load_run
@@ -31,14 +32,6 @@ from spikeflip.writing import write_bytes
 GENERATOR = b'<meta name="generator" content="spikeflip">'
 """What all pages begin with, and tells them from a file that is not to be written over."""
 
-_KNOWN_RATES = (
-    "clean_accuracy",
-    "attack_success_rate",
-    "verified_success_rate",
-    "robust_accuracy",
-    "tie_rate",
-    "vanished_first_step_rate",
-)
 _OPTION = re.compile("(--[a-z][a-z-]*)")
 
 
@@ -92,7 +85,7 @@ def render_report(runs: Sequence[Path], *, title: str | None = None) -> str:
     views = [_view(run, number) for number, run in enumerate(loaded, start=1)]
     colours = {name: f"rgb{getattr(pixels, name)}" for name in ("ON", "OFF", "ADDED", "REMOVED", "MOVED", "KEPT")}
     template = environment().get_template("page.html.j2")
-    page = template.render(title=heading, runs=views, used=used, colours=colours, judged_again=_judged_again(loaded))
+    page = template.render(title=heading, runs=views, used=used, colours=colours, rate_words=_rate_words(loaded))
     return page.encode("utf-8", "backslashreplace").decode("utf-8")  # half a character of a stranger's is no text
 
 
@@ -100,7 +93,7 @@ def rates(summary: Mapping[str, Any]) -> list[Rate]:
     """Collects the rates of a summary: the known ones in the page's order, then any other that has an interval."""
     others = [key.removesuffix("_interval") for key in summary if key.endswith("_interval")]
     found = []
-    for key in dict.fromkeys((*_KNOWN_RATES, *others)):
+    for key in dict.fromkeys((*RATES, *others)):
         if key in summary:
             ends = summary.get(f"{key}_interval")
             low, high = ends if isinstance(ends, list) and len(ends) == 2 else (None, None)
@@ -140,6 +133,12 @@ def _is_random(run: Run) -> bool:
     victim = run.config.get("victim")
     victim = victim if isinstance(victim, dict) else {}
     return run.kind == "images" and victim.get("kind") != "relu" and victim.get("coding", "rate") == "rate"
+
+
+def _rate_words(runs: Sequence[Run]) -> dict[str, tuple[str, str]]:
+    """What each rate is called on the page, and what it means there."""
+    again = _judged_again(runs)
+    return {name: (rate.words.capitalize(), rate.meaning.format(again=again)) for name, rate in RATES.items()}
 
 
 def _judged_again(runs: Sequence[Run]) -> str:

@@ -1,5 +1,7 @@
 """One recording described: its figures, and a picture of where events were."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +39,14 @@ def describe(recording: Recording, path: Path) -> dict[str, Any]:
 
 def picture(recording: Recording, *, side: int = 64) -> Picture:
     """All events at once: ON red, OFF blue, stronger where there were more; sides over ``side`` are pooled."""
-    counts = bin_events(recording, Binning(1, "duration", counted=True)).frames
-    return squeeze(counts.numpy(), side=side)
+    high, wide = (max(1, math.ceil(length / side)) for length in (recording.height, recording.width))
+    events = recording.events
+    if high > 1 or wide > 1:  # pooled before there are cells: a sensor may have a billion
+        events = events.copy()
+        events["y"] //= high
+        events["x"] //= wide
+    seen = replace(recording, events=events, height=-(-recording.height // high), width=-(-recording.width // wide))
+    return squeeze(bin_events(seen, Binning(1, "duration", counted=True)).frames.numpy(), side=side)
 
 
 def save_picture(recording: Recording, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,14 +11,14 @@ COLUMNS = ("name", "victim", "goal", "settings", "n", "success %", "verified %",
 WORDS = frozenset({"name", "victim", "goal", "settings"})
 """The columns that are no numbers."""
 _MOST_VALUES = 8
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Write rows of :func:`spikeflip.runs.list_runs` as CSV: full precision, settings as ``name=value; ...``.
 
     Notices are their codes, as ``silent-victim; nothing-moved``. Text that a spreadsheet would take for a formula gets
-    an apostrophe before it.
+    an apostrophe before it, and every text is one line without control characters.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -35,8 +36,9 @@ def _as_text(name: str, value: Any) -> Any:
 
 
 def _harmless(text: str) -> str:
-    # A carriage return is not quoted, and a spreadsheet ends the row there: what follows could be a formula.
-    return ("'" if text.startswith(_FORMULA) else "") + text.replace("\r", "\n")
+    # Spreadsheets leave blanks out, and take a full-width sign for the usual one.
+    first = unicodedata.normalize("NFKC", text.lstrip()[:1])
+    return ("'" if first.startswith(_FORMULA) else "") + one_line(text)
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -137,8 +137,8 @@ class _Run:
         except SpikeflipError as error:
             _log.error("%s; %s", error, self._state())
             raise
-        except KeyboardInterrupt:
-            _log.info("interrupted; %s", self._state())
+        except KeyboardInterrupt as error:
+            _log.info("interrupted%s; %s", f" by {error}" if str(error) else "", self._state())
             raise
         finally:
             self._tidy()
@@ -197,7 +197,7 @@ class _Run:
         facts = read_json(self.out / _MANIFEST)
         shards = [self.finished.folder(number) for number in range(plan.shards)]
         try:
-            merge(shards, self.out, steps=plan.task.config.steps)
+            merge(shards, self.out, steps=getattr(plan.attack, "steps", 1))
             known = circumstances(plan)
             summary = summarise(self.out / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws, known=known)
             seconds = self.finished.seconds()

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def circumstances(plan: Plan) -> Circumstances:
     """What a plan knows of its rows."""
     task = plan.task
-    attack = ATTACKS[task.config.attack].settings(**plan.settings)
-    own = plan.settings.get("threshold", 0) is None and task.config.tuning and task.victim.penultimate_threshold is None
+    attack = plan.attack
+    tuning = task.config.settings.get("tuning", True)
+    own = plan.settings.get("threshold", 0) is None and tuning and task.victim.penultimate_threshold is None
     return Circumstances(
         classes=task.victim.classes,
         budget=getattr(attack, "budget", None),

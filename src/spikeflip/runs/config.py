@@ -1,13 +1,14 @@
 """What a run is told: validated once, and written beside its results."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.limits import MOST_STEPS
 
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 Size = Annotated[str, Field(pattern=_SIZE)]
@@ -18,6 +19,10 @@ _FORMS = {_SIZE: "WIDTHxHEIGHT, such as 34x34"}
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def stored(self, *, without: Iterable[str] = (), defaults: bool = True) -> dict[str, Any]:
+        """The options as a file keeps them, those at their default only where asked for."""
+        return self.model_dump(mode="json", exclude=set(without), exclude_defaults=not defaults)
 
 
 def sides(size: str | None) -> tuple[int | None, int | None]:
@@ -33,6 +38,8 @@ def sides(size: str | None) -> tuple[int | None, int | None]:
 def explain(error: ValidationError) -> str:
     """The first option that is wrong, its value and the rule, in one sentence."""
     first = error.errors()[0]
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
     option = "--" + "-".join(map(str, first["loc"])).replace("_", "-")
     if first["type"] == "missing":
         return f"{option} is missing: give it"
@@ -102,7 +109,7 @@ class TrainConfig(DataConfig):
         description="Share of the updates that --loss ce begins with mse; 0.6 when not given, 0 for a twin.",
     )
     time_steps: int | None = Field(
-        None, ge=1, le=10_000, description="Time bins T; the paper's for the data when not given."
+        None, ge=1, le=MOST_STEPS, description="Time bins T; the paper's for the data when not given."
     )
     bins: Literal["time", "duration", "events"] = Field(
         "time",
@@ -176,7 +183,7 @@ class TrainConfig(DataConfig):
 
 
 class AttackConfig(DataConfig):
-    """What is attacked, and how."""
+    """What is attacked, and how; options of the attack are given beside the others, and kept in ``settings``."""
 
     victim: Path = Field(description="Folder that 'train' wrote.")
     input: Path | None = Field(
@@ -189,9 +196,10 @@ class AttackConfig(DataConfig):
         "when not given.",
     )
     split: Literal["train", "test"] = Field("test", description="Which part of the data set.")
-    attack: Literal["scg", "fgsm", "bim", "conversion", "greedy-pixels", "greedy-flips", "random"] = Field(
-        "scg", description="Attack (see 'list attacks'). Options of other attacks than this one are refused."
+    attack: str = Field(
+        "scg", description="Attack (see 'list attacks'); --attack NAME --help shows the options of that one too."
     )
+    settings: dict[str, Any] = Field({}, description="Options of the attack that are given.")
     target: str = Field(
         "none",
         description="none: untargeted; all: every other class; next: label + 1; or a class, by name or number from 0.",
@@ -203,53 +211,6 @@ class AttackConfig(DataConfig):
         None,
         ge=1,
         description="Instead of --samples: the first so many correctly classified test inputs of each class.",
-    )
-    steps: int = Field(25, ge=1, le=1_000_000, description="Most iterations.")
-    gamma: float = Field(0.05, ge=0, le=1, description="Turnover rate of the spike flipper.")
-    threshold: float | None = Field(
-        1.0, gt=0, description="Penultimate firing threshold while generating; the victim's own with --no-tuning."
-    )
-    tuning: bool = Field(True, description="Raise the penultimate threshold to --threshold.")
-    loss: Literal["mse", "ce", "victim"] = Field("victim", description="Attack loss; 'victim' is its training loss.")
-    epsilon: float | None = Field(
-        None,
-        ge=0,
-        description="Budget, in units of --metric; unbounded when not given, or 8/255 in linf with conversion; 0 for "
-        "the clean row of a table.",
-    )
-    metric: Literal["mse", "rms", "l0", "l1", "l2", "linf"] = Field("mse", description="What --epsilon bounds.")
-    sampling: bool = Field(True, description="Sample in the gradient-to-spike converter.")
-    flipper: bool = Field(True, description="Flip spikes at random where the gradient has vanished.")
-    output_window: float | None = Field(
-        None, gt=0, description="Surrogate width of the output layer while generating; the victim's own when not given."
-    )
-    c: float = Field(0.0, ge=0, description="Weight of the CWL2 term, images only.")
-    top_k: int | None = Field(
-        None, ge=1, description="Keep so many of the largest gradient elements of a sample, instead of sampling."
-    )
-    rescue_window: float | None = Field(
-        None,
-        gt=0,
-        description="Surrogate width of the output layer with which a vanished gradient is asked for once more; not "
-        "at all when not given.",
-    )
-    step_size: float | None = Field(
-        None,
-        gt=0,
-        description="Change of a pixel in a step (fgsm, bim, conversion); the attack's own when not given: 0.1, 0.03, "
-        "or taken from the budget.",
-    )
-    candidates: int | None = Field(
-        None, ge=1, description="Blocks or spikes tried in an iteration (greedy attacks); all of them when not given."
-    )
-    unit: float | None = Field(
-        None, gt=0, description="Change of a pixel that is tried (greedy-pixels); 0.25 when not given."
-    )
-    block: int | None = Field(
-        None, ge=1, description="Side in pixels of a block that is tried (greedy-pixels); 2 when not given."
-    )
-    strength: float | None = Field(
-        None, gt=0, le=1, description="mse of the perturbation (random); 0.03 when not given."
     )
     draws: int = Field(100, ge=1, le=1_000_000, description="Fresh encodings that verify each image.")
     trace: bool = Field(False, description="Also write trace.parquet: penultimate spikes and rule of every iteration.")
@@ -277,6 +238,31 @@ class AttackConfig(DataConfig):
     )
     device: str = Field("cpu", description="Where the victim runs: cpu, cuda or cuda:N.")
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of all random streams.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sorted(cls, given: Any) -> Any:
+        """What is no option of runs must be one of the attack."""
+        if not isinstance(given, dict):
+            return given
+        from spikeflip.attacks import ATTACKS
+        from spikeflip.runs.attack_options import options_model, refuse_others
+
+        attack = given.get("attack", "scg")
+        if attack not in ATTACKS:
+            raise SpikeflipError(f"--attack is {attack!r}: choose from {', '.join(ATTACKS)}")
+        own = {name: value for name, value in given.items() if name in cls.model_fields}
+        said = {name: value for name, value in given.items() if name not in own} | dict(own.pop("settings", {}))
+        refuse_others(attack, said)
+        checked = options_model(attack)(**said)
+        return own | {"settings": {name: getattr(checked, name) for name in checked.model_fields_set}}
+
+    def stored(self, *, without: Iterable[str] = (), defaults: bool = True) -> dict[str, Any]:
+        """The options of the run and of the attack."""
+        from spikeflip.runs.attack_options import options_model
+
+        own = options_model(self.attack)(**self.settings).model_dump(mode="json", exclude_defaults=not defaults)
+        return super().stored(without={*without, "settings"}, defaults=defaults) | own
 
 
 class Execution(_Config):

@@ -1,11 +1,17 @@
 """Putting a network where it shall run."""
 
+import re
+
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.network import Network
 
+_DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
+
 
 def placed(network: Network, device: str) -> Network:
-    """The network, moved to a device; a SpikeflipError where that is not there."""
+    """The network, moved to a device; a SpikeflipError where that is not there, or none that attacks run on."""
+    if not _DEVICE.fullmatch(device):
+        raise SpikeflipError(f"--device is {device!r:.80}: choose cpu, cuda or cuda:N")
     try:
         return network.to(device)
     except (RuntimeError, AssertionError) as error:

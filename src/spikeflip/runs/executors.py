@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,8 +21,13 @@ from typing import Any
 import torch
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.limits import ran_out
 from spikeflip.runs.shard import Report, Shard, Work, Worker
 from spikeflip.snn.network import Network
+
+_SAFE_PATH = "PYTHONSAFEPATH"
+_PATIENCE = 2.0
+"""Seconds that workers are given to end."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,23 @@ def in_processes(job: Job, workers: int) -> None:
 
 
 @contextmanager
+def _safe_path() -> Iterator[None]:
+    """A Python process started here does not look for modules in the current folder, whose files may be anybody's.
+
+    Python has no other way to tell a spawned process before it imports its first module.
+    """
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
+
+
+@contextmanager
 def _interrupts_held() -> Iterator[None]:
     """Ctrl-C waits, and a process started here never sees it: it could not say anything sensible while it starts."""
     if sys.platform == "win32":
@@ -108,7 +131,7 @@ class _Crew:
         for _ in range(workers):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, work, threads), daemon=True)
-            with _interrupts_held():
+            with _safe_path(), _interrupts_held():
                 process.start()
             theirs.close()  # a dead worker then ends the stream
             self.members.append(_Member(process, ours))
@@ -126,7 +149,10 @@ class _Crew:
     def dismiss(self) -> None:
         for member in self.members:
             member.process.terminate()
+        deadline = time.monotonic() + _PATIENCE
         for member in self.members:
+            member.process.join(max(0.0, deadline - time.monotonic()))
+            member.process.kill()  # a stopped process ends by nothing else
             member.process.join()
             member.connection.close()
 
@@ -195,6 +221,8 @@ def _serve(connection: "Connection[Any, Any]", work: Work, threads: int) -> None
 
 def sendable(error: Exception) -> Exception:
     """An exception that can be sent: its own kind where a user can cause it, else with its words alone."""
+    if ran_out(error) == "memory" and not isinstance(error, SpikeflipError):
+        return MemoryError(str(error))
     if isinstance(error, OSError):
         return OSError(error.errno, error.strerror or str(error), error.filename)
     if isinstance(error, SpikeflipError):

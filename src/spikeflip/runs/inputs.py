@@ -20,6 +20,7 @@ from spikeflip.data import (
     load_images,
     simulate_saccades,
 )
+from spikeflip.data.binning import check_frames
 from spikeflip.data.event_layouts import SPLIT_WORDS
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
@@ -32,7 +33,7 @@ from spikeflip.runs.data_checks import (
     check_recordings,
     class_counts,
 )
-from spikeflip.snn.checkpoint import Checkpoint
+from spikeflip.snn.checkpoint import Checkpoint, check_cells
 from spikeflip.snn.presets import TABLE_VI
 
 # Small images are enlarged before they are moved, so that a saccade crosses more than a few pixels.
@@ -137,6 +138,7 @@ def load_recordings(found: EventSet, binning: Binning, *, first: int | None = No
     if binning.height is None or binning.width is None:
         binning = replace(binning, height=found.height, width=found.width)
     shape = (binning.steps, 2, binning.height or 0, binning.width or 0)
+    check_frames(binning.steps, *shape[2:])
     values = torch.empty((n if keep else 0, *shape), dtype=torch.uint8)
     seen = []
     for index in range(n):
@@ -280,6 +282,11 @@ def stored_binning(checkpoint: Checkpoint) -> Binning:
         raise SpikeflipError(f"the victim's binning is damaged ({error!s:.200}): train or save it anew") from error
     if binning.counted:
         raise SpikeflipError("the victim's frames count events, and only frames of 0 and 1 are read: train it anew")
+    network = checkpoint.network
+    try:
+        check_cells(sum(weight.numel() for weight in network.weights), network.shapes, binning.steps)
+    except ValueError as error:
+        raise SpikeflipError(f"the victim's binning is damaged ({error}): train or save it anew") from error
     return binning
 
 

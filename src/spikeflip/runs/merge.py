@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from spikeflip.judging import Judgement
 from spikeflip.judging.notices import Circumstances, changed_events
-from spikeflip.report.loading import check_claims
+from spikeflip.report.loading import check_claims, number_columns
 from spikeflip.runs.shard import INPUTS, LATER_COLUMNS, ROWS, TRACE
 from spikeflip.snn.inputs import Kind
 from spikeflip.writing import whole_file
@@ -107,7 +107,7 @@ _BYTES = {"U8": 1, "F32": 4, "I64": 8}
 def summarise(path: Path, *, goal: str, kind: Kind, draws: int, known: Circumstances | None = None) -> dict[str, Any]:
     """The summary of the rows in ``path``; its notices also go by what is ``known`` beside them."""
     with pyarrow.parquet.ParquetFile(path) as file:
-        names = [name for name in file.schema_arrow.names if name != "file"]
+        names = number_columns(file)
         table = file.read(columns=names)
         recordings = "file" in file.schema_arrow.names
     rows = {name: torch.from_numpy(table[name].to_numpy(zero_copy_only=False).copy()) for name in names}

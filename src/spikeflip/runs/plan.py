@@ -3,17 +3,18 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import ATTACKS, Budget, every_target, next_target
+from spikeflip.attacks import ATTACKS, Attack, every_target, next_target
 from spikeflip.data import EVENT_SETS, select_per_class
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging import fresh_draws
+from spikeflip.runs.attack_options import settings_of
 from spikeflip.runs.config import AttackConfig
 from spikeflip.runs.devices import placed
 from spikeflip.runs.inputs import (
@@ -30,15 +31,12 @@ from spikeflip.runs.shard import Shard, Work
 from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, describe, load_checkpoint
 from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.engines.choose import EngineName
-from spikeflip.snn.inputs import Kind, kind_of
+from spikeflip.snn.inputs import Kind, at_a_time, kind_of
 from spikeflip.snn.network import Network, ReluNetwork
 from spikeflip.snn.surrogate import SURROGATES, Surrogate
 
 PLACES = {"root", "victim", "download", "input"}
 """Options that say where something is: checksums say what it is."""
-
-_SETTING = {"tuning": "threshold", "epsilon": "budget", "metric": "budget"}
-"""Options that are part of an attack's setting of another name."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +83,11 @@ class Plan:
     """``(n,)`` ids that name the random streams: one an input and goal."""
     own_labels: int = 0
     """How many rows have what the victim says as their label, since nobody else says one."""
+
+    @property
+    def attack(self) -> Attack:
+        """What is run."""
+        return ATTACKS[self.task.config.attack].settings(**self.settings)
 
     @property
     def shards(self) -> int:
@@ -141,7 +144,7 @@ class Plan:
     def describe(self) -> dict[str, Any]:
         """What a run folder's ``config.json`` holds."""
         config, data = self.task.config, self.task.data
-        attack = ATTACKS[config.attack].settings(**self.settings)
+        attack = self.attack
         settings = {name: getattr(attack, name) for name in attack.__dataclass_fields__}
         budget = settings.pop("budget", None)
         if budget is not None:
@@ -176,7 +179,6 @@ def open_task(config: AttackConfig) -> Task:
     Raises:
         SpikeflipError: one of both cannot be used, they do not fit each other, or the attack lacks an option given.
     """
-    _check_options(config)
     recordings = config.input is not None or is_recordings(config)
     for name in () if recordings else ("label", "sensor", "columns", "time_unit"):
         if (value := getattr(config, name)) is not None:
@@ -231,7 +233,12 @@ def make_plan(task: Task) -> Plan:
     rows = chosen[index]
     plan = Plan(
         task,
-        settings=_settings(config, task.checkpoint),
+        settings=settings_of(
+            config.attack,
+            config.settings,
+            victim_loss=task.checkpoint.facts.get("loss", "mse"),
+            tunable=victim.penultimate_threshold is not None,
+        ),
         rows=rows,
         labels=task.data.labels[rows],
         targets=targets,
@@ -240,8 +247,8 @@ def make_plan(task: Task) -> Plan:
     )
     if task.data.recordings is not None:
         check_all_writable(task.data.recordings, rows)
-    attack, nothing = ATTACKS[config.attack].settings(**plan.settings), torch.arange(0)
-    attack(victim, task.data.read(torch.arange(1))[:0].float(), nothing, None if targets is None else nothing)
+    nothing = torch.arange(0)
+    plan.attack(victim, task.data.read(torch.arange(1))[:0].float(), nothing, None if targets is None else nothing)
     return plan
 
 
@@ -264,7 +271,7 @@ def _labelled(victim: Network, data: Inputs) -> Inputs:
     if not len(unlabelled):
         return data
     labels = data.labels.clone()
-    for rows in unlabelled.split(64):
+    for rows in unlabelled.split(at_a_time(victim, data.read(unlabelled[:1]), 64)):
         labels[rows] = victim.scores(data.read(rows).float().to(victim.device)).argmax(1).cpu()
     facts = data.facts | {"labels": f"{len(unlabelled):,} are what the victim says of the original"}
     return replace(data, labels=labels, facts=facts)
@@ -280,7 +287,7 @@ def _choose(config: AttackConfig, victim: Network, data: Inputs) -> Tensor:
         )
     right = torch.zeros(len(data.labels), dtype=torch.bool)
     counts = [0] * victim.classes
-    for rows in torch.arange(len(data.labels)).split(64):
+    for rows in torch.arange(len(data.labels)).split(at_a_time(victim, data.read(torch.arange(1)), 64)):
         shape, steps = victim.input_shape, victim.time_steps
         seen = encode(data.read(rows), shape, steps, coding=victim.coding, seed=config.seed, samples=rows)
         right[rows] = winner(victim.scores(seen.to(victim.device))).cpu() == data.labels[rows]
@@ -308,22 +315,8 @@ def _goals(target: str, labels: Tensor, classes: Sequence[str]) -> tuple[Tensor,
 
 
 def stored_options(config: AttackConfig) -> dict[str, Any]:
-    """What a run folder keeps of a configuration: all but places and the options of other attacks."""
-    return config.model_dump(mode="json", exclude=PLACES | _lacking(config.attack))
-
-
-def _lacking(attack: str) -> set[str]:
-    """The options that other attacks have, and this one has not."""
-    known = {info: {field.name for field in fields(info.settings)} for info in ATTACKS.values()}
-    others = set().union(*known.values()) - known[ATTACKS[attack]]
-    return {option for option in AttackConfig.model_fields if _SETTING.get(option, option) in others}
-
-
-def _check_options(config: AttackConfig) -> None:
-    """Raise a SpikeflipError if an option was given that the attack does not have."""
-    given = {option for option in config.model_fields_set if getattr(config, option) is not None}
-    for option in sorted(given & _lacking(config.attack)):
-        raise SpikeflipError(f"--{option.replace('_', '-')} is no option of {config.attack}: leave it out")
+    """What a run folder keeps of a configuration: all but places."""
+    return config.stored(without=PLACES)
 
 
 def _check_inputs(config: AttackConfig, kind: Kind) -> None:
@@ -334,23 +327,6 @@ def _check_inputs(config: AttackConfig, kind: Kind) -> None:
             able = [name for name, other in ATTACKS.items() if kind in other.inputs and goal in other.goals]
             what = f"attacks {' and '.join(can)}, not {asked}" if asked == kind else f"is {' or '.join(can)} only"
             raise SpikeflipError(f"--attack {config.attack} {what}: choose from {', '.join(able)}")
-
-
-def _settings(config: AttackConfig, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the attack is made with: of its settings, those that the configuration says."""
-    tunable = checkpoint.network.penultimate_threshold is not None
-    tuned = config.tuning and (tunable or "threshold" in config.model_fields_set)
-    said: dict[str, Any] = {
-        "threshold": config.threshold if tuned else None,
-        "loss": checkpoint.facts.get("loss", "mse") if config.loss == "victim" else config.loss,
-    }
-    if config.epsilon is not None:
-        said["budget"] = Budget(config.epsilon, config.metric)
-    for field in fields(ATTACKS[config.attack].settings):
-        # An option that is not given leaves the attack's own default.
-        if field.name not in said and getattr(config, field.name, None) is not None:
-            said[field.name] = getattr(config, field.name)
-    return {field.name: said[field.name] for field in fields(ATTACKS[config.attack].settings) if field.name in said}
 
 
 def _describe_victim(checkpoint: Checkpoint) -> dict[str, Any]:

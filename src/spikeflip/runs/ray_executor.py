@@ -89,11 +89,12 @@ def _connect(ray: Any, address: str) -> None:
     try:
         _check_reached(address)
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:200]
         raise SpikeflipError(
-            f"the Ray cluster {address} is not reached ({reason}): start it with 'ray start --head', or give another "
-            "--address"
+            f"the Ray cluster {address} is not reached ({reason}): start it with 'ray start --head', give another "
+            "--address, or, where it asks for a token, set RAY_AUTH_MODE=token with its token in ~/.ray/auth_token or "
+            "RAY_AUTH_TOKEN"
         ) from error
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from spikeflip.attacks import ATTACKS, AttackResult
 from spikeflip.data import Binning
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import NoMemoryError, SpikeflipError
 from spikeflip.judging import judge
+from spikeflip.limits import ran_out
 from spikeflip.runs.folder import write_table
 from spikeflip.runs.recordings import Recordings, Written, write_adversarials
 from spikeflip.snn.checkpoint import load_checkpoint
@@ -34,7 +35,6 @@ Report = Callable[[str, int, int], None]
 """Called with the name of the stage, and what is done of what in this shard."""
 
 _JUDGED_AT_A_TIME = 64
-_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ class Worker:
         try:
             self._attack(shard, folder, report)
         except (MemoryError, RuntimeError) as error:
-            if not _is_no_memory(error):
+            if ran_out(error) != "memory":
                 raise
             if self._halved or self._micro_batch == 1:
-                raise SpikeflipError(
+                raise NoMemoryError(
                     f"memory ran out at a micro-batch of {self._micro_batch}: give a smaller --micro-batch, or a "
                     "device with more memory"
                 ) from error
@@ -184,12 +184,6 @@ class Worker:
             write_table(folder / TRACE, _long(result, samples))
 
 
-def _is_no_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error).lower() for words in _NO_MEMORY
-    )
-
-
 def _save_inputs(path: Path, victim: Network, inputs: Tensor, adversarials: Tensor, samples: Tensor) -> None:
     spikes = kind_of(inputs, victim.input_shape) == "spikes"
     both = {"originals": inputs, "adversarials": adversarials}
@@ -206,12 +200,12 @@ def _of_files(written: Written, result: AttackResult) -> dict[str, Tensor | list
 def _long(result: AttackResult, samples: Tensor) -> dict[str, Tensor]:
     """A trace as one row a sample and iteration that was run."""
     assert result.trace is not None
-    sample, iteration = (result.trace.rule >= 0).nonzero(as_tuple=True)
+    sample, iteration = (result.trace.mover >= 0).nonzero(as_tuple=True)
     return {
         "sample": samples[sample],
         "iteration": iteration,
         "penultimate_spikes": result.trace.penultimate_spikes[sample, iteration],
-        "rule": result.trace.rule[sample, iteration],
+        "rule": result.trace.mover[sample, iteration],
     }
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.limits import LARGEST_OPTIONS
 from spikeflip.reading import may_replace, small_text
 from spikeflip.report.page import GENERATOR
 from spikeflip.report.sweep import render_sweep
@@ -32,7 +33,6 @@ PAGE, TABLE = "report.html", "table.csv"
 _HEADER = b"name,state,runs,victim,goal,"
 """What a table of runs begins with, and tells it from a file that is not to be written over."""
 _PARTS = ("base", "grid", "points")
-_LARGEST_FILE = 1 << 20
 _MOST_POINTS = 10_000
 _LONGEST_NAME = 120
 
@@ -189,7 +189,7 @@ def _load(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise SpikeflipError(f"{file} does not exist: give a TOML file with [base] and [grid]")
     try:
-        return tomllib.loads(small_text(file, _LARGEST_FILE))
+        return tomllib.loads(small_text(file, LARGEST_OPTIONS))
     except (ValueError, RecursionError) as error:
         raise SpikeflipError(f"{file} is no TOML file ({error}): mend it") from error
 

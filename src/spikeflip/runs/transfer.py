@@ -95,17 +95,11 @@ def transfer_run(
         learned=learned(checkpoint),
         data=(_OTHERS_LABELS,) if "own-labels" in codes else (),
     )
-    summary = replace(judgement, rows=together, circumstances=known).summary()
-    kept = {
-        name: value
-        for name, value in summary.items()
-        if not name.startswith(("steps", "forwards", "backwards", "vanish"))
-    }
     return {
         "goal": "targeted" if targeted else "untargeted",
         "successes_only": successes,
         "of": len(saved.samples),
-        **kept,
+        **replace(judgement, rows=together, circumstances=known).summary(),
     }
 
 

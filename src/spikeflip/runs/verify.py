@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from spikeflip.data import EVENT_SETS, IMAGE_SETS
 from spikeflip.errors import SpikeflipError
 from spikeflip.report.loading import SavedInputs, open_inputs, read_facts, read_rows, read_whole_rows
 from spikeflip.runs.circumstances import circumstances
@@ -38,8 +39,9 @@ def verify_run(
     *,
     victim: Path,
     root: Path | None = None,
+    data: Path | None = None,
     input: Path | None = None,
-    device: str | None = None,
+    device: str = "cpu",
     samples: int = 20,
     seed: int = 0,
     progress: Progress | None = None,
@@ -52,8 +54,9 @@ def verify_run(
         run: a finished run.
         victim: the folder of its victim.
         root: the folder with its data set's files, where the data have one.
+        data: the folder of recordings that was attacked, where the run's ``--data`` was one.
         input: the recordings that were attacked, where the run was of ``--input``.
-        device: where the victim runs; where it did in the run when not given.
+        device: where the victim runs.
         samples: how many rows; all where the run has no more.
         seed: of the choice of the rows.
         progress: called with the stage, and what is done of what.
@@ -75,7 +78,7 @@ def verify_run(
     summary = read_facts(run, "summary")
     saved = open_inputs(run)
     read_rows(run, saved.samples)
-    config = _config(run, description, {"victim": victim, "root": root, "input": input}, device)
+    config = _config(run, description, {"victim": victim, "root": root, "input": input}, data, device)
     checkpoint = load_checkpoint(victim)
     _check_same(run, "victim", "weights_sha256", description, checkpoint.sha256)
     # Earlier versions did not write it.
@@ -111,19 +114,30 @@ def verify_run(
 
 
 def _config(
-    run: Path, description: Mapping[str, Any], places: Mapping[str, Path | None], device: str | None
+    run: Path, description: Mapping[str, Any], places: Mapping[str, Path | None], data: Path | None, device: str
 ) -> AttackConfig:
-    """The options of the run, validated as if they were given now; "auto" is what it was then."""
+    """The options of the run, validated as if they were given now; "auto" is what it was then.
+
+    Where files are and where the victim runs is for the user to say, and never for the run, which may be a stranger's.
+    """
     options, settings = (description.get(name) for name in ("options", "settings"))
     if not isinstance(options, dict):
         raise SpikeflipError(f"{run / 'config.json'} has no options: it is damaged, or no attack wrote it")
     known = {str(name): value for name, value in options.items()}
     if isinstance(settings, dict) and "engine" in settings:
         known["engine"] = settings["engine"]
-    if device is not None:
-        known["device"] = device
+    source = known.get("data")
+    if (
+        data is None
+        and places["input"] is None
+        and isinstance(source, str)
+        and source not in {*IMAGE_SETS, *EVENT_SETS}
+    ):
+        raise SpikeflipError(f"{run} attacked a folder of recordings: give that folder with --data or --input")
+    if data is not None:
+        known["data"] = str(data)
     try:
-        return AttackConfig(**known | dict(places) | {"download": False})
+        return AttackConfig(**known | dict(places) | {"download": False, "device": device})
     except ValidationError as error:
         raise SpikeflipError(f"{run / 'config.json'} is damaged or of another version ({explain(error)})") from error
 

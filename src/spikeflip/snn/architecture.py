@@ -13,6 +13,7 @@ from functools import lru_cache
 from math import prod
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.limits import MOST_LAYERS, MOST_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,6 @@ Layer = Conv | AvgPool | Linear
 Shape = tuple[int, ...]
 
 _TOKEN = re.compile(r"(?P<channels>\d{1,9})C(?P<kernel>\d{1,9})|AP(?P<pool>\d{1,9})|(?P<features>\d{1,9})FC", re.ASCII)
-_MOST_LAYERS = 1000
-_MOST_WEIGHTS = 1 << 31
 
 
 @lru_cache(maxsize=64)
@@ -72,8 +71,8 @@ def parse(architecture: str) -> tuple[Layer, ...]:
     (Conv(channels=8, kernel=3), AvgPool(size=2), Linear(features=10))
     """
     tokens = architecture.strip().removeprefix("Input-").split("-")
-    if len(tokens) > _MOST_LAYERS:
-        raise SpikeflipError(f"a network of {len(tokens):,} layers is too deep: give at most {_MOST_LAYERS:,}")
+    if len(tokens) > MOST_LAYERS:
+        raise SpikeflipError(f"a network of {len(tokens):,} layers is too deep: give at most {MOST_LAYERS:,}")
     layers = tuple(_layer(token, position, architecture) for position, token in enumerate(tokens, 1))
     if not isinstance(layers[-1], Linear):
         raise SpikeflipError(
@@ -164,10 +163,10 @@ def count_weights(layers: Sequence[Layer], input_shape: Shape) -> int:
             count += layer.channels * shape[0] * layer.kernel**2
         elif isinstance(layer, Linear):
             count += layer.features * prod(shape)
-    if count > _MOST_WEIGHTS:
+    if count > MOST_WEIGHTS:
         raise SpikeflipError(
             f"{to_string(layers)!r} on inputs of {input_shape} has {count:,} weights: make it smaller, at most "
-            f"{_MOST_WEIGHTS:,} fit"
+            f"{MOST_WEIGHTS:,} fit"
         )
     return count
 

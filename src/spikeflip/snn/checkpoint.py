@@ -8,8 +8,9 @@ without a kind the network spikes.
 import errno
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.architecture import Shape, count_weights, parse
+from spikeflip.limits import LARGEST_DESCRIPTION, MOST_STEPS, most_cells
+from spikeflip.reading import small_text
+from spikeflip.snn.architecture import Shape, count_weights, parse, shapes
 from spikeflip.snn.losses import LOSSES
 from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
 from spikeflip.snn.neuron import LIF
@@ -27,8 +30,6 @@ from spikeflip.writing import make_folder, whole_file
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "victim.json"
 _FORMAT = 1
-_LARGEST_DESCRIPTION = 2**20
-_MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,10 @@ def load_checkpoint(folder: Path | str) -> Checkpoint:
             f"there is no victim at {folder} ({DESCRIPTION} is missing): give a folder that train wrote"
         )
     try:
-        if path.stat().st_size > _LARGEST_DESCRIPTION:
-            raise ValueError("it is larger than a description can be")
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(small_text(path, LARGEST_DESCRIPTION))
         architecture, input_shape = str(description["architecture"]), description["input_shape"]
         input_shape = tuple(int(size) for size in input_shape)
-        _check_size(architecture, input_shape, folder / WEIGHTS)
+        _check_size(architecture, input_shape, int(description.get("time_steps", 1)), folder / WEIGHTS)
         network = _build(description, architecture, input_shape)
         facts = dict(description["facts"])
         _check_facts(facts, network.classes)
@@ -125,8 +124,6 @@ def _build(description: Mapping[str, Any], architecture: str, input_shape: Shape
     if kind != "spiking":
         raise ValueError(f"kind is {kind!r}, neither 'spiking' nor 'relu'")
     neuron, time_steps = dict(description["neuron"]), int(description["time_steps"])
-    if time_steps > _MOST_STEPS:
-        raise ValueError(f"time_steps is {time_steps}, at most {_MOST_STEPS:,} are possible")
     surrogate = neuron.get("surrogate", "rectangular")
     if surrogate not in SURROGATES:
         raise ValueError(f"surrogate is {surrogate!r}, none of {', '.join(SURROGATES)}")
@@ -145,15 +142,36 @@ def _build(description: Mapping[str, Any], architecture: str, input_shape: Shape
     )
 
 
-def _check_size(architecture: str, input_shape: Shape, path: Path) -> None:
+def _check_size(architecture: str, input_shape: Shape, time_steps: int, path: Path) -> None:
     """Compare the weights file with what the description asks for, before a network of that size is made."""
     if not path.is_file():
         raise FileNotFoundError(errno.ENOENT, "missing", str(path))
-    wanted = 4 * count_weights(parse(architecture), input_shape)
+    if time_steps > MOST_STEPS:
+        raise ValueError(f"time_steps is {time_steps}, at most {MOST_STEPS:,} are possible")
+    layers = parse(architecture)
+    check_cells(count_weights(layers, input_shape), (input_shape, *shapes(layers, input_shape)), time_steps)
+    wanted = 4 * count_weights(layers, input_shape)
     if path.stat().st_size < wanted:
         raise ValueError(
             f"{WEIGHTS} has {path.stat().st_size} bytes but {architecture!r} needs at least {wanted}: "
             "the file is truncated or of another architecture"
+        )
+
+
+def check_cells(weights: int, shapes: Sequence[Shape], time_steps: int) -> None:
+    """Raise a ValueError if one input of so many time steps takes more memory than such weights account for.
+
+    Args:
+        weights: how many there are.
+        shapes: of the input and of every layer.
+        time_steps: T.
+    """
+    cells, most = time_steps * sum(map(prod, shapes)), most_cells(weights)
+    # An attack holds an input, its changes and their gradient several times.
+    if cells > most or time_steps * prod(shapes[0]) > most // 4:
+        raise ValueError(
+            f"{time_steps} time steps of inputs {tuple(shapes[0])} give {cells:,} neurons and inputs, more than "
+            f"{weights:,} weights account for"
         )
 
 

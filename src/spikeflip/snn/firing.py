@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikeflip.snn.inputs import at_a_time
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.neuron import integrate
 
@@ -71,7 +72,7 @@ def measure_firing(network: SpikingNetwork, spikes: Tensor, *, micro_batch: int 
 
     Args:
         network: on any engine and device.
-        spikes: ``(N, T, *input)`` of 0 and 1, at least one sample.
+        spikes: ``(N, T, *input)`` of 0 and 1, of any type, at least one sample.
         micro_batch: samples in memory at a time.
 
     Returns:
@@ -86,8 +87,8 @@ def measure_firing(network: SpikingNetwork, spikes: Tensor, *, micro_batch: int 
     """
     engine, neuron = network.engine, network.neuron
     counts: list[_Count] = [_Count() for _ in network.layers]
-    for part in spikes.split(micro_batch):
-        below = part.to(network.device)
+    for part in spikes.split(at_a_time(network, spikes, micro_batch)):
+        below = part.to(network.device, torch.float32)
         for i, count in enumerate(counts):
             _, below = integrate(engine.current(i, below), neuron)
             count.add(below)

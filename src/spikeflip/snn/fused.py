@@ -68,7 +68,7 @@ def reverse(gradient: Tensor, potential: Tensor, neuron: "LIF") -> bool:
 def constants(neuron: "LIF") -> tuple[float, float, int, float, float, float]:
     """Threshold, decay, reset, and the window's centre, half width and height, as compiled code has them."""
     width = neuron.surrogate.width
-    return (neuron.threshold, neuron.decay, _RESETS[neuron.reset], neuron._centre, width / 2, 1 / width)
+    return (neuron.threshold, neuron.decay, _RESETS[neuron.reset], neuron.window_centre, width / 2, 1 / width)
 
 
 @cache

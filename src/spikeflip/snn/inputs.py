@@ -1,12 +1,14 @@
 """What a network can be given, checked once at the boundary."""
 
+from math import prod
 from numbers import Integral
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.limits import together
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.coding import Coding
 
@@ -31,6 +33,16 @@ def kind_of(inputs: Tensor, input_shape: Shape, coding: Coding = "rate") -> Kind
     raise SpikeflipError(
         f"inputs have shape {tuple(inputs.shape)}, but the network takes {known}: put the batch axis first"
     )
+
+
+def at_a_time(victim: Any, inputs: Tensor, wanted: int) -> int:
+    """How many of ``inputs``, images or spikes, a victim runs at a time where ``wanted`` are asked for.
+
+    On a CPU fewer where they would not fit into the memory that :mod:`spikeflip.limits` allows for.
+    """
+    shapes = getattr(victim, "shapes", (victim.input_shape,))
+    steps = inputs.shape[1] if inputs.ndim > 1 + len(victim.input_shape) else victim.time_steps
+    return together(wanted, steps * sum(map(prod, shapes)), on_cpu=victim.device.type == "cpu")
 
 
 def check_tensor(inputs: object) -> None:

@@ -13,9 +13,10 @@ from spikeflip.snn.architecture import AvgPool
 from spikeflip.snn.coding import Coding
 from spikeflip.snn.engines.choose import EngineName, Precision, best_engine, check_choice, make_engine
 from spikeflip.snn.engines.dense import Chain, DenseEngine
+from spikeflip.snn.gradients import Estimator, GradientRequest, InputGradient, ScoreGradient
 from spikeflip.snn.layers import Layers
 from spikeflip.snn.neuron import LIF, fire
-from spikeflip.snn.probe import InputGradient, Probe, ScoreGradient
+from spikeflip.snn.probe import Probe
 from spikeflip.snn.surrogate import Surrogate
 from spikeflip.snn.twin import ReluNetwork
 
@@ -69,6 +70,7 @@ class SpikingNetwork(Layers):
         self._engine_name: EngineName = "torch"
         self._precision: Precision = "float32"
         self._engine: tuple[tuple[object, ...], DenseEngine] | None = None
+        self._torch: SpikingNetwork | None = None  # the same on the torch engine, where it is needed
 
     def on(
         self, engine: EngineName, *, precision: Precision = "float32", surrogate: Surrogate | None = None
@@ -96,7 +98,7 @@ class SpikingNetwork(Layers):
         """
         check_choice(engine, precision)
         other = copy.copy(self)
-        other._engine_name, other._precision, other._engine = engine, precision, None
+        other._engine_name, other._precision, other._engine, other._torch = engine, precision, None, None
         if surrogate is not None:
             other.neuron = replace(self.neuron, surrogate=surrogate)
         return other
@@ -139,9 +141,22 @@ class SpikingNetwork(Layers):
         return self.engine.forward(self._checked(spikes))[0].mean(1)
 
     @torch.no_grad()
-    def probe(self, spikes: Tensor) -> Probe:
-        """Run spikes ``(N, T, *input)`` forward once, ready for input gradients; one probe is alive at a time."""
-        return Probe(self.engine, self._checked(spikes))
+    def probe(self, spikes: Tensor, request: GradientRequest | None = None) -> Probe:
+        """Run spikes ``(N, T, *input)`` forward once, ready for input gradients; one probe is alive at a time.
+
+        Args:
+            spikes: ``(N, T, *input)``.
+            request: what gradients will be asked for, where it is known.
+        """
+        return Probe(self, self._checked(spikes), request or GradientRequest())
+
+    def engine_for(self, estimator: Estimator) -> DenseEngine:
+        """The engine, or the torch engine where that one does not serve an estimator."""
+        if self.engine.serves(estimator):
+            return self.engine
+        if self._torch is None:
+            self._torch = self.on("torch")
+        return self._torch.engine
 
     def _checked(self, spikes: Tensor) -> Tensor:
         """Spikes in the type of the weights; a SpikeflipError for what is none of this network's."""
@@ -153,7 +168,10 @@ class SpikingNetwork(Layers):
         return spikes.to(self.weights[0].dtype)
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_engine": None}  # which holds memory and a compiled module, neither to be copied
+        return self.__dict__ | {
+            "_engine": None,
+            "_torch": None,
+        }  # which holds memory and a compiled module, neither to be copied
 
 
 Network = SpikingNetwork | ReluNetwork

@@ -62,10 +62,11 @@ class LIF:
 
     def fire_at(self, threshold: float) -> "LIF":
         """The same neurons with another firing threshold and the surrogate window where it was."""
-        return replace(self, threshold=threshold, centre=self._centre)
+        return replace(self, threshold=threshold, centre=self.window_centre)
 
     @property
-    def _centre(self) -> float:
+    def window_centre(self) -> float:
+        """The potential on which the surrogate is centred."""
         return self.threshold if self.centre is None else self.centre
 
 
@@ -124,22 +125,48 @@ def reverse(gradient: Tensor, potential: Tensor, neuron: LIF) -> Tensor:
     slope, distance = torch.empty_like(potential[:, 0]), torch.empty_like(potential[:, 0])
     for t in reversed(range(potential.shape[1])):
         u, g = potential[:, t], gradient[:, t]
-        torch.sub(u, neuron._centre, out=distance)
+        torch.sub(u, neuron.window_centre, out=distance)
         neuron.surrogate.derivative(distance, out=slope)
         g.mul_(slope)
         if later is None:
             later = torch.empty_like(slope)
         else:
-            match neuron.reset:
-                case "hard":
-                    through = torch.lt(u, neuron.threshold, out=distance).addcmul_(u, slope, value=-1)
-                case "soft":
-                    through = torch.mul(slope, -neuron.threshold, out=distance).add_(1)
-                case "none":
-                    through = distance.fill_(1)
-            g.addcmul_(later, through)
+            g.addcmul_(later, _through_reset(u, slope, neuron, out=distance))
         torch.mul(g, neuron.decay, out=later)
     return gradient
+
+
+def reverse_by_slope(
+    gradient: Tensor, potential: Tensor, neuron: LIF, slope: Tensor, *, reach: int | None = None
+) -> Tensor:
+    """As :func:`reverse`, with any stand-in for do/du.
+
+    Args:
+        gradient, potential, neuron: as for :func:`reverse`.
+        slope: ``(N, T, ...)``, in place of the surrogate derivative.
+        reach: length of windows of time steps, counted from the first step, between which nothing goes back; one
+            window over all steps when not given.
+    """
+    steps = potential.shape[1]
+    reach = steps if reach is None else reach
+    room = torch.empty_like(potential[:, 0])
+    for t in reversed(range(steps)):
+        gradient[:, t].mul_(slope[:, t])
+        if t + 1 < steps and (t + 1) % reach:
+            through = _through_reset(potential[:, t], slope[:, t], neuron, out=room)
+            gradient[:, t].addcmul_(gradient[:, t + 1], through, value=neuron.decay)
+    return gradient
+
+
+def _through_reset(u: Tensor, slope: Tensor, neuron: LIF, *, out: Tensor) -> Tensor:
+    """What is left of a potential, before it decays, for each unit of it: the derivative of the reset."""
+    match neuron.reset:
+        case "hard":
+            return torch.lt(u, neuron.threshold, out=out).addcmul_(u, slope, value=-1)
+        case "soft":
+            return torch.mul(slope, -neuron.threshold, out=out).add_(1)
+        case "none":
+            return out.fill_(1)
 
 
 class _Fire(torch.autograd.Function):

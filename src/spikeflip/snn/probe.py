@@ -1,33 +1,18 @@
 """One forward pass of a spiking network, ready for input gradients."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.engines.dense import DenseEngine
-from spikeflip.snn.neuron import LIF, integrate, reverse
+from spikeflip.snn.gradients import GradientRequest, InputGradient, LayerPass, ScoreGradient
+from spikeflip.snn.memory import Memory
+from spikeflip.snn.neuron import LIF, integrate
 
-ScoreGradient = Callable[[Tensor, Tensor], Tensor]
-"""From the scores ``(n, K)`` of some samples and their row numbers ``(n,)`` to the gradient ``(n, K)`` to send back."""
-
-
-@dataclass(frozen=True)
-class InputGradient:
-    """What a backward pass gave, for n samples.
-
-    ``values`` holds ``(n, T, *input)``; it stays valid until the network runs again. ``loss_zero`` and ``output_zero``,
-    ``(n,)`` bool, tell the two causes of a vanished gradient apart: the loss does not ask for a change, or no output
-    neuron lies inside its surrogate window (this one includes the first). Such samples did not run the rest of the
-    backward pass. ``penultimate_spikes``, ``(n,)``, counts the penultimate layer's spikes in the generating pass.
-    """
-
-    values: Tensor
-    loss_zero: Tensor
-    output_zero: Tensor
-    penultimate_spikes: Tensor
+if TYPE_CHECKING:
+    from spikeflip.snn.network import SpikingNetwork
 
 
 class Probe:
@@ -38,15 +23,16 @@ class Probe:
     attack, are run once.
     """
 
-    def __init__(self, engine: DenseEngine, spikes: Tensor) -> None:
-        self._engine = engine
-        self._last = engine.depth - 1
+    def __init__(self, network: "SpikingNetwork", spikes: Tensor, request: GradientRequest) -> None:
+        self._network, self._spikes = network, spikes
+        self._engine = network.engine_for(request.estimator)
+        self._last = self._engine.depth - 1
         self._hidden = max(0, self._last - 1)  # the penultimate layer, if there is one
         spikes, self._place = _without_equal_neighbours(spikes)
-        below, self._potentials = engine.forward(spikes, last=self._hidden)
+        below, self._potentials = self._engine.forward(spikes, last=self._hidden)
         self._has_penultimate = self._last > 0
-        self._currents = engine.current(self._hidden, below)
-        self._head = self._run_head(engine.chain.neuron)
+        self._currents = self._engine.current(self._hidden, below)
+        self._head = self._run_head(self._engine.chain.neuron)
         self.scores = self._head.scores[self._place]
 
     def _run_head(self, penultimate: LIF, rows: Tensor | None = None) -> "_Head":
@@ -59,37 +45,28 @@ class Probe:
         return _Head(hidden, between.flatten(1).sum(1), potential, spikes.mean(1))
 
     @torch.no_grad()
-    def input_gradient(
-        self,
-        score_gradient: ScoreGradient,
-        rows: Tensor,
-        *,
-        penultimate_threshold: float | None = None,
-        output_window: float | None = None,
-    ) -> InputGradient:
+    def input_gradient(self, score_gradient: ScoreGradient, request: GradientRequest | None = None) -> InputGradient:
         """The gradient of a function of the scores with respect to the input spikes (Eq. 8, 9).
 
         Args:
             score_gradient: the gradient of that function with respect to the scores.
-            rows: ``(n,)`` int64, the samples wanted.
-            penultimate_threshold: at which the penultimate layer fires in this pass (Sec. V-B), the surrogate window
-                staying where it was; the network's own when not given.
-            output_window: width of the output layer's surrogate in this pass, its kind staying; the network's own when
-                not given.
+            request: of which samples, and with what; of all, and as the network is, when not given. An estimator that
+                the engine of this pass cannot serve costs a second forward pass.
 
         Raises:
             SpikeflipError: a threshold is given, but the network has an output layer alone.
         """
-        neuron = self._engine.chain.neuron
-        penultimate = neuron if penultimate_threshold is None else neuron.fire_at(penultimate_threshold)
+        request = request or GradientRequest()
+        if not self._engine.serves(request.estimator):
+            return Probe(self._network, self._spikes, request).input_gradient(score_gradient, request)
+        rows = request.rows_of(len(self._place), self._place.device)
+        neuron, threshold = self._engine.chain.neuron, request.penultimate_threshold
+        penultimate = neuron if threshold is None else neuron.fire_at(threshold)
         if penultimate is not neuron and not self._has_penultimate:
             raise SpikeflipError(
-                f"penultimate threshold is {penultimate_threshold}, but the network has no layer before its output: "
-                "give threshold=None"
+                f"penultimate threshold is {threshold}, but the network has no layer before its output: give "
+                "threshold=None"
             )
-        output = neuron
-        if output_window is not None:
-            output = replace(neuron, surrogate=neuron.surrogate.with_width(output_window))
         place = self._place[rows]
         head = self._head.select(place) if penultimate is neuron else self._run_head(penultimate, place)
 
@@ -97,21 +74,27 @@ class Probe:
         loss_zero = all_zero(gradient)
         t = head.potential.shape[1]
         gradient = (gradient / t).unsqueeze(1).expand_as(head.potential).contiguous()
-        gradient = reverse(gradient, head.potential, output)
+        memory = Memory(len(rows)) if request.memory is None else request.memory
+        output = LayerPass(self._last, head.potential, neuron, is_output=True, memory=memory)
+        gradient = request.estimator.reverse(gradient, output)
         output_zero = all_zero(gradient)
         live = (~output_zero).nonzero().squeeze(1)
         values = gradient.new_zeros((len(rows), t, *self._engine.chain.shapes[0]))
         if len(live):
-            values[live] = self._below_output(gradient[live], head.select(live), penultimate, place[live])
+            part = replace(request, rows=place[live], memory=memory.of(live))
+            values[live] = self._below_output(gradient[live], head.select(live), penultimate, part)
         return InputGradient(values, loss_zero, output_zero, head.penultimate_spikes)
 
-    def _below_output(self, gradient: Tensor, head: "_Head", penultimate: LIF, rows: Tensor) -> Tensor:
+    def _below_output(self, gradient: Tensor, head: "_Head", penultimate: LIF, request: GradientRequest) -> Tensor:
+        """From the gradient of the output layer's current to that of the input, of the samples of ``request``."""
+        assert request.memory is not None
         gradient = self._engine.input_gradient(self._last, gradient)
         if head.hidden is None:
             return gradient
-        gradient = reverse(gradient, head.hidden, penultimate)
+        hidden = LayerPass(self._hidden, head.hidden, penultimate, is_output=False, memory=request.memory)
+        gradient = request.estimator.reverse(gradient, hidden)
         gradient = self._engine.input_gradient(self._hidden, gradient)
-        return self._engine.backward(gradient, self._potentials, rows, last=self._hidden)
+        return self._engine.backward(gradient, self._potentials, request, last=self._hidden)
 
 
 @dataclass(frozen=True)

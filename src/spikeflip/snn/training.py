@@ -17,7 +17,7 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.snn.batches import Masks, batches, schedule, shifted
 from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.firing import Firing, measure_firing
-from spikeflip.snn.inputs import check_classes, check_counts, check_values, kind_of
+from spikeflip.snn.inputs import at_a_time, check_classes, check_counts, check_values, kind_of
 from spikeflip.snn.losses import LossName, resolve, score_gradient
 from spikeflip.snn.network import Network, SpikingNetwork
 from spikeflip.snn.startup import revive_outputs, scale_weights
@@ -62,8 +62,8 @@ class Training:
         initial_rate: the same for a share of all potentials of the first batch, as earlier versions had it: with sparse
             inputs single events fire then. Where it is not 0, ``initial_share`` is not used.
         seed: of batches, encodings, masks.
-        micro_batch: samples in memory at a time, but where weights are scaled, which takes 32. It changes the rounding
-            of the sums and, with dropout, which masks a sample gets.
+        micro_batch: samples in memory at a time. It changes the rounding of the sums and, with dropout, which masks a
+            sample gets.
         validate_every: updates between two measurements of the validation accuracy, and between two saved states.
     """
 
@@ -168,15 +168,19 @@ def train(
     seen = data[0][:_WATCHED], torch.arange(min(_WATCHED, len(data[0])))
 
     def spikes(values: Tensor, samples: Tensor) -> Tensor:
-        return encode(
-            values,
-            network.input_shape,
-            network.time_steps,
-            coding=network.coding,
-            seed=settings.seed,
-            samples=samples,
-            purpose="train",
-        )
+        parts = [
+            encode(
+                values[rows],
+                network.input_shape,
+                network.time_steps,
+                coding=network.coding,
+                seed=settings.seed,
+                samples=samples[rows],
+                purpose="train",
+            ).to(torch.uint8)
+            for rows in torch.arange(len(values)).split(settings.micro_batch)
+        ]
+        return torch.cat(parts)
 
     identity = {
         "architecture": network.architecture,
@@ -188,13 +192,15 @@ def train(
     }
 
     def scale() -> None:
-        scale_weights(network, spikes(*seen), settings.initial_share or Training.initial_share)
+        share = settings.initial_share or Training.initial_share
+        scale_weights(network, spikes(*seen), share, micro_batch=settings.micro_batch)
 
     def begin() -> None:
         if settings.initial_rate:
             first = data[0][: settings.batch_size]
             given = spikes(first, torch.arange(len(first)))
-            scale_weights(network, given, settings.initial_rate, of_stimulated=False)
+            micro_batch = settings.micro_batch
+            scale_weights(network, given, settings.initial_rate, of_stimulated=False, micro_batch=micro_batch)
         elif settings.initial_share:
             scale()
 
@@ -205,7 +211,8 @@ def train(
         return measure_firing(network, spikes(*seen), micro_batch=settings.micro_batch)
 
     def revive(dead: Tensor, rows: Tensor) -> None:
-        revive_outputs(network, spikes(*seen), dead, rows, settings.initial_share or Training.initial_share)
+        share = settings.initial_share or Training.initial_share
+        revive_outputs(network, spikes(*seen), dead, rows, share, micro_batch=settings.micro_batch)
 
     steps = Steps(begin, update, measure, scale, revive)
     return optimise(network, data, validation, settings, steps, identity, progress=progress, state=state)
@@ -343,7 +350,7 @@ def _check(network: Network, parts: Sequence[Labelled], settings: Training) -> N
 
 def accuracy(network: Network, inputs: Tensor, classes: Tensor, *, seed: int = 0, micro_batch: int = 64) -> float:
     """The share of inputs whose class alone scores the most, over one encoding each; ties count as wrong."""
-    right = 0
+    right, micro_batch = 0, at_a_time(network, inputs, micro_batch)
     for start in range(0, len(inputs), micro_batch):
         part = slice(start, start + micro_batch)
         samples = torch.arange(start, start + len(inputs[part]))

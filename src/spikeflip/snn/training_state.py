@@ -94,6 +94,8 @@ def restore_state(
         SpikeflipError: the file is damaged, or of another training.
     """
     try:
+        if not path.is_file():  # opening a pipe would wait for its writer
+            raise ValueError("it is no plain file")
         with safe_open(path, "pt") as file:
             metadata = dict(file.metadata() or {})
             if "sha256" not in metadata:

@@ -13,8 +13,9 @@ from spikeflip.snn.architecture import AvgPool
 from spikeflip.snn.coding import Coding
 from spikeflip.snn.engines.choose import EngineName, Precision
 from spikeflip.snn.engines.dense import Dropout
+from spikeflip.snn.gradients import GradientRequest, InputGradient, ScoreGradient
 from spikeflip.snn.layers import Layers
-from spikeflip.snn.probe import InputGradient, ScoreGradient, all_zero
+from spikeflip.snn.probe import all_zero
 from spikeflip.snn.surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ class ReluNetwork(Layers):
         return scores
 
     @torch.no_grad()
-    def probe(self, inputs: Tensor) -> "ReluProbe":
-        """Run images ``(N, 1, *input)`` forward once, ready for input gradients."""
+    def probe(self, inputs: Tensor, request: GradientRequest | None = None) -> "ReluProbe":
+        """Run images ``(N, 1, *input)`` forward once, ready for input gradients; every ``request`` is served alike."""
         return ReluProbe(self, self._checked(inputs))
 
     def _checked(self, inputs: Tensor) -> Tensor:
@@ -133,32 +134,24 @@ class ReluProbe:
         self.scores = x.squeeze(1)
 
     @torch.no_grad()
-    def input_gradient(
-        self,
-        score_gradient: ScoreGradient,
-        rows: Tensor,
-        *,
-        penultimate_threshold: float | None = None,
-        output_window: float | None = None,
-    ) -> InputGradient:
+    def input_gradient(self, score_gradient: ScoreGradient, request: GradientRequest | None = None) -> InputGradient:
         """The gradient of a function of the logits with respect to the images.
 
         Args:
             score_gradient: the gradient of that function with respect to the logits.
-            rows: ``(n,)`` int64, the samples wanted.
-            penultimate_threshold: of spiking networks alone.
-            output_window: of spiking networks alone.
+            request: of which samples; of all when not given.
 
         Returns:
             ``values`` of shape ``(n, 1, *input)``. ``output_zero`` is ``loss_zero``, since an output without neurons
             lets every gradient through, and ``penultimate_spikes`` are 0.
 
         Raises:
-            SpikeflipError: a threshold or window is given.
+            SpikeflipError: what only a spiking network has is asked for.
         """
-        for name, value in (("penultimate threshold", penultimate_threshold), ("output window", output_window)):
-            if value is not None:
-                raise SpikeflipError(f"{name} is {value}, but a ReLU network has no firing neurons: leave it out")
+        request = request or GradientRequest()
+        if not request.is_plain:
+            raise SpikeflipError(f"{request} is asked for, but a ReLU network has no firing neurons: leave it out")
+        rows = request.rows_of(len(self.scores), self.scores.device)
         gradient = score_gradient(self.scores[rows], rows)
         loss_zero = all_zero(gradient)
         gradient = gradient.unsqueeze(1)

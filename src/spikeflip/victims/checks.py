@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from spikeflip.snn.gradients import GradientRequest
 from spikeflip.victims.victim import Probe
 
 
@@ -27,7 +28,7 @@ class Probed(Protocol):
         """Scores ``(N, K)``."""
         ...
 
-    def probe(self, spikes: Tensor) -> Probe:
+    def probe(self, spikes: Tensor, request: GradientRequest | None = None) -> Probe:
         """One forward pass, ready for input gradients."""
         ...
 
@@ -219,7 +220,7 @@ def slope(victim: Probed, inputs: Tensor, row: int | None = None) -> Tensor:
         gradient[slice(None) if row is None else row] = 1 + torch.arange(scores.shape[1]).to(scores)
         return gradient
 
-    return victim.probe(inputs).input_gradient(weights, torch.arange(len(inputs), device=victim.device)).values
+    return victim.probe(inputs).input_gradient(weights).values
 
 
 def difference(a: Tensor, b: Tensor) -> float:

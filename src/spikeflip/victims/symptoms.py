@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import winner
+from spikeflip.snn.gradients import BPTT, GradientRequest
 from spikeflip.snn.network import ReluNetwork
 from spikeflip.victims import checks
 from spikeflip.victims.checks import Probed, Verdict, difference
@@ -213,12 +214,14 @@ def _of_a_victim(check: str, victim: Probed, inputs: Tensor) -> Verdict:
     if isinstance(victim, ReluNetwork):
         return Verdict(check, True, "a ReLU network has neither, and needs none")
     own = getattr(victim, "penultimate_threshold", None)
-    options = {"output_window": 2.0} if own is None else {"output_window": 2.0, "penultimate_threshold": 2 * own}
+    changed = "output window" if own is None else "output window and penultimate threshold"
     try:
-        attack_gradient(victim, inputs, "mse", **options)
+        attack_gradient(
+            victim, inputs, "mse", GradientRequest(None if own is None else 2 * own, BPTT(output_window=2.0))
+        )
     except SpikeflipError as error:
         return failed(check, str(error), Remark)
-    return Verdict(check, True, f"the victim takes another {' and '.join(options).replace('_', ' ')}")
+    return Verdict(check, True, f"the victim takes another {changed}")
 
 
 def penultimate_layer(victim: Probed) -> Verdict:

@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.snn.gradients import BPTT, GradientRequest, InputGradient
 from spikeflip.snn.losses import LossName, score_gradient
-from spikeflip.snn.network import SpikingNetwork
-from spikeflip.snn.probe import InputGradient
 from spikeflip.snn.surrogate import Rectangular
 from spikeflip.victims import gradients
 from spikeflip.victims.checks import Probed, Verdict
@@ -77,9 +75,9 @@ def _zero(victim: Probed, inputs: Tensor, found: InputGradient, losses: Sequence
     finding = f"the input gradient is zero on all {len(inputs)} samples, as {why}"
     for loss in losses:
         and_loss = "" if loss == losses[0] else f" and loss={loss!r}"
-        for words, cured, options in _cures(victim):
+        for words, request in _cures(victim):
             try:
-                helped = live(attack_gradient(cured, inputs, loss, **options))
+                helped = live(attack_gradient(victim, inputs, loss, request))
             except SpikeflipError:
                 continue
             if helped:
@@ -94,39 +92,34 @@ def _zero(victim: Probed, inputs: Tensor, found: InputGradient, losses: Sequence
     )
 
 
-def _cures(victim: Probed) -> Iterator[tuple[str, Probed, dict[str, float]]]:
-    """Options of an attack to try, in words, with the victim that has them."""
+def _cures(victim: Probed) -> Iterator[tuple[str, GradientRequest]]:
+    """What an attack may ask for instead, in words and as a request."""
     windows = (1.0, 2.0, 4.0, 8.0, 16.0)
     own: float | None = getattr(victim, "penultimate_threshold", None)
+    widest = BPTT(output_window=windows[-1])
     for window in windows:
-        yield f"attack with output_window={window:g}", victim, {"output_window": window}
+        yield f"attack with output_window={window:g}", GradientRequest(estimator=BPTT(output_window=window))
     for threshold in () if own is None else (0.5 * own, 0.25 * own, 2 * own):
-        yield f"attack with threshold={threshold:g}", victim, {"penultimate_threshold": threshold}
-        both = {"penultimate_threshold": threshold, "output_window": windows[-1]}
-        yield f"attack with threshold={threshold:g} and output_window={windows[-1]:g}", victim, both
+        yield f"attack with threshold={threshold:g}", GradientRequest(threshold)
+        yield (
+            f"attack with threshold={threshold:g} and output_window={windows[-1]:g}",
+            GradientRequest(threshold, widest),
+        )
     for window in windows:
-        surrogate = Rectangular(window)
-        try:
-            if isinstance(victim, WrappedModel):
-                wide: Probed = victim.with_surrogate(surrogate)
-            elif isinstance(victim, SpikingNetwork):
-                wide = victim.on("torch", surrogate=surrogate)
-            else:
-                return
-        except SpikeflipError:
-            return
-        yield f"attack with the surrogate Rectangular({window:g})", wide, {}
+        wide = GradientRequest(estimator=BPTT(Rectangular(window)))
+        yield f"attack with the surrogate Rectangular({window:g})", wide
 
 
-def attack_gradient(victim: Probed, inputs: Tensor, loss: LossName, **options: float) -> InputGradient:
+def attack_gradient(
+    victim: Probed, inputs: Tensor, loss: LossName, request: GradientRequest | None = None
+) -> InputGradient:
     """The gradient away from the class that wins, as an untargeted attack asks for it."""
     classes = victim.scores(inputs).argmax(1)
-    rows = torch.arange(len(inputs), device=victim.device)
-    probe: Any = victim.probe(inputs)
-    found: InputGradient = probe.input_gradient(
-        lambda scores, which: score_gradient(loss, scores, classes[which])[1], rows, **options
-    )
-    return found
+
+    def away(scores: Tensor, rows: Tensor) -> Tensor:
+        return score_gradient(loss, scores, classes[rows])[1]
+
+    return victim.probe(inputs, request).input_gradient(away, request)
 
 
 def live(found: InputGradient) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.coding import Coding
-from spikeflip.snn.probe import InputGradient, ScoreGradient
+from spikeflip.snn.gradients import GradientRequest, InputGradient, ScoreGradient
 from spikeflip.victims.modules import named_parameters
 
 
@@ -23,27 +23,17 @@ class Probe(Protocol):
     scores: Tensor
     """Output spike rates ``(N, K)`` of the untouched victim, in [0, 1]; logits of one that does not spike."""
 
-    def input_gradient(
-        self,
-        score_gradient: ScoreGradient,
-        rows: Tensor,
-        *,
-        penultimate_threshold: float | None = None,
-        output_window: float | None = None,
-    ) -> InputGradient:
+    def input_gradient(self, score_gradient: ScoreGradient, request: GradientRequest | None = None) -> InputGradient:
         """The gradient of a function of the scores with respect to the input.
 
         Args:
             score_gradient: from the scores ``(n, K)`` of some samples and their row numbers ``(n,)`` int64 to that
-                function's gradient with respect to these scores, ``(n, K)``. It may be called with part of ``rows``.
-            rows: ``(n,)`` int64, the samples wanted.
-            penultimate_threshold: at which the layer before the output layer fires in this pass, in units of its
-                membrane potential; its own if None.
-            output_window: width of the output layer's surrogate in this pass, in units of its membrane potential; its
-                own if None.
+                function's gradient with respect to these scores, ``(n, K)``.
+            request: of which samples, and with what; of all, and as the model is, when not given.
 
         Raises:
-            SpikeflipError: the victim has no such layer, or none whose threshold or surrogate can be changed.
+            SpikeflipError: the victim cannot give such a gradient: it has no such layer, or none whose threshold or
+                derivative can be changed.
         """
         ...
 
@@ -82,8 +72,14 @@ class Victim(Protocol):
         """
         ...
 
-    def probe(self, spikes: Tensor) -> Probe:
-        """Run spikes ``(N, T, *input)`` forward once, ready for input gradients."""
+    def probe(self, spikes: Tensor, request: GradientRequest | None = None) -> Probe:
+        """Run spikes ``(N, T, *input)`` forward once, ready for input gradients.
+
+        Args:
+            spikes: ``(N, T, *input)``.
+            request: what gradients will be asked for, where it is known; another may be asked for all the same, but may
+                cost a second forward pass.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.coding import Coding
+from spikeflip.snn.gradients import BPTT, GradientRequest
 from spikeflip.snn.surrogate import Rectangular, Surrogate
 from spikeflip.victims import layouts
 from spikeflip.victims.modules import modules, named_buffers, named_parameters
@@ -64,7 +65,6 @@ class WrappedModel:
         self.notices: tuple[Notice, ...] = ()
         self._classes = 0
         self._surrogate: Surrogate | None = None
-        self._plain = True  # whether the last gradient was of the model as it is, so that the next may be too
         self._modules = tuple(modules(model))
         self._parameters = tuple(parameter for _, parameter in named_parameters(model))
         self._home = self.device
@@ -126,8 +126,8 @@ class WrappedModel:
             SpikeflipError: it is no surrogate, no spiking layer is known, or one cannot be reached.
         """
         check_surrogate(surrogate)
-        if surrogate is not None and not self.order.spiking:
-            raise SpikeflipError(f"a surrogate {surrogate} is asked for, but {_NO_LAYER}, or leave it out")
+        if surrogate is not None:
+            self._check_has_layers(f"a surrogate {surrogate}")
         other = copy.copy(self)
         other._surrogate = surrogate
         other._shadows(other.changes())  # raises where a layer cannot be reached
@@ -138,29 +138,34 @@ class WrappedModel:
         with torch.no_grad(), self._borrowed():
             return self._run(self._cast(spikes))
 
-    def probe(self, spikes: Tensor) -> WrappedProbe:
-        """Run spikes ``(N, T, *input)`` forward once, ready for input gradients."""
-        return WrappedProbe(self, spikes)
+    def probe(self, spikes: Tensor, request: GradientRequest | None = None) -> WrappedProbe:
+        """Run spikes ``(N, T, *input)`` forward once, ready for input gradients such as ``request`` asks for."""
+        return WrappedProbe(self, spikes, request or GradientRequest())
 
-    def changes(
-        self, penultimate_threshold: float | None = None, output_window: float | None = None
-    ) -> dict[str, Change]:
+    def changes(self, request: GradientRequest | None = None) -> dict[str, Change]:
         """How spiking layers fire in a gradient pass, where otherwise than by themselves; by layer."""
-        changes = {} if self._surrogate is None else dict.fromkeys(self.order.spiking, Change(0.0, self._surrogate))
-        if penultimate_threshold is not None:
+        request = request or GradientRequest()
+        estimator, threshold = request.estimator, request.penultimate_threshold
+        if not isinstance(estimator, BPTT) or estimator.window is not None:
+            raise SpikeflipError(f"{estimator} is asked for, but a wrapped model gives BPTT over all time steps alone")
+        surrogate = self._surrogate if estimator.surrogate is None else estimator.surrogate
+        if surrogate is not None:
+            self._check_has_layers(f"a surrogate {surrogate}")
+        changes = {} if surrogate is None else dict.fromkeys(self.order.spiking, Change(0.0, surrogate))
+        if threshold is not None:
             name = self.order.penultimate
             own = None if name is None else self.layers[name].threshold
             if name is None or own is None:
-                raise SpikeflipError(f"penultimate threshold is {penultimate_threshold}, but {self._no_threshold()}")
-            delta = penultimate_threshold - own
+                raise SpikeflipError(f"penultimate threshold is {threshold}, but {self._no_threshold()}")
+            delta = threshold - own
             if bool(torch.as_tensor(delta != 0).any()):
                 changes[name] = replace(changes.get(name, Change()), delta=delta)
-        if output_window is not None:
+        if (width := estimator.output_window) is not None:
             name = self.order.last
             if name is None:
-                raise SpikeflipError(f"output window is {output_window}, but {_NO_LAYER}, or leave the window out")
-            window: Surrogate = Rectangular() if self._surrogate is None else self._surrogate
-            changes[name] = replace(changes.get(name, Change()), surrogate=window.with_width(output_window))
+                raise SpikeflipError(f"output window is {width}, but {_NO_LAYER}, or leave the window out")
+            window: Surrogate = Rectangular() if surrogate is None else surrogate
+            changes[name] = replace(changes.get(name, Change()), surrogate=window.with_width(width))
         return changes
 
     def forward(self, spikes: Tensor, changes: Mapping[str, Change], *, graph: bool) -> Pass:
@@ -207,6 +212,10 @@ class WrappedModel:
     def _shadows(self, changes: Mapping[str, Change]) -> Sequence[tuple[nn.Module, Mapping[str, object]]]:
         layers = self.layers
         return [(layers[name].module, layers[name].replacement(change)) for name, change in changes.items()]
+
+    def _check_has_layers(self, asked: str) -> None:
+        if not self.order.spiking:
+            raise SpikeflipError(f"{asked} is asked for, but {_NO_LAYER}, or leave it out")
 
     def _no_threshold(self) -> str:
         if not self.order.spiking:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from spikeflip.snn.probe import InputGradient, ScoreGradient, all_zero
+from spikeflip.snn.gradients import GradientRequest, InputGradient, ScoreGradient
+from spikeflip.snn.probe import all_zero
 from spikeflip.victims.order import SampleAxis
 from spikeflip.victims.spike_functions import Change
 
@@ -33,45 +34,33 @@ class WrappedProbe:
     """One forward pass of a batch, whose graph is kept for the first gradient; each further one runs it again."""
 
     @torch.inference_mode(False)
-    def __init__(self, victim: "WrappedModel", spikes: Tensor) -> None:
+    def __init__(self, victim: "WrappedModel", spikes: Tensor, request: GradientRequest) -> None:
         self._victim, self._spikes = victim, spikes
-        # An attack asks for the same kind of gradient at every step: where it moves the threshold, a graph of the
-        # model as it is would be made in vain.
-        found = victim.forward(spikes, victim.changes(), graph=victim._plain)
+        # Where the gradient asks for another threshold, a graph of the model as it is would be made in vain.
+        found = victim.forward(spikes, victim.changes(), graph=request.is_plain)
         self.scores = found.scores.detach()
-        self._pass = found if victim._plain else None
+        self._pass = found if request.is_plain else None
 
     @torch.inference_mode(False)
-    def input_gradient(
-        self,
-        score_gradient: ScoreGradient,
-        rows: Tensor,
-        *,
-        penultimate_threshold: float | None = None,
-        output_window: float | None = None,
-    ) -> InputGradient:
+    def input_gradient(self, score_gradient: ScoreGradient, request: GradientRequest | None = None) -> InputGradient:
         """The gradient of a function of the scores with respect to the input, by autograd through the model.
 
         Args:
             score_gradient: the gradient of that function with respect to the scores.
-            rows: ``(n,)`` int64, the samples wanted.
-            penultimate_threshold: at which the penultimate spiking layer fires in this pass, the surrogate window
-                staying where it was. Costs a second forward pass.
-            output_window: in this pass the last spiking layer has a rectangular surrogate of that width, or the
-                victim's own kind if it was given one. Costs a second forward pass.
+            request: of which samples, and with what; of all, and as the model is, when not given. Anything else than
+                the model as it is costs a second forward pass.
 
         Raises:
             SpikeflipError: the model has no such layer, or its spike function cannot be reached.
         """
-        victim = self._victim
-        victim._plain = penultimate_threshold is None and output_window is None
-        if victim._plain and len(rows.unique()) == len(rows):
+        request = request or GradientRequest()
+        victim, rows = self._victim, request.rows_of(len(self.scores), self.scores.device)
+        if request.is_plain and len(rows.unique()) == len(rows):
             # A graph is used once: one that is kept costs fresh memory at every step of the way back.
             found = self._pass or victim.forward(self._spikes, victim.changes(), graph=True)
             self._pass = None
             return self._backward(found, score_gradient, rows, rows)
-        changes = victim.changes(penultimate_threshold, output_window)
-        found = victim.forward(self._spikes[rows], changes, graph=True)
+        found = victim.forward(self._spikes[rows], victim.changes(request), graph=True)
         return self._backward(found, score_gradient, rows, torch.arange(len(rows), device=rows.device))
 
     def _backward(self, found: Pass, score_gradient: ScoreGradient, rows: Tensor, place: Tensor) -> InputGradient:

@@ -22,7 +22,7 @@ from spikeflip.data.formats import (
 )
 from spikeflip.data.formats.format import Format
 from spikeflip.data.recordings import SENSOR_GUESSED, Recording, counted_from_first, recording_of
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import NoMemoryError, SpikeflipError
 from spikeflip.notices import Notice
 from spikeflip.writing import whole_path
 
@@ -101,7 +101,7 @@ def read_recording(
     except OSError as error:
         raise SpikeflipError(f"{path} cannot be read ({error.strerror or error})") from error
     except MemoryError as error:
-        raise SpikeflipError(f"{path} does not fit into memory: read it on a larger machine, or cut it") from error
+        raise NoMemoryError(f"{path} does not fit into memory: read it on a larger machine, or cut it") from error
     except SpikeflipError as error:
         raise error if str(path) in str(error) else SpikeflipError(f"{path}: {error}") from error
     if path.suffix.lower() not in entry.endings:

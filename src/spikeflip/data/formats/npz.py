@@ -133,6 +133,8 @@ def read_header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], np.dtype[
     except Exception as error:  # numpy's parser meets a stranger's text: it may fail in any way
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise SpikeflipError(f"{path} holds a damaged array ({reason}): write it again") from error
+    if any(type(side) is not int for side in shape):
+        raise SpikeflipError(f"{path} holds {described(shape, dtype)}: sides are whole numbers; write it again")
     if any(abs(side) >= _LARGEST_SIDE for side in shape):  # which Python may refuse to print
         raise SpikeflipError(f"{path} holds an array with a side beyond 64 bits: it is damaged; write it again")
     if dtype.hasobject or any(side < 0 for side in shape) or (fortran and len(shape) > 1):

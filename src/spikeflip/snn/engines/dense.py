@@ -15,6 +15,8 @@ from torch import Tensor
 from spikeflip.snn import synapses
 from spikeflip.snn.architecture import AvgPool, Conv, Layer, Linear, Shape
 from spikeflip.snn.engines.matrix_units import halves, has_tf32, tf32
+from spikeflip.snn.gradients import Estimator, GradientRequest, LayerPass
+from spikeflip.snn.memory import Memory
 from spikeflip.snn.neuron import LIF, integrate, reverse
 
 # A convolution's output of one call. On CPUs larger ones fall out of the cache, and out of what the allocator gives
@@ -120,30 +122,37 @@ class DenseEngine:
         """The gradient of a layer's input from that of its current, over chunks of samples."""
         return self._in_chunks(layer, gradient, lambda rows: gradient[rows])
 
+    def serves(self, estimator: Estimator) -> bool:
+        """Whether what a forward pass keeps is enough for that estimator's gradient."""
+        return True
+
     def backward(
-        self, gradient: Tensor, potentials: Sequence[Tensor], rows: Tensor | None = None, *, last: int | None = None
+        self, gradient: Tensor, potentials: Sequence[Tensor], request: GradientRequest, *, last: int | None = None
     ) -> Tensor:
         """The gradient of the input from that of the spikes of layer ``last - 1``, down the whole chain.
 
         Args:
             gradient: ``(n, T, *output)``, dL/d(spikes of that layer); overwritten.
             potentials: of the layers below ``last``, from :meth:`forward`, over all samples.
-            rows: ``(n,)`` int64, the samples that ``gradient`` is of; all of them when not given.
+            request: its rows are the samples that ``gradient`` is of; with the estimator and its memory of these.
             last: the layer to start below; the depth when not given.
 
         Returns:
             ``(n, T, *input)``; it holds until the next call.
         """
         for i in reversed(range(self.depth if last is None else last)):
-            gradient = self._reverse_layer(i, gradient, potentials[i], rows)
+            gradient = self._reverse_layer(i, gradient, potentials[i], request)
         return gradient
 
-    def _reverse_layer(self, i: int, gradient: Tensor, potential: Tensor, rows: Tensor | None) -> Tensor:
+    def _reverse_layer(self, i: int, gradient: Tensor, potential: Tensor, request: GradientRequest) -> Tensor:
         """Neurons and weights of one layer in reverse, over chunks of samples while they are in the cache."""
+        memory = Memory(len(gradient)) if request.memory is None else request.memory
 
         def through_neurons(chunk: slice) -> Tensor:
-            kept = potential[chunk] if rows is None else potential[rows[chunk]]
-            return reverse(gradient[chunk], kept, self.chain.neuron)
+            kept = potential[chunk] if request.rows is None else potential[request.rows[chunk]]
+            part = memory.of(torch.arange(chunk.start, chunk.stop))
+            layer = LayerPass(i, kept, self.chain.neuron, is_output=False, memory=part)
+            return request.estimator.reverse(gradient[chunk], layer)
 
         return self._in_chunks(i, gradient, through_neurons)
 

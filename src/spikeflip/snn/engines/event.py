@@ -18,6 +18,7 @@ from spikeflip.snn.architecture import AvgPool, Conv, Linear
 from spikeflip.snn.engines.dense import Chain, DenseEngine, Dropout
 from spikeflip.snn.engines.event_weights import packed, unpacked
 from spikeflip.snn.fused import constants, to_dlpack
+from spikeflip.snn.gradients import Estimator, GradientRequest
 from spikeflip.snn.neuron import integrate, reverse
 from spikeflip.snn.surrogate import Rectangular
 
@@ -102,10 +103,15 @@ class EventEngine(DenseEngine):
         frames.linear(to_dlpack(self._backward_weights[layer]), to_dlpack(_in_memory(result)), _threads())
         return result
 
+    def serves(self, estimator: Estimator) -> bool:
+        """Whether its derivative is the network's own: potentials outside that window are not written."""
+        return estimator.exact(self.chain.neuron, is_output=False) == self.chain.neuron
+
     def backward(
-        self, gradient: Tensor, potentials: Sequence[Tensor], rows: Tensor | None = None, *, last: int | None = None
+        self, gradient: Tensor, potentials: Sequence[Tensor], request: GradientRequest, *, last: int | None = None
     ) -> Tensor:
-        """As the dense engine's."""
+        """As the dense engine's, for an estimator that it serves."""
+        rows = request.rows
         top = (self.depth if last is None else last) - 1
         for i in range(top, self._maps - 1, -1):
             gradient = reverse(gradient, potentials[i] if rows is None else potentials[i][rows], self.chain.neuron)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.limits import MOST_STEPS
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.surrogate import Rectangular, Surrogate
 from spikeflip.victims.layouts import Readout, ReadoutFunction
@@ -23,7 +24,6 @@ from spikeflip.victims.nir.shapes import infer, input_shape, parameter
 from spikeflip.victims.wrap import wrap
 from spikeflip.victims.wrapped import WrappedModel
 
-_MOST_STEPS = 10_000
 # Of the example that a graph is looked at with, for one sample: steps times values, and the longest delay likewise.
 _MOST_LOOKED_AT = 2**26
 
@@ -141,8 +141,8 @@ def _steps(asked: _Asked, own: Metadata | None) -> int:
         steps = asked.example.shape[1]
     if steps is None:
         raise SpikeflipError("the file does not say time_steps: pass time_steps=, over which images are coded")
-    if not isinstance(steps, int) or not 1 <= steps <= _MOST_STEPS:
-        raise SpikeflipError(f"time_steps is {steps}: give a whole number from 1 to {_MOST_STEPS:,}")
+    if not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
+        raise SpikeflipError(f"time_steps is {steps}: give a whole number from 1 to {MOST_STEPS:,}")
     return steps
 
 

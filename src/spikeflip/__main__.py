@@ -1,0 +1,15 @@
+"""The command ``spikeflip``, also as ``python -m spikeflip``."""
+
+from spikeflip.ending import ends_told
+
+
+def main() -> None:
+    """Run the command; an interruption while it is imported is told as any other."""
+    with ends_told():
+        from spikeflip.cli import main as command
+
+        command()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The command ``attack``, whose options are those of a run and of the attack that is named."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from pydantic import BaseModel, ConfigDict, create_model
+
+from spikeflip.command_line import AsJson, Quiet
+from spikeflip.errors import SpikeflipError
+from spikeflip.runs.config import AttackConfig, Execution
+from spikeflip.terminal import Bars, print_json, print_summary, say
+
+_HELP = ("--help", "-h")
+
+
+def attack_command(arguments: Sequence[str], file: Mapping[str, Any]) -> Callable[..., None]:
+    """The command with the options of the attack that its arguments or its file of options name.
+
+    The attacks are not imported for other commands, nor for help without a name, which has what all runs have.
+    """
+    named = next((str(value) for value in _values(arguments, "--attack")), file.get("attack"))
+    asked = arguments[:1] == ["attack"] and (named is not None or not set(arguments) & set(_HELP))
+    options = _options(str(named or "scg"), [*_names(arguments), *file]) if asked else _model({})
+
+    def attack(
+        *,
+        options: Annotated[options, Parameter(name="*")],  # type: ignore[valid-type]
+        execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
+        out: Annotated[Path, Parameter(help="Run folder to write; an unfinished run in it goes on.")],
+        quiet: Quiet = False,
+        json: AsJson = False,
+    ) -> None:
+        """Attack a victim on a data set or on recordings, judge what was saved, and write a run folder with a page.
+
+        Run the same command again to go on after an interruption.
+        """
+        from spikeflip.runs import is_finished, run_attack
+
+        given: BaseModel = options
+        config = AttackConfig(**{name: getattr(given, name) for name in given.model_fields_set})
+        finished = is_finished(out)
+        with Bars(quiet or json) as bars:
+            summary = run_attack(config, out, execution=execution, progress=bars.stage)
+        if json:
+            print_json(summary)
+        elif not quiet:
+            if finished:
+                say(f"{out} was finished already; this is its summary")
+            print_summary(out.name, summary)
+            say(f"page: {out / 'report.html'}")
+
+    return attack
+
+
+def _values(arguments: Sequence[str], option: str) -> list[str]:
+    """What is given to an option, as ``--option value`` or ``--option=value``."""
+    after = [value for argument, value in pairwise(arguments) if argument == option]
+    return after or [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{option}=")]
+
+
+def _names(arguments: Sequence[str]) -> list[str]:
+    """The options that are given, named as in Python."""
+    given = [argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")]
+    return [name.removeprefix("no-").replace("-", "_") for name in given]
+
+
+def _options(attack: str, given: Sequence[str]) -> type[BaseModel]:
+    from spikeflip.attacks import ATTACKS
+    from spikeflip.runs.attack_options import options_model, refuse_others
+
+    if attack not in ATTACKS:
+        raise SpikeflipError(f"--attack is {attack!r}: choose from {', '.join(ATTACKS)}")
+    refuse_others(attack, given)
+    shown = Parameter(group=f"Options of {attack}")
+    own = options_model(attack).model_fields
+    return _model({name: (Annotated[known.annotation, shown], known) for name, known in own.items()})
+
+
+def _model(own: Mapping[str, Any]) -> type[BaseModel]:
+    """All options of a run, and those of its attack beside them."""
+    run = {name: (known.annotation, known) for name, known in AttackConfig.model_fields.items() if name != "settings"}
+    strict = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    found: type[BaseModel] = create_model("AttackOptions", __config__=strict, **run, **own)  # type: ignore[call-overload]
+    return found

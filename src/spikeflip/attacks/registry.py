@@ -1,0 +1,54 @@
+"""The attacks by name, for the command line, other libraries and the tests."""
+
+from dataclasses import dataclass
+
+from spikeflip.attacks.bim import BIM, FGSM
+from spikeflip.attacks.conversion import Conversion
+from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels
+from spikeflip.attacks.noise import Noise
+from spikeflip.attacks.scg import SCG
+from spikeflip.attacks.settings import Attack
+
+
+@dataclass(frozen=True)
+class AttackInfo:
+    """What is known of an attack without running it.
+
+    Args:
+        settings: the dataclass of its settings, which attacks when it is called.
+    """
+
+    settings: type[Attack]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What it attacks."""
+        only = self.settings.only
+        return ("spikes", "images") if only is None else (only,)
+
+    @property
+    def goals(self) -> tuple[str, ...]:
+        """What it can aim at."""
+        return self.settings.goals
+
+    @property
+    def summary(self) -> str:
+        """What it does, in one line."""
+        return self.settings.summary
+
+    @property
+    def source(self) -> str:
+        """Whose it is."""
+        return self.settings.source
+
+
+ATTACKS: dict[str, AttackInfo] = {
+    "scg": AttackInfo(SCG),
+    "fgsm": AttackInfo(FGSM),
+    "bim": AttackInfo(BIM),
+    "conversion": AttackInfo(Conversion),
+    "greedy-pixels": AttackInfo(GreedyPixels),
+    "greedy-flips": AttackInfo(GreedyFlips),
+    "random": AttackInfo(Noise),
+}
+"""A line an attack; another package may add its own."""

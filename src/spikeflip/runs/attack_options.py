@@ -1,0 +1,103 @@
+"""An attack's settings as options of a configuration and the command line, made from its dataclass."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
+
+from spikeflip.attacks import ATTACKS, Budget
+from spikeflip.attacks.metrics import METRICS
+from spikeflip.attacks.options import Option, Range, options_of
+from spikeflip.attacks.scg import THRESHOLD
+from spikeflip.errors import SpikeflipError
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+_Options = dict[str, tuple[Any, FieldInfo]]
+
+
+@cache
+def options_model(attack: str) -> type[BaseModel]:
+    """A model with the options of an attack: two of a budget, a switch beside what can be left out but has a default.
+
+    Raises:
+        KeyError: there is no such attack.
+    """
+    made: _Options = {}
+    for option in options_of(ATTACKS[attack].settings).values():
+        made |= _made(option)
+    found: type[BaseModel] = create_model(
+        f"Options of {attack}",
+        __config__=_STRICT,
+        **made,  # type: ignore[call-overload]
+    )
+    return found
+
+
+def refuse_others(attack: str, names: Iterable[str]) -> None:
+    """Raise a SpikeflipError for the first of these options that other attacks have, and this one has not."""
+    others = {name for other in ATTACKS for name in options_model(other).model_fields}
+    for name in sorted(set(names) & (others - options_model(attack).model_fields.keys())):
+        raise SpikeflipError(f"--{name.replace('_', '-')} is no option of {attack}: leave it out")
+
+
+def _made(option: Option) -> _Options:
+    if Budget in get_args(option.type):
+        own = option.default
+        unless = "unbounded when not given" if own is None else f"{own.limit:.4g} in {own.metric} when not given"
+        return {
+            "epsilon": _option(
+                float | None,
+                None,
+                f"Budget, in units of --metric; {unless}; 0 for the clean row of a table.",
+                Range(ge=0),
+            ),
+            "metric": _option(Literal[tuple(METRICS)], "mse", "What --epsilon bounds."),
+        }
+    if option.name == "loss":
+        return {
+            "loss": _option(Literal["mse", "ce", "victim"], "victim", "Attack loss; 'victim' is its training loss.")
+        }
+    if option.name == "threshold":
+        words = "Penultimate firing threshold while generating; the victim's own with --no-tuning, or if it has none."
+        return {
+            "threshold": _option(float | None, THRESHOLD, words, option.range),
+            "tuning": _option(bool, True, "Raise the penultimate threshold to --threshold."),
+        }
+    return {option.name: _option(option.type, option.default, _plain(option.help), option.range)}
+
+
+def _option(of: Any, default: Any, help: str, allowed: Range | None = None) -> tuple[Any, FieldInfo]:
+    allowed = allowed or Range()
+    made: FieldInfo = Field(default, description=help, gt=allowed.gt, ge=allowed.ge, le=allowed.le)
+    return of, made
+
+
+def _plain(help: str) -> str:
+    """The words of a docstring as the command line shows them."""
+    text = re.sub(r":\w+:`~?([^`]*)`", r"\1", help).replace("``", "")
+    return text[:1].upper() + text[1:]
+
+
+def settings_of(attack: str, said: Mapping[str, Any], *, victim_loss: str, tunable: bool = True) -> dict[str, Any]:
+    """What an attack's dataclass is made with: of its settings, those that are said.
+
+    Args:
+        attack: its name.
+        said: values of :func:`options_model`, those that were given alone.
+        victim_loss: what the victim was trained with.
+        tunable: whether it has a penultimate threshold; where it has none, none is asked for unless it is said.
+    """
+    known = {field.name for field in fields(ATTACKS[attack].settings)}
+    found = {name: value for name, value in said.items() if name in known and value is not None}
+    if "loss" in known and said.get("loss", "victim") == "victim":
+        found["loss"] = victim_loss
+    if "threshold" in known:
+        tuned = said.get("tuning", True) and (tunable or "threshold" in said)
+        found["threshold"] = said.get("threshold", THRESHOLD) if tuned else None
+    if said.get("epsilon") is not None:
+        found["budget"] = Budget(said["epsilon"], said.get("metric", "mse"))
+    return found

@@ -1,0 +1,235 @@
+"""What a gradient can be asked with, against loops of plain autograd."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from spikeflip import LIF, SpikeflipError, SpikingNetwork
+from spikeflip.snn.gradients import BPTT, Estimator, GradientRequest
+from spikeflip.snn.memory import Memory
+from spikeflip.snn.surrogate import Gaussian, Rectangular, Triangular
+
+T = 7
+
+
+def network(reset="hard", **options):
+    neuron = LIF(0.4, 0.6, reset, Rectangular(0.9))
+    net = SpikingNetwork("9FC-6FC-3FC", (8,), time_steps=T, neuron=neuron, seed=3, **options).double()
+    with torch.no_grad():
+        for weight in net.weights:
+            weight.mul_(1.5)
+    return net
+
+
+def spikes(n=5):
+    return (torch.rand(n, T, 8, generator=torch.Generator().manual_seed(4)) < 0.5).double()
+
+
+def away(scores, rows):
+    """A gradient of the scores in which no two samples and classes weigh the same."""
+    return (1 + rows[:, None] + torch.arange(scores.shape[1]) / 7).to(scores)
+
+
+class Fire(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, u, threshold, slope):
+        ctx.save_for_backward(slope)
+        return (u >= threshold).to(u)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.saved_tensors[0], None, None
+
+
+def plain(net, x, slope, window=T, averaged=False):
+    """The input gradient by autograd through a loop over time; ``slope`` of the distances of a layer, all at once."""
+    neuron, x = net.neuron, x.clone().requires_grad_()
+    below = x
+    for i, weight in enumerate(net.weights):
+        current = below @ weight.detach().T
+        if averaged:
+            current.register_hook(lambda g: g.mean(1, keepdim=True).expand_as(g))
+        u, o, us = 0, 0, []
+        with torch.no_grad():  # potentials first, so that a slope may depend on all of them
+            for t in range(T):
+                u = neuron.decay * after_reset(u, o, neuron) + current[:, t]
+                o = (u >= neuron.threshold).to(u)
+                us.append(u)
+        slopes = slope(torch.stack(us, 1) - neuron.threshold, i)
+        u, o, out = 0, 0, []
+        for t in range(T):
+            carried = after_reset(u, o, neuron)
+            carried = carried.detach() if t % window == 0 and t else carried
+            u = neuron.decay * carried + current[:, t]
+            o = Fire.apply(u, neuron.threshold, slopes[:, t])
+            out.append(o)
+        below = torch.stack(out, 1)
+    scores = below.mean(1)
+    scores.backward(away(scores.detach(), torch.arange(len(x))))
+    return x.grad
+
+
+def after_reset(u, o, neuron):
+    return {"hard": u * (1 - o), "soft": u - neuron.threshold * o, "none": u}[neuron.reset]
+
+
+def found(net, x, estimator, **known):
+    return net.probe(x).input_gradient(away, GradientRequest(estimator=estimator, **known)).values
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft", "none"])
+@pytest.mark.parametrize("surrogate", [None, Rectangular(1.6), Triangular(0.7), Gaussian(0.5)])
+def test_a_surrogate_is_part_of_the_request(reset, surrogate):
+    net, x = network(reset), spikes()
+    derivative = (surrogate or net.neuron.surrogate).derivative
+    expected = plain(net, x, lambda distance, _: derivative(distance))
+    values = found(net, x, BPTT(surrogate))
+    torch.testing.assert_close(values, expected, rtol=1e-10, atol=1e-12)
+    assert values.any()
+    torch.testing.assert_close(values, found(net.on("torch", surrogate=surrogate), x, BPTT()), rtol=0, atol=0)
+
+
+def test_the_output_layer_may_have_a_window_of_its_own():
+    net, x = network(), spikes()
+
+    def slope(distance, layer):
+        return Triangular(2.0 if layer == 2 else 0.7).derivative(distance)
+
+    values = found(net, x, BPTT(Triangular(0.7), output_window=2.0))
+    torch.testing.assert_close(values, plain(net, x, slope), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("reset", ["hard", "soft", "none"])
+@pytest.mark.parametrize("window", [1, 2, 3, T, 20])
+def test_a_window_of_time_steps_cuts_the_recurrence(reset, window):
+    net, x = network(reset), spikes()
+    expected = plain(net, x, lambda distance, _: net.neuron.surrogate.derivative(distance), window)
+    torch.testing.assert_close(found(net, x, BPTT(window=window)), expected, rtol=1e-10, atol=1e-12)
+    assert torch.equal(found(net, x, BPTT(window=T)), found(net, x, BPTT())) == (window > 0)
+
+
+@dataclass(frozen=True)
+class Averaged(Estimator):
+    """Mean over time of what each layer sends down, no recurrence, one triangle."""
+
+    reach = 1
+    averaged = True
+
+    def slope(self, layer):
+        return Triangular(0.8).derivative(layer.distance)
+
+
+def test_an_estimator_may_average_over_time():
+    net, x = network(), spikes()
+    expected = plain(net, x, lambda distance, _: Triangular(0.8).derivative(distance), 1, averaged=True)
+    torch.testing.assert_close(found(net, x, Averaged()), expected, rtol=1e-10, atol=1e-12)
+
+
+@dataclass(frozen=True)
+class OfRates(Estimator):
+    """One slope for all time steps, by the mean current, which is got back from the potentials."""
+
+    reach = 1
+
+    def slope(self, layer):
+        u, neuron = layer.potential, layer.neuron
+        before = torch.cat([torch.zeros_like(u[:, :1]), (u * (u < neuron.threshold))[:, :-1]], 1)
+        mean = (u - neuron.decay * before).mean(1, keepdim=True)
+        return (mean.abs() <= 0.5).to(u).expand_as(u)
+
+
+def test_an_estimator_may_go_by_rates():
+    net, x = network(), spikes()
+    given = {}
+
+    def slope(distance, layer):
+        u = distance + net.neuron.threshold
+        before = torch.cat([torch.zeros_like(u[:, :1]), (u * (distance < 0))[:, :-1]], 1)
+        given[layer] = (u - net.neuron.decay * before).mean(1, keepdim=True)
+        return (given[layer].abs() <= 0.5).to(u).expand_as(u)
+
+    torch.testing.assert_close(found(net, x, OfRates()), plain(net, x, slope, 1), rtol=1e-10, atol=1e-12)
+
+
+@dataclass(frozen=True)
+class BySpread(Estimator):
+    """A bump as wide as the potentials of a sample and channel vary, over the steps so far."""
+
+    def slope(self, layer):
+        u, t = layer.potential, torch.arange(1, layer.potential.shape[1] + 1)[:, None]
+        mean = u.cumsum(1) / t
+        spread = ((u.square().cumsum(1) / t) - mean.square()).clamp(min=1e-4).sqrt()
+        return torch.exp(-((layer.distance / spread) ** 2)) / spread
+
+
+@dataclass(frozen=True)
+class Adaptive(Estimator):
+    """As sharp as the distances seen so far allow, remembered of every sample, neuron and step."""
+
+    def slope(self, layer):
+        name, size = ("size", layer.index), layer.distance.abs()
+        mean = 0.9 * layer.memory.recall(name, size, initial=1.0) + 0.1 * size
+        layer.memory.keep(name, mean)
+        return torch.exp(-size / mean) / mean
+
+
+@pytest.mark.parametrize("estimator", [Averaged(), OfRates(), BySpread(), Adaptive(), BPTT(window=2)])
+def test_batch_mates_and_their_order_do_not_matter(estimator):
+    net, x = network(), spikes(6)
+    rows = torch.tensor([4, 0, 3])
+    whole = found(net, x, estimator)
+    assert whole.flatten(1).any(1).sum() > 3
+    torch.testing.assert_close(found(net, x, estimator, rows=rows), whole[rows], rtol=1e-12, atol=1e-14)
+
+    def alone(n):
+        return net.probe(x[n : n + 1]).input_gradient(
+            lambda scores, _: away(scores, torch.tensor([n])), GradientRequest(estimator=estimator)
+        )
+
+    each = torch.cat([alone(n).values.clone() for n in range(6)])
+    torch.testing.assert_close(each, whole, rtol=1e-12, atol=1e-14)
+
+
+def test_what_is_remembered_belongs_to_a_sample():
+    net, x = network(), spikes(4)
+    memory = Memory(4)
+    first, second = (found(net, x, Adaptive(), memory=memory).clone() for _ in range(2))
+    assert not torch.equal(first, second)
+    fewer = Memory(2)
+
+    def weighed():
+        request = GradientRequest(estimator=Adaptive(), memory=fewer)
+        return net.probe(x[[3, 1]]).input_gradient(lambda s, rows: away(s, torch.tensor([3, 1])[rows]), request).values
+
+    torch.testing.assert_close(weighed().clone(), first[[3, 1]], rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(weighed(), second[[3, 1]], rtol=1e-12, atol=1e-14)
+
+
+def test_the_event_engine_gives_what_it_does_not_serve_to_the_torch_engine():
+    torch_net = SpikingNetwork("4C3-AP2-6FC-3FC", (2, 6, 6), neuron=LIF(0.3, 0.5, "hard", Rectangular(0.5)), seed=2)
+    event = torch_net.on("event")
+    x = (torch.rand(3, T, 2, 6, 6, generator=torch.Generator().manual_seed(4)) < 0.4).float()
+    for estimator in (Averaged(), Adaptive(), BPTT(Triangular(1.0)), BPTT(Rectangular(2.0)), BPTT(window=2)):
+        expected = found(torch_net, x, estimator)
+        request = GradientRequest(estimator=estimator)
+        for probe in (event.probe(x), event.probe(x, request)):
+            values = probe.input_gradient(away, request).values
+            assert values.any()
+            torch.testing.assert_close(values, expected)
+    assert event.engine_for(BPTT(output_window=3.0)) is event.engine
+    assert event.engine_for(BPTT(Rectangular(0.5))) is event.engine
+    assert event.engine_for(BPTT(Rectangular(0.6))) is not event.engine
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"output_window": 0.0}, "output_window is 0.0"),
+        ({"output_window": float("nan")}, "nan"),
+        ({"window": 0}, "window is 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(wrong, words):
+    with pytest.raises(SpikeflipError, match=words):
+        BPTT(**wrong)
