@@ -177,3 +177,13 @@ def test_time_steps_that_are_none(options, words):
     for call in (wrap, doctor):
         with pytest.raises(SpikeflipError, match=words):
             call(single_step(), example, **options)
+
+
+def test_an_image_that_is_not_repeated_is_refused():
+    victim = wrap(single_step(), IMAGES, layout="static", time_steps=4)
+    for steps in (1, 3, 5):
+        inputs = IMAGES.unsqueeze(1).repeat_interleave(steps, 1)
+        for ask in (victim.scores, victim.probe):
+            with pytest.raises(SpikeflipError, match=f"are of {steps} time steps, and this .* called 4 times an image"):
+                ask(inputs)
+    assert victim.scores(IMAGES.unsqueeze(1).repeat_interleave(4, 1)).shape[0] == len(IMAGES)
