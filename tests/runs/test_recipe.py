@@ -3,7 +3,7 @@ import pytest
 from spikeflip import SpikeflipError
 from spikeflip.runs.config import TrainConfig
 from spikeflip.runs.recipe import choose_recipe, held_out
-from spikeflip.snn.training import Training
+from spikeflip.snn.training_settings import Training
 
 
 @pytest.mark.parametrize(

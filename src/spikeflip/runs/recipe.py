@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import TrainConfig
-from spikeflip.snn.training import Training
+from spikeflip.snn.training_settings import Training
 
 Kind = Literal["images", "simulated", "recordings"]
 

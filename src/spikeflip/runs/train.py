@@ -24,7 +24,8 @@ from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, load_chec
 from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
 from spikeflip.snn.neuron import LIF
 from spikeflip.snn.presets import PRESETS
-from spikeflip.snn.training import Labelled, Progress, Training, TrainingProgress, train
+from spikeflip.snn.training import Labelled, Progress, TrainingProgress, train
+from spikeflip.snn.training_settings import Training
 from spikeflip.snn.twin_training import train_twin
 from spikeflip.writing import remove_partial, write_json
 

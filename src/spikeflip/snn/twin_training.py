@@ -10,7 +10,8 @@ from torch import Tensor
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.batches import Masks, shifted
 from spikeflip.snn.losses import resolve
-from spikeflip.snn.training import Labelled, Progress, Steps, Training, optimise
+from spikeflip.snn.training import Labelled, Progress, Steps, optimise
+from spikeflip.snn.training_settings import Training
 from spikeflip.snn.training_state import History
 from spikeflip.snn.twin import ReluNetwork
 from spikeflip.snn.watch import Seen, expected_right

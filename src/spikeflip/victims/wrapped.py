@@ -208,8 +208,8 @@ class WrappedModel:
     def _cast(self, spikes: Tensor) -> Tensor:
         if self.coding == "direct" and spikes.ndim > 1 and spikes.shape[1] != self.time_steps:
             raise SpikeflipError(
-                f"inputs of shape {tuple(spikes.shape)} are of {spikes.shape[1]} time steps, and this victim's model is "
-                f"called {self.time_steps} times an image: repeat each image so often, as attacks and the judge do"
+                f"inputs of shape {tuple(spikes.shape)} are of {spikes.shape[1]} time steps, and this victim's model "
+                f"is called {self.time_steps} times an image: repeat each image so often, as attacks and the judge do"
             )
         x = spikes.detach().to(self.device, self.dtype)
         return x.clone() if x.is_inference() else x
