@@ -15,7 +15,7 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.stop import FirstSuccess, Judged, Stop
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.coding import encode_for, winner
 from spikeflip.snn.gradients import GradientRequest, InputGradient
 from spikeflip.snn.inputs import Kind, at_a_time, check_counts, check_goals, check_streams, check_values, kind_of
 from spikeflip.snn.losses import Loss, score_gradient
@@ -245,16 +245,7 @@ class _Call:
 
 
 def _encode(call: _Call, inputs: Tensor, samples: Tensor, moments: Tensor) -> Tensor:
-    victim = call.victim
-    return encode(
-        inputs,
-        victim.input_shape,
-        victim.time_steps,
-        coding=victim.coding,
-        seed=call.seed,
-        samples=samples,
-        step=moments,
-    )
+    return encode_for(call.victim, inputs, seed=call.seed, samples=samples, step=moments)
 
 
 def _iterate(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spikeflip.attacks.scg import probabilistic_sampling
 from spikeflip.runs.plan import Plan
-from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.coding import encode_for, winner
 from spikeflip.snn.gradients import GradientRequest
 from spikeflip.snn.losses import score_gradient
 from spikeflip.streams import uniform
@@ -48,13 +48,11 @@ def first_gradients(plan: Plan) -> dict[str, Any]:
 def _gradient(plan: Plan, part: Tensor) -> tuple[Tensor, Tensor]:
     """Of some rows ``(n,)``: which of them are right, ``(m,)``, and their gradients ``(m, T, *input)``."""
     network, config = plan.task.victim, plan.task.config
-    spikes = encode(
+    spikes = encode_for(
+        network,
         plan.task.data.read(plan.rows[part]).float(),
-        network.input_shape,
-        network.time_steps,
         seed=config.seed,
         samples=plan.samples[part],
-        coding=network.coding,
     )
     probe = network.probe(spikes.to(network.device))
     right = (winner(probe.scores).cpu() == plan.labels[part]).nonzero().squeeze(1)

@@ -13,7 +13,7 @@ from spikeflip.attacks import ATTACKS, FGSM, Attack, Budget
 from spikeflip.attacks.settings import as_budget
 from spikeflip.errors import SpikeflipError
 from spikeflip.interop.module import Answer, asking, precise
-from spikeflip.snn.coding import encode
+from spikeflip.snn.coding import encode_for
 from spikeflip.snn.inputs import check_classes, check_streams, check_values, kind_of
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import is_victim, takes_counts
@@ -204,11 +204,9 @@ def _scores(victim: Victim, values: Tensor, samples: Tensor, steps: Tensor, *, s
     """Of one encoding each, drawn as the attack draws that of an iteration; ``(N, K)`` on the CPU."""
     parts = [torch.empty(0, victim.classes)]
     for rows in torch.arange(len(values)).split(micro_batch) if len(values) else ():
-        seen = encode(
+        seen = encode_for(
+            victim,
             values[rows].to(victim.device),
-            victim.input_shape,
-            victim.time_steps,
-            coding=victim.coding,
             seed=seed,
             samples=samples[rows],
             step=steps[rows],

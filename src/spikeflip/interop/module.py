@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.coding import encode
+from spikeflip.snn.coding import encode_for
 from spikeflip.snn.gradients import BPTT, GradientRequest
 from spikeflip.snn.inputs import Kind, check_counts, check_values, kind_of
 from spikeflip.victims import Victim
@@ -154,11 +154,9 @@ class VictimModule(nn.Module):
         victim = self.victim
         for rows in torch.arange(len(inputs)).split(self.micro_batch) if len(inputs) else ():
             for draw in range(self._draws_of(kind)):
-                seen = encode(
+                seen = encode_for(
+                    victim,
                     inputs[rows],
-                    victim.input_shape,
-                    victim.time_steps,
-                    coding=victim.coding,
                     seed=self.seed,
                     samples=rows if self.fresh else torch.zeros_like(rows),
                     step=call * self.draws + draw,

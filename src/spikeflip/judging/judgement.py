@@ -18,7 +18,7 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.intervals import wilson
 from spikeflip.judging.notices import Circumstances, notices_of
 from spikeflip.notices import Notice, as_json
-from spikeflip.snn.coding import Coding, encode, winner
+from spikeflip.snn.coding import Coding, encode_for, winner
 from spikeflip.snn.inputs import (
     Kind,
     at_a_time,
@@ -159,11 +159,9 @@ def judge(
         """The winner of one encoding each, drawn as the attack draws, and whether no output neuron fired at all."""
         won, silent = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.bool)]
         for rows in torch.arange(len(values)).split(micro_batch):
-            spikes = encode(
+            spikes = encode_for(
+                victim,
                 values[rows].to(victim.device),
-                victim.input_shape,
-                victim.time_steps,
-                coding=victim.coding,
                 seed=seed,
                 samples=ids[rows],
                 step=step[rows],
@@ -238,11 +236,9 @@ def _draw(victim: Victim, image: Tensor, sample: int, draws: int, seed: int, mic
     parts = []
     for steps in torch.arange(draws).split(micro_batch):
         images = image.to(victim.device).expand(len(steps), *image.shape)
-        spikes = encode(
+        spikes = encode_for(
+            victim,
             images,
-            victim.input_shape,
-            victim.time_steps,
-            coding=victim.coding,
             seed=seed,
             samples=torch.full((len(steps),), sample),
             purpose="judge",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikeflip.intervals import wilson
 from spikeflip.notices import Notice
-from spikeflip.snn.coding import encode
+from spikeflip.snn.coding import encode_for
 from spikeflip.snn.firing import Firing, measure_firing
 from spikeflip.snn.network import Network, SpikingNetwork
 from spikeflip.snn.training import Labelled, accuracy
@@ -89,11 +89,9 @@ def _compared(rate: float, classes: Tensor) -> tuple[float, bool]:
 
 
 def _firing(network: SpikingNetwork, inputs: Tensor, seed: int) -> Firing:
-    spikes = encode(
+    spikes = encode_for(
+        network,
         inputs,
-        network.input_shape,
-        network.time_steps,
-        coding=network.coding,
         seed=seed,
         samples=torch.arange(len(inputs)),
     )

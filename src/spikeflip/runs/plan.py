@@ -29,7 +29,7 @@ from spikeflip.runs.inputs import (
 from spikeflip.runs.recordings import check_all_writable
 from spikeflip.runs.shard import Shard, Work
 from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, describe, load_checkpoint
-from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.coding import encode_for, winner
 from spikeflip.snn.engines.choose import EngineName
 from spikeflip.snn.inputs import Kind, at_a_time, kind_of
 from spikeflip.snn.network import Network, ReluNetwork
@@ -288,8 +288,7 @@ def _choose(config: AttackConfig, victim: Network, data: Inputs) -> Tensor:
     right = torch.zeros(len(data.labels), dtype=torch.bool)
     counts = [0] * victim.classes
     for rows in torch.arange(len(data.labels)).split(at_a_time(victim, data.read(torch.arange(1)), 64)):
-        shape, steps = victim.input_shape, victim.time_steps
-        seen = encode(data.read(rows), shape, steps, coding=victim.coding, seed=config.seed, samples=rows)
+        seen = encode_for(victim, data.read(rows), seed=config.seed, samples=rows)
         right[rows] = winner(victim.scores(seen.to(victim.device))).cpu() == data.labels[rows]
         for label in data.labels[rows][right[rows]].tolist():
             counts[label] += 1

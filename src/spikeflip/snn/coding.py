@@ -1,6 +1,6 @@
 """From images to what a network sees of them, and from output rates to a class."""
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -86,6 +86,30 @@ def encode(
             return inputs.float().unsqueeze(1).repeat_interleave(time_steps, 1)
         return bernoulli(inputs, time_steps, seed=seed, samples=samples, purpose=purpose, step=step).float()
     return inputs.float()
+
+
+class Coded(Protocol):
+    """What is known of how a victim sees images."""
+
+    input_shape: Shape
+    time_steps: int
+    coding: Coding
+
+
+def encode_for(
+    victim: Coded, inputs: Tensor, *, seed: int, samples: Tensor, purpose: Purpose = "encode", step: Tensor | int = 0
+) -> Tensor:
+    """What a victim sees of its inputs; see :func:`encode`."""
+    return encode(
+        inputs,
+        victim.input_shape,
+        victim.time_steps,
+        coding=victim.coding,
+        seed=seed,
+        samples=samples,
+        purpose=purpose,
+        step=step,
+    )
 
 
 def winner(scores: Tensor) -> Tensor:

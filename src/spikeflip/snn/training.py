@@ -15,7 +15,7 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.batches import Masks, batches, schedule, shifted
-from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.coding import encode, encode_for, winner
 from spikeflip.snn.firing import Firing, measure_firing
 from spikeflip.snn.inputs import at_a_time, check_classes, check_values, kind_of
 from spikeflip.snn.losses import LossName, score_gradient
@@ -89,11 +89,9 @@ def train(
 
     def spikes(values: Tensor, samples: Tensor) -> Tensor:
         parts = [
-            encode(
+            encode_for(
+                network,
                 values[rows],
-                network.input_shape,
-                network.time_steps,
-                coding=network.coding,
                 seed=settings.seed,
                 samples=samples[rows],
                 purpose="train",
@@ -274,9 +272,7 @@ def accuracy(network: Network, inputs: Tensor, classes: Tensor, *, seed: int = 0
     for start in range(0, len(inputs), micro_batch):
         part = slice(start, start + micro_batch)
         samples = torch.arange(start, start + len(inputs[part]))
-        seen = encode(
-            inputs[part], network.input_shape, network.time_steps, coding=network.coding, seed=seed, samples=samples
-        )
+        seen = encode_for(network, inputs[part], seed=seed, samples=samples)
         right += int((winner(network.scores(seen.to(network.device))).cpu() == classes[part].cpu()).sum())
     return right / max(1, len(inputs))
 

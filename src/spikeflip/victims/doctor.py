@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.coding import encode
+from spikeflip.snn.coding import encode_for
 from spikeflip.snn.inputs import check_values, kind_of
 from spikeflip.snn.surrogate import Surrogate
 from spikeflip.victims import checks, gradients, symptoms
@@ -217,7 +217,7 @@ def _coded(victim: Any, example: Tensor) -> Tensor:
     example = example[:_MOST_SAMPLES]
     check_values(example, kind_of(example, victim.input_shape, victim.coding), counts=takes_counts(victim))
     ids = torch.arange(len(example))
-    return encode(example, victim.input_shape, victim.time_steps, seed=0, samples=ids, coding=victim.coding)
+    return encode_for(victim, example, seed=0, samples=ids)
 
 
 def _acceptable(model: object, layout: Layout | LayoutFunction) -> Verdict:
