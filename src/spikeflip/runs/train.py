@@ -15,7 +15,7 @@ from spikeflip.runs.data_checks import compare_splits
 from spikeflip.runs.devices import placed
 from spikeflip.runs.folder import check_free, check_plain, manifest, moment, went_on, write_trouble
 from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
-from spikeflip.runs.lock import check_unlocked, locked
+from spikeflip.runs.lock import LOCK, check_unlocked, locked
 from spikeflip.runs.outcome import judge_training
 from spikeflip.runs.plan import differences
 from spikeflip.runs.recipe import Kind, choose_recipe, held_out
@@ -59,7 +59,7 @@ def run_training(
     recordings = is_recordings(config)
     _check(config, recordings)
     if _has_victim(out):
-        if (out / _CLAIM).exists():  # a process was killed right behind its last write
+        if any((out / name).exists() for name in (_CLAIM, LOCK)):  # a process was killed right behind its last write
             with locked(out):
                 _tidy(out)
         return _trained(config, out)
