@@ -21,9 +21,9 @@ def attack_command(arguments: Sequence[str], file: Mapping[str, Any]) -> Callabl
 
     The attacks are not imported for other commands, nor for help without a name, which has what all runs have.
     """
-    named = next((str(value) for value in _values(arguments, "--attack")), file.get("attack"))
-    asked = arguments[:1] == ["attack"] and (named is not None or not set(arguments) & set(_HELP))
-    options = _options(str(named or "scg"), [*_names(arguments), *file]) if asked else _model({})
+    named = values_of("--attack", arguments)
+    asked = arguments[:1] == ["attack"] and bool(named or not set(arguments) & set(_HELP))
+    options = _options([*named, "scg"][0], [*_names(arguments), *map(_name, file)]) if asked else _model({})
 
     def attack(
         *,
@@ -55,7 +55,7 @@ def attack_command(arguments: Sequence[str], file: Mapping[str, Any]) -> Callabl
     return attack
 
 
-def _values(arguments: Sequence[str], option: str) -> list[str]:
+def values_of(option: str, arguments: Sequence[str]) -> list[str]:
     """What is given to an option, as ``--option value`` or ``--option=value``."""
     after = [value for argument, value in pairwise(arguments) if argument == option]
     return after or [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{option}=")]
@@ -64,7 +64,11 @@ def _values(arguments: Sequence[str], option: str) -> list[str]:
 def _names(arguments: Sequence[str]) -> list[str]:
     """The options that are given, named as in Python."""
     given = [argument[2:].partition("=")[0] for argument in arguments if argument.startswith("--")]
-    return [name.removeprefix("no-").replace("-", "_") for name in given]
+    return [_name(name.removeprefix("no-")) for name in given]
+
+
+def _name(option: str) -> str:
+    return option.replace("-", "_")
 
 
 def _options(attack: str, given: Sequence[str]) -> type[BaseModel]:

@@ -11,7 +11,7 @@ import cyclopts
 from cyclopts import App, Parameter
 
 import spikeflip
-from spikeflip.attack_command import attack_command
+from spikeflip.attack_command import attack_command, values_of
 from spikeflip.command_line import AsJson, Columns, Quiet, TimeUnit, one_sentence, read_options, split_options
 from spikeflip.doctor_command import doctor
 from spikeflip.ending import ends_told
@@ -336,14 +336,21 @@ def list_(
     print_names(entries)
 
 
-def take_options(arguments: Sequence[str], file: Path | None) -> None:
-    """Let the commands have the options of a file, and ``attack`` those of the attack that is named."""
+def take_options(arguments: Sequence[str], file: Path | None) -> list[str]:
+    """Let the commands have the options of a file, and ``attack`` those of the attack that is named.
+
+    Returns the arguments, with the attack that the file names: cyclopts would take its key for that of a command.
+    """
     options = {} if file is None else read_options(file)
-    named = cyclopts.config.Dict(options, use_commands_as_keys=False, source=f"-c {file}")
-    app.config = () if file is None else (named,)
+    named = options.pop("attack", None)
+    if named is not None and list(arguments[:1]) == ["attack"] and not values_of("--attack", arguments):
+        arguments = ["attack", "--attack", str(named), *arguments[1:]]
+    given = cyclopts.config.Dict(options, use_commands_as_keys=False, source=f"-c {file}")
+    app.config = () if file is None else (given,)
     if "attack" in app:
         del app["attack"]  # of an earlier call in this process
     app.command(attack_command(arguments, options), name="attack")
+    return list(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -355,7 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for argument in rest:
             if "\0" in argument or any("\ud800" <= letter <= "\udfff" for letter in argument):
                 raise SpikeflipError(f"the argument {argument[:80]!a} is no UTF-8 text: rename what it names")
-        take_options(rest, file)
+        rest = take_options(rest, file)
         # Huge pages make large buffers cheap; PyTorch reads this when it first allocates.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         app(rest, exit_on_error=False, print_error=False)

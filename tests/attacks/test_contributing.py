@@ -1,5 +1,7 @@
 """What CONTRIBUTING.md says of a new attack and a new estimator is all that they need."""
 
+import json
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -52,3 +54,22 @@ def test_neither_batch_nor_order_matters(digit_victim, digits):
         part = Momentum(steps=3)(digit_victim, images[order], labels[order], samples=order, micro_batch=size)
         torch.testing.assert_close(part.adversarials, whole.adversarials[order])
         assert part.steps.tolist() == whole.steps[order].tolist()
+
+
+def test_a_file_of_options_may_name_it(momentum, digit_victim, tmp_path):
+    """And the command line another; a run keeps the settings of its attack alone."""
+    save_checkpoint(digit_victim, tmp_path / "victim", {"loss": "mse"})
+    file, known = tmp_path / "run.toml", {"target", "draws", "engine", "precision", "surrogate", "surrogate_width"}
+    file.write_text(f'victim = "{tmp_path / "victim"}"\nattack = "momentum"\nsamples = 3\ndraws = 2\nsteps = 2\n')
+    for name, more, own in (
+        ("own", ["--decay", "0.5"], {"steps": 2, "decay": 0.5}),
+        ("other", ["--attack", "random"], {"steps": 2, "strength": 0.03}),
+    ):
+        main(["attack", "-c", str(file), "--out", str(tmp_path / name), "--quiet", *more])
+        described = json.loads((tmp_path / name / "config.json").read_text())
+        assert described["attack"] == {"own": "momentum", "other": "random"}[name]
+        assert {key: value for key, value in described["settings"].items() if key not in known} == own
+    file.write_text(file.read_text() + "gamma = 0.1\n")
+    with pytest.raises(SystemExit):
+        main(["attack", "-c", str(file), "--out", str(tmp_path / "none"), "--quiet"])
+    assert not (tmp_path / "none").exists()

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -145,7 +145,7 @@ class Plan:
         """What a run folder's ``config.json`` holds."""
         config, data = self.task.config, self.task.data
         attack = self.attack
-        settings = {name: getattr(attack, name) for name in attack.__dataclass_fields__}
+        settings = {field.name: getattr(attack, field.name) for field in fields(attack)}
         budget = settings.pop("budget", None)
         if budget is not None:
             settings |= {"budget": budget.limit, "budget_metric": budget.metric}
