@@ -11,7 +11,7 @@ from spikeflip.snn.training_settings import Training
     [
         ("images", 1_442, 270, 64, 0, 0.1),  # 12 epochs
         ("images", 59_800, 375, 64, 0, 0.1),  # 24,000 samples
-        ("simulated", 1_442, 496, 64, 0, 0.1),
+        ("simulated", 1_442, 586, 64, 1, 0.1),
         ("recordings", 1_000, 350, 40, 2, 0.15),
         ("recordings", 60_000, 400, 40, 2, 0.15),
         ("recordings", 10, 100, 10, 0, 0.15),  # at least 100 updates, all samples in each

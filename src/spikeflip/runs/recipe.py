@@ -37,7 +37,7 @@ class _Amount:
 _AMOUNTS: dict[str, _Amount] = {
     "images": _Amount(64, 12, 24_000),
     "colour": _Amount(64, 18, 172_800, shift=2, dropout=0.0, relative_rate=0.02, coding_steps=4),
-    "simulated": _Amount(64, 22, 32_000),
+    "simulated": _Amount(64, 26, 38_000, shift=1),
     "recordings": _Amount(40, 14, 16_000, shift=2, dropout=0.15),
 }
 _TWINS: dict[str, _Amount] = {
