@@ -24,7 +24,7 @@ from spikeflip.runs import Execution
 from spikeflip.runs.folder import check_no_links, check_plain, manifest, write_trouble
 from spikeflip.runs.lock import InUseError, locked
 from spikeflip.snn.checkpoint import DESCRIPTION
-from spikeflip.writing import write_json
+from spikeflip.writing import remove_partial, write_json
 
 RESULTS, PAGE = "results", "reproduction.md"
 _MOST_NAMED = 3
@@ -88,6 +88,7 @@ def reproduce(
             progress("experiments", len(chosen), len(chosen))
         with _alone(out / RESULTS):
             write_page(out / RESULTS, out / PAGE)
+            _tidy(out)
     return written
 
 
@@ -107,6 +108,14 @@ def _check_folder(out: Path) -> None:
         )
     if not may_replace(out / PAGE, HEADING.encode()):
         raise SpikeflipError(f"{out / PAGE} is not a page that reproduce wrote: give another folder, or move it")
+
+
+def _tidy(out: Path) -> None:
+    """Remove what a killed process has left of the files that are whole now."""
+    remove_partial(out, {PAGE})
+    for folder in (out / RESULTS, out / Path(PAGE).stem):
+        if folder.exists():
+            remove_partial(folder, {path.name for path in folder.iterdir()})
 
 
 @contextmanager
