@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from spikeflip import LIF, SpikeflipError, SpikingNetwork
+from spikeflip.attacks import loop
+from spikeflip.snn.coding import winner
 from spikeflip.snn.gradients import BPTT, Estimator, GradientRequest
 from spikeflip.snn.memory import Memory
 from spikeflip.snn.surrogate import Gaussian, Rectangular, Triangular
@@ -220,6 +222,50 @@ def test_the_event_engine_gives_what_it_does_not_serve_to_the_torch_engine():
     assert event.engine_for(BPTT(output_window=3.0)) is event.engine
     assert event.engine_for(BPTT(Rectangular(0.5))) is event.engine
     assert event.engine_for(BPTT(Rectangular(0.6))) is not event.engine
+
+
+def test_what_another_engine_gave_leaves_the_network_as_it_is():
+    net = SpikingNetwork("4C3-AP2-6FC-3FC", (2, 6, 6), neuron=LIF(0.3, 0.5, "hard", Rectangular(0.5)), seed=2)
+    event = net.on("event")
+    x = (torch.rand(3, T, 2, 6, 6, generator=torch.Generator().manual_seed(4)) < 0.4).float()
+    names, expected = list(event.state_dict()), found(net, x, Averaged()).clone()
+    torch.testing.assert_close(found(event, x, Averaged()), expected)
+    assert list(event.state_dict()) == names == list(net.state_dict())
+    assert len(list(event.modules())) == len(list(net.modules()))
+    changed = LIF(0.5, 0.2, "soft", Rectangular(0.5))
+    event.neuron = net.neuron = changed
+    after = found(net, x, Averaged()).clone()
+    assert not torch.equal(after, expected)
+    torch.testing.assert_close(found(event, x, Averaged()), after)
+    with torch.no_grad():
+        net.weights[0].mul_(1.5)
+    torch.testing.assert_close(found(event, x, Averaged()), found(net, x, Averaged()))
+
+
+def test_an_attack_remembers_for_its_estimator_whatever_the_batch():
+    net, x = network(), spikes(6)
+    with torch.no_grad():
+        net.weights[-1].mul_(3).abs_()[0].mul_(4)  # so that class 0 wins
+    said, seen = winner(net.scores(x)), {}
+    kept = (said >= 0).nonzero().flatten().tolist()
+    assert len(kept) > 1
+
+    def rule(step):
+        values = step.gradient("mse", GradientRequest(estimator=Adaptive())).values
+        for sample, iteration, value in zip(step.samples.tolist(), step.iterations.tolist(), values, strict=True):
+            seen[sample, iteration] = value.clone()
+        return loop.Move(step.inputs, torch.zeros(len(step.inputs), dtype=torch.int8))
+
+    by_batch = []
+    for size in (1, 6):
+        seen.clear()
+        loop.run(net, x.float(), said.clamp(min=0), None, rule, steps=3, micro_batch=size)
+        by_batch.append(dict(seen))
+    one, six = by_batch
+    assert one.keys() == six.keys() == {(n, i) for n in kept for i in range(3)}
+    for key, value in one.items():
+        torch.testing.assert_close(value, six[key], rtol=1e-10, atol=1e-12)
+    assert any(not torch.equal(one[n, 0], one[n, 1]) for n in kept)
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,7 @@ class SpikingNetwork(Layers):
         self.neuron = LIF() if neuron is None else neuron
         self._engine_name: EngineName = "torch"
         self._precision: Precision = "float32"
-        self._engine: tuple[tuple[object, ...], DenseEngine] | None = None
-        self._torch: SpikingNetwork | None = None  # the same on the torch engine, where it is needed
+        self._engines: dict[EngineName, tuple[tuple[object, ...], DenseEngine]] = {}
 
     def on(
         self, engine: EngineName, *, precision: Precision = "float32", surrogate: Surrogate | None = None
@@ -98,7 +97,7 @@ class SpikingNetwork(Layers):
         """
         check_choice(engine, precision)
         other = copy.copy(self)
-        other._engine_name, other._precision, other._engine, other._torch = engine, precision, None, None
+        other._engine_name, other._precision, other._engines = engine, precision, {}
         if surrogate is not None:
             other.neuron = replace(self.neuron, surrogate=surrogate)
         return other
@@ -121,11 +120,20 @@ class SpikingNetwork(Layers):
 
         A change through ``weight.data`` is not seen: change weights under ``torch.no_grad()``.
         """
+        return self._engine_of(self._engine_name)
+
+    def engine_for(self, estimator: Estimator) -> DenseEngine:
+        """The engine, or the torch engine where that one does not serve an estimator."""
+        return self.engine if self.engine.serves(estimator) else self._engine_of("torch")
+
+    def _engine_of(self, name: EngineName) -> DenseEngine:
         state = (self.neuron, *((weight.data_ptr(), weight._version, weight.device) for weight in self.weights))
-        if self._engine is None or self._engine[0] != state:
-            workspace = None if self._engine is None else self._engine[1].workspace
-            self._engine = (state, make_engine(self._engine_name, self._chain(), workspace, self._precision))
-        return self._engine[1]
+        kept, engine = self._engines.get(name, (None, None))
+        if engine is None or kept != state:
+            workspace = None if engine is None else engine.workspace
+            engine = make_engine(name, self._chain(), workspace, self._precision)
+            self._engines[name] = state, engine
+        return engine
 
     def _chain(self) -> Chain:
         return Chain(self.layers, self.weights_by_layer(), self.shapes, self.neuron)
@@ -150,14 +158,6 @@ class SpikingNetwork(Layers):
         """
         return Probe(self, self._checked(spikes), request or GradientRequest())
 
-    def engine_for(self, estimator: Estimator) -> DenseEngine:
-        """The engine, or the torch engine where that one does not serve an estimator."""
-        if self.engine.serves(estimator):
-            return self.engine
-        if self._torch is None:
-            self._torch = self.on("torch")
-        return self._torch.engine
-
     def _checked(self, spikes: Tensor) -> Tensor:
         """Spikes in the type of the weights; a SpikeflipError for what is none of this network's."""
         if spikes.shape[2:] != self.input_shape or spikes.ndim < 2 or spikes.shape[1] == 0:
@@ -168,10 +168,7 @@ class SpikingNetwork(Layers):
         return spikes.to(self.weights[0].dtype)
 
     def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {
-            "_engine": None,
-            "_torch": None,
-        }  # which holds memory and a compiled module, neither to be copied
+        return self.__dict__ | {"_engines": {}}  # which holds memory and a compiled module, neither to be copied
 
 
 Network = SpikingNetwork | ReluNetwork
