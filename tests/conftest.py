@@ -104,3 +104,15 @@ def run(capsys):
         return status, captured.out, captured.err
 
     return command
+
+
+@pytest.fixture
+def terminal_of(monkeypatch):
+    """A terminal of some columns."""
+
+    def of(columns):
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.setenv("COLUMNS", str(columns))
+
+    return of

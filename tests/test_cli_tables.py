@@ -48,18 +48,6 @@ def lines_of(capsys):
     return [" ".join(re.sub("[┃│┏┓┡┩└┘━─┴┳╇┠┨]", " ", line).split()) for line in capsys.readouterr().out.splitlines()]
 
 
-@pytest.fixture
-def terminal_of(monkeypatch):
-    """A terminal of some columns."""
-
-    def of(columns):
-        monkeypatch.setenv("FORCE_COLOR", "1")
-        monkeypatch.setenv("TERM", "xterm-256color")
-        monkeypatch.setenv("COLUMNS", str(columns))
-
-    return of
-
-
 # ---------------------------------------------------------------- the summary of a run
 
 

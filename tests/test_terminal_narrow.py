@@ -3,22 +3,9 @@
 import logging
 import re
 
-import pytest
 from rich.text import Text
 
 from spikeflip.terminal import Bars, print_comparison, print_findings, print_names
-
-
-@pytest.fixture
-def terminal_of(monkeypatch):
-    """A terminal of some columns."""
-
-    def of(columns):
-        monkeypatch.setenv("FORCE_COLOR", "1")
-        monkeypatch.setenv("TERM", "xterm-256color")
-        monkeypatch.setenv("COLUMNS", str(columns))
-
-    return of
 
 
 def lines_of(text):
