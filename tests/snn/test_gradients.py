@@ -8,6 +8,7 @@ import torch
 from spikeflip import LIF, SpikeflipError, SpikingNetwork
 from spikeflip.attacks import loop
 from spikeflip.snn.coding import winner
+from spikeflip.snn.engines import dense
 from spikeflip.snn.gradients import BPTT, Estimator, GradientRequest
 from spikeflip.snn.memory import Memory
 from spikeflip.snn.surrogate import Gaussian, Rectangular, Triangular
@@ -206,6 +207,44 @@ def test_what_is_remembered_belongs_to_a_sample():
 
     torch.testing.assert_close(weighed().clone(), first[[3, 1]], rtol=1e-12, atol=1e-14)
     torch.testing.assert_close(weighed(), second[[3, 1]], rtol=1e-12, atol=1e-14)
+
+
+def test_a_sample_whose_loss_asks_for_nothing_keeps_its_memory_as_it_was():
+    net, x, memory = network(), spikes(4), Memory(4)
+    request = GradientRequest(estimator=Adaptive(), memory=memory)
+
+    def but(left_out):
+        def gradient(scores, rows):
+            found = away(scores, rows)
+            found[[row in left_out for row in rows.tolist()]] = 0
+            return found
+
+        return gradient
+
+    first = net.probe(x).input_gradient(but({1}), request).values.clone()
+    second = net.probe(x).input_gradient(away, request).values.clone()
+    assert not first[1].any()
+    alone = Memory(3)
+    others = x[[0, 2, 3]]
+    for expected in (first, second):
+        asked = GradientRequest(estimator=Adaptive(), memory=alone)
+        values = net.probe(others).input_gradient(lambda s, r: away(s, torch.tensor([0, 2, 3])[r]), asked).values
+        torch.testing.assert_close(values, expected[[0, 2, 3]], rtol=1e-12, atol=1e-14)
+
+
+def test_samples_of_a_batch_that_runs_in_parts_keep_their_own(monkeypatch):
+    net = SpikingNetwork("4C3-4C3-6FC-3FC", (2, 6, 6), neuron=LIF(0.3, 0.5, "hard", Rectangular(0.9)), seed=2).double()
+    x = (torch.rand(5, T, 2, 6, 6, generator=torch.Generator().manual_seed(4)) < 0.4).double()
+
+    def twice():
+        memory = Memory(5)
+        return [found(net, x, Adaptive(), memory=memory).clone() for _ in range(2)]
+
+    whole = twice()
+    monkeypatch.setattr(dense, "_CHUNK_BYTES", 1)
+    for part, expected in zip(twice(), whole, strict=True):
+        torch.testing.assert_close(part, expected, rtol=1e-10, atol=1e-13)
+    assert not torch.equal(*whole)
 
 
 def test_the_event_engine_gives_what_it_does_not_serve_to_the_torch_engine():
