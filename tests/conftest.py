@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spikeflip import LIF, Rectangular, SpikingNetwork, load_images
-from spikeflip.cli import main
+from spikeflip.cli.app import main
 from spikeflip.snn.training import Training, train
 
 _SHARED = Path(__file__).parents[1].parent / "shared"

@@ -15,7 +15,7 @@ from processes import heed_interrupts
 from safetensors.torch import load_file
 
 import spikeflip
-from spikeflip.cli import main
+from spikeflip.cli.app import main
 from spikeflip.runs import shard
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -376,7 +376,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing(arguments, message, victim,
 
 @pytest.mark.processes
 def test_interrupt_leaves_nothing_half_written(victim, tmp_path):
-    command = [sys.executable, "-m", "spikeflip.cli", "attack", "--victim", str(victim), "--out", str(tmp_path / "r")]
+    command = [sys.executable, "-m", "spikeflip", "attack", "--victim", str(victim), "--out", str(tmp_path / "r")]
     process = subprocess.Popen(
         [*command, "--draws", "5000"],
         stderr=subprocess.PIPE,
@@ -401,7 +401,7 @@ def test_interrupt_leaves_nothing_half_written(victim, tmp_path):
 @pytest.mark.processes
 def test_version_and_silence_away_from_a_terminal(victim, tmp_path):
     def call(*arguments):
-        command = [sys.executable, "-m", "spikeflip.cli", *arguments]
+        command = [sys.executable, "-m", "spikeflip", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"COLUMNS": "40"})
 
     assert call("--version").stdout.startswith(f"spikeflip {spikeflip.__version__} (event engine: ")

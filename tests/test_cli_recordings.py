@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from spikeflip.cli import main
+from spikeflip.cli.app import main
 from spikeflip.data import Binning, Recording, bin_events, read_recording, write_recording
 
 pytestmark = pytest.mark.usefixtures("undrawn")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from rich.text import Text
 
-from spikeflip import terminal
-from spikeflip.terminal import (
+from spikeflip.cli import terminal
+from spikeflip.cli.terminal import (
     Bars,
     print_comparison,
     print_differences,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from spikeflip.cli.terminal import print_recording, print_runs, print_verdicts, training_label
 from spikeflip.snn.firing import Firing, LayerFiring
 from spikeflip.snn.training import TrainingProgress
-from spikeflip.terminal import print_recording, print_runs, print_verdicts, training_label
 
 TINY = ["--network", "4C3-AP4-10FC", "--updates", "1", "--validation", "20", "--test-samples", "50"]
 

@@ -23,8 +23,8 @@ from stand_ins import few_digits, recording_by_place, small_networks, small_size
 
 import spikeflip
 from spikeflip.attacks import ATTACKS
-from spikeflip.cli import app, main, take_options
-from spikeflip.command_line import split_options
+from spikeflip.cli.app import app, main, take_options
+from spikeflip.cli.command_line import split_options
 from spikeflip.data import write_recording
 from spikeflip.experiments import EXPERIMENTS
 from spikeflip.experiments.presets import SMOKE

@@ -12,7 +12,7 @@ from faulty_models import X
 from spikeflip import SpikingNetwork
 from spikeflip.snn.checkpoint import save_checkpoint
 from spikeflip.victims import doctor
-from spikeflip.victims.doctor import CHECKS
+from spikeflip.victims.examining.doctor import CHECKS
 
 FACTORIES = """
 import sys
@@ -207,7 +207,7 @@ def test_a_trained_victim_and_inputs_of_a_file(factories, run):
         ([], "give PACKAGE.MODULE:FUNCTION or --victim FOLDER"),
         (["doctored:build", "--victim", "x"], "named twice"),
         (["--victim", "x"], "there is no victim at x"),
-        (["doctored"], "'doctored' names no factory: write PACKAGE.MODULE:FUNCTION"),
+        (["doctored"], "'doctored' names no code: write PACKAGE.MODULE:FUNCTION"),
         (["a b:c"], "names no factory"),
         (["doctored_none:build"], "there is no module 'doctored_none', neither installed nor in this folder"),
         (["doctored.none:build"], "there is no module 'doctored.none'"),

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from spikeflip import limits
-from spikeflip.ending import EndedError, ends_told
+from spikeflip.cli.ending import EndedError, ends_told
 from spikeflip.errors import NoMemoryError, SpikeflipError
 from spikeflip.runs import executors
 
@@ -72,7 +72,7 @@ OUT_OF_MEMORY = {
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY)
 def test_without_memory_the_sentence_says_what_to_lower(error, run, monkeypatch):
-    monkeypatch.setattr("spikeflip.cli.listed", lambda _: (_ for _ in ()).throw(error))
+    monkeypatch.setattr("spikeflip.cli.app.listed", lambda _: (_ for _ in ()).throw(error))
     status, out, err = run("list", "attacks")
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"spikeflip: {MEMORY}")
@@ -82,25 +82,25 @@ def test_a_sentence_that_only_guesses_at_damage_gives_way_to_the_lack_of_memory(
     def fail(_):
         raise SpikeflipError("v is damaged (can't allocate memory): delete it") from OUT_OF_MEMORY["PyTorch"]
 
-    monkeypatch.setattr("spikeflip.cli.listed", fail)
+    monkeypatch.setattr("spikeflip.cli.app.listed", fail)
     assert run("list", "attacks")[2].startswith(f"spikeflip: {MEMORY}")
 
     def know(_):
         raise NoMemoryError("a.csv does not fit into memory: cut it") from MemoryError()
 
-    monkeypatch.setattr("spikeflip.cli.listed", know)
+    monkeypatch.setattr("spikeflip.cli.app.listed", know)
     assert run("list", "attacks")[2] == "spikeflip: a.csv does not fit into memory: cut it\n"
 
 
 def test_without_threads_the_sentence_says_so(run, monkeypatch):
     error = RuntimeError("can't start new thread")
-    monkeypatch.setattr("spikeflip.cli.listed", lambda _: (_ for _ in ()).throw(error))
+    monkeypatch.setattr("spikeflip.cli.app.listed", lambda _: (_ for _ in ()).throw(error))
     assert "the system starts no more threads: give fewer --workers" in run("list", "attacks")[2]
 
 
 def test_any_other_error_is_no_lack_of_memory(run, monkeypatch):
     error = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-    monkeypatch.setattr("spikeflip.cli.listed", lambda _: (_ for _ in ()).throw(error))
+    monkeypatch.setattr("spikeflip.cli.app.listed", lambda _: (_ for _ in ()).throw(error))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         run("list", "attacks")
 
@@ -139,7 +139,7 @@ main()
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("name", ["spikeflip.cli", "cyclopts", "torch"])
+@pytest.mark.parametrize("name", ["spikeflip.cli.app", "cyclopts", "torch"])
 def test_ctrl_c_while_it_is_imported(name):
     done = subprocess.run([sys.executable, "-c", STOPPED.format(name=name)], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", f"spikeflip: interrupted; {GOES_ON}")

@@ -8,7 +8,7 @@ import pytest
 from documents import blocks, commands
 
 from spikeflip import load_checkpoint
-from spikeflip.cli import main
+from spikeflip.cli.app import main
 from spikeflip.runs.config import TrainConfig
 from spikeflip.runs.inputs import load_inputs, stored_binning
 from spikeflip.snn.training import accuracy

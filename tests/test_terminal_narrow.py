@@ -5,7 +5,7 @@ import re
 
 from rich.text import Text
 
-from spikeflip.terminal import Bars, print_comparison, print_findings, print_names
+from spikeflip.cli.terminal import Bars, print_comparison, print_findings, print_names
 
 
 def lines_of(text):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from spikeflip.terminal import (
+from spikeflip.cli.terminal import (
     print_comparison,
     print_differences,
     print_points,

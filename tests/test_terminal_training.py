@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from spikeflip.cli.terminal import Bars, note, print_training, training_facts, training_label
 from spikeflip.snn.firing import Firing, LayerFiring
 from spikeflip.snn.training import TrainingProgress
-from spikeflip.terminal import Bars, note, print_training, training_facts, training_label
 
 NOTICES = [{"code": "not-learned", "text": "the victim did not learn", "figure": 0.1}, {"text": "few [b]samples[/b]"}]
 RATES = {"accuracy": 0.98765, "accuracy_n": 2000, "training_accuracy": 0.4321, "training_accuracy_n": 1442}

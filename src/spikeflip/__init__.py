@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from spikeflip.snn.network import ReluNetwork, SpikingNetwork
     from spikeflip.snn.neuron import LIF
     from spikeflip.snn.surrogate import Rectangular
+    from spikeflip.victims import Defence as Defence
     from spikeflip.victims import load_nir as load_nir
     from spikeflip.victims import save_nir as save_nir
     from spikeflip.victims import wrap
@@ -67,7 +68,7 @@ _HOMES = {
     "snn.network": ("ReluNetwork", "SpikingNetwork"),
     "snn.neuron": ("LIF",),
     "snn.surrogate": ("Rectangular",),
-    "victims": ("wrap", "doctor", "load_nir", "save_nir"),
+    "victims": ("Defence", "wrap", "doctor", "load_nir", "save_nir"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 _PACKAGES = ("attacks", "data", "experiments", "interop", "judging", "report", "runs", "snn", "victims")

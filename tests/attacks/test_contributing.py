@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from ten_lines import Momentum
 
 from spikeflip.attacks import ATTACKS, AttackInfo
-from spikeflip.cli import main
+from spikeflip.cli.app import main
 from spikeflip.runs import AttackConfig, run_attack
 from spikeflip.runs.config import explain
 from spikeflip.snn.checkpoint import save_checkpoint

@@ -12,7 +12,7 @@ import torch
 from spikeflip import Budget, SpikingNetwork, attacks
 from spikeflip.attacks import ATTACKS, AttackInfo, AttackResult, Trace, loop
 from spikeflip.attacks.bim import BIM
-from spikeflip.attacks.settings import Options, as_budget
+from spikeflip.attacks.iterated import Options, as_budget
 from spikeflip.snn.gradients import GradientRequest
 
 FUNCTIONS = {name: attacks.noise if name == "random" else getattr(attacks, name.replace("-", "_")) for name in ATTACKS}

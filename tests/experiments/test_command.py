@@ -13,11 +13,13 @@ from processes import heed_interrupts
 
 from spikeflip.experiments import EXPERIMENTS
 
-COMMAND = [sys.executable, "-m", "spikeflip.cli", "reproduce"]
+COMMAND = [sys.executable, "-m", "spikeflip", "reproduce"]
 
 
 def test_the_list_names_every_experiment_without_pytorch(run):
-    code = "import sys; from spikeflip.cli import main; main(['reproduce', '--list']); print('torch' in sys.modules)"
+    code = (
+        "import sys; from spikeflip.cli.app import main; main(['reproduce', '--list']); print('torch' in sys.modules)"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *lines, imported = answer.stdout.splitlines()
     assert imported == "False"
@@ -68,7 +70,7 @@ def test_findings_fit_the_terminal(columns, figures):
         "words": "MNIST, targeted: 47.8 % against 55.3 %",
     }
     results = [{"experiment": "table-7", "findings": [finding]}]
-    code = f"from spikeflip.terminal import print_findings; print_findings({results!r})"
+    code = f"from spikeflip.cli.terminal import print_findings; print_findings({results!r})"
     text = in_terminal(code, columns)
     lines = text.splitlines()
     assert max(map(len, lines)) <= columns

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spikeflip.cli import main
+from spikeflip.cli.app import main
 from spikeflip.runs import AttackConfig, run_attack
 from spikeflip.snn.checkpoint import save_checkpoint
 

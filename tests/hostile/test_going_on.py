@@ -8,7 +8,7 @@ import pytest
 from harm import MANY
 from mutations import mutate
 
-from spikeflip.cli import main
+from spikeflip.cli.app import main
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs import AttackConfig, TrainConfig, attack, run_attack, run_training
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spikeflip.cli import main
+from spikeflip.cli.app import main
 from spikeflip.data import Recording, write_recording
 
 RESULTS = ("rows.parquet", "adversarials.safetensors", "trace.parquet", "summary.json")

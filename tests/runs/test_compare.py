@@ -169,7 +169,7 @@ def test_a_cell_that_a_spreadsheet_would_run_is_text(tmp_path, run, monkeypatch)
 MEASURED = """
 import sys
 from pathlib import Path
-from spikeflip.cli import main
+from spikeflip.cli.app import main
 main(sys.argv[1:])
 status = Path("/proc/self/status")
 lines = status.read_text().splitlines() if status.exists() else []

@@ -156,6 +156,6 @@ def test_every_option_reaches_the_worker(victim):
     assert (work.attack, work.settings["gamma"], work.precision) == ("scg", 0.3, "bf16-gradient")
     assert work.surrogate == Sigmoid(0.6)
     assert (work.device, work.binning) == ("cpu", None)
-    assert {name: content.tobytes() for name, content in work.victim.items()} == {
-        name: (victim / name).read_bytes() for name in work.victim
+    assert {name: content.tobytes() for name, content in work.files.items()} == {
+        name: (victim / name).read_bytes() for name in work.files
     }

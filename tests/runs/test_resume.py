@@ -56,7 +56,7 @@ def test_the_victim_and_the_folder_can_have_moved(command, undisturbed, small_vi
 @pytest.mark.processes
 def test_a_second_process_is_refused(command, run, tmp_path):
     with locked(tmp_path / "run"):
-        code = f"from spikeflip.cli import main; main({[*command, str(tmp_path / 'run')]!r})"
+        code = f"from spikeflip.cli.app import main; main({[*command, str(tmp_path / 'run')]!r})"
         answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.returncode == 2
     assert answer.stderr.startswith(f"spikeflip: --out {tmp_path / 'run'} is in use by another process: ")
@@ -229,9 +229,8 @@ def test_progress_counts_rows_of_all_shards(small_victim, tmp_path):
 @pytest.mark.processes
 def test_interrupted_workers_end_and_the_run_goes_on(command, undisturbed, results, run, tmp_path):
     out = tmp_path / "run"
-    code = (
-        f"from spikeflip.cli import main\nif __name__ == '__main__': main({[*command, str(out), '--workers', '2']!r})"
-    )
+    arguments = [*command, str(out), "--workers", "2"]
+    code = f"from spikeflip.cli.app import main\nif __name__ == '__main__': main({arguments!r})"
     (tmp_path / "script.py").write_text(code)
     process = subprocess.Popen(
         [sys.executable, tmp_path / "script.py"],

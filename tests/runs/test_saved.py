@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from spikeflip.attacks import AttackResult, Trace
 from spikeflip.data import bin_events, read_recording
 from spikeflip.runs import AttackConfig, recordings, run_attack, shard
-from spikeflip.runs.inputs import stored_binning
+from spikeflip.runs.inputs import binning_for
+from spikeflip.runs.victim import as_config, load_victim
 from spikeflip.snn.checkpoint import load_checkpoint, save_checkpoint
 from spikeflip.snn.coding import winner
 
@@ -79,7 +80,7 @@ def test_events_are_counted_by_the_cells_that_changed(small_recordings, tmp_path
     assert any(on)
     originals = [read_recording(data / file.removeprefix("adversarial/"), height=8, width=8) for file in rows["file"]]
     assert rows["events"] == list(map(len, originals))
-    binned = [bin_events(recording, stored_binning(load_checkpoint(victim))) for recording in originals]
+    binned = [bin_events(recording, binning_for(load_victim(as_config(victim)))) for recording in originals]
     assert rows["events_outside"] == [one.outside for one in binned]
     for removed, before, after in zip(rows["events_removed"], saved["originals"], saved["adversarials"], strict=True):
         off = int((after < before).sum())
@@ -100,7 +101,8 @@ def test_recordings_are_judged_from_the_files(small_recordings, tmp_path, monkey
     rows, summary = finished(config, tmp_path / "run")
     saved, checkpoint = load_file(tmp_path / "run" / "adversarials.safetensors"), load_checkpoint(victim)
     again = [read_recording(tmp_path / "run" / file, height=8, width=8) for file in rows["file"]]
-    frames = torch.stack([bin_events(recording, stored_binning(checkpoint)).frames for recording in again])
+    binning = binning_for(load_victim(as_config(victim)))
+    frames = torch.stack([bin_events(recording, binning).frames for recording in again])
     assert torch.equal(saved["adversarials"], frames.to(torch.uint8))
     assert rows["prediction"] == winner(checkpoint.network.scores(frames.float())).tolist()
     assert rows["mse"] == (frames != saved["originals"]).double().flatten(1).mean(1).tolist()

@@ -8,9 +8,9 @@ import torch
 from spikeflip import LIF, SpikeflipError, SpikingNetwork, judge, limits, scg
 from spikeflip.runs.devices import placed
 from spikeflip.snn import startup
-from spikeflip.snn.inputs import at_a_time
 from spikeflip.snn.startup import scale_weights
 from spikeflip.snn.training import Training, train
+from spikeflip.snn.validation import at_a_time
 
 
 @pytest.fixture

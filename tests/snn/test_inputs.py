@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from spikeflip import SpikeflipError
-from spikeflip.snn.inputs import check_classes, check_counts, check_goals, check_streams, check_values, kind_of
+from spikeflip.snn.validation import check_classes, check_counts, check_goals, check_streams, check_values, kind_of
 
 SHAPE = (3, 2, 2)
 PLACES = list(itertools.product(*map(range, SHAPE)))

@@ -18,13 +18,18 @@ def hook(event, arguments):
 
 {prelude}
 sys.addaudithook(hook)
-from spikeflip.cli import main
+from spikeflip.cli.app import main
 main({command!r})
 if {counted!r}:
     open({counted!r}, "w").write(str(count))
 """
 """Runs a command until it touches files for the last time but one."""
-_PRELOADED = ["spikeflip.cli", "spikeflip.runs.attack", "spikeflip.runs.sweep", "spikeflip.experiments.reproduction"]
+_PRELOADED = [
+    "spikeflip.cli.app",
+    "spikeflip.runs.attack",
+    "spikeflip.runs.sweep",
+    "spikeflip.experiments.reproduction",
+]
 
 
 class Kills:

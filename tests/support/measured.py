@@ -49,12 +49,7 @@ def _serve():
     import pyarrow.parquet  # noqa: F401
     import torch
 
-    import spikeflip.experiments
-    import spikeflip.report
-    import spikeflip.runs.attack
-    import spikeflip.runs.train
-    import spikeflip.victims.doctor  # noqa: F401
-    from spikeflip.cli import main
+    from spikeflip.cli.app import main
 
     torch.set_num_threads(1)
     for line in sys.stdin:

@@ -7,8 +7,8 @@ import torch
 
 from spikeflip.attacks import Trace, loop
 from spikeflip.attacks.bim import sign_step
+from spikeflip.attacks.iterated import Iterated
 from spikeflip.attacks.options import option
-from spikeflip.attacks.settings import Iterated
 from spikeflip.snn.gradients import Estimator, GradientRequest
 
 

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from spikeflip import Rectangular
 from spikeflip.victims import wrap
-from spikeflip.victims.imprint import Imprint
+from spikeflip.victims.examining.imprint import Imprint
 
 
 class Blocks(nn.Module):

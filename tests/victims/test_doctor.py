@@ -14,8 +14,8 @@ from torch import nn
 import spikeflip
 from spikeflip import Rectangular, ReluNetwork, SpikeflipError, SpikingNetwork, wrap
 from spikeflip.victims import doctor
-from spikeflip.victims.doctor import CHECKS
-from spikeflip.victims.imprint import Imprint
+from spikeflip.victims.examining.doctor import CHECKS
+from spikeflip.victims.examining.imprint import Imprint
 
 # Healthy ones.
 

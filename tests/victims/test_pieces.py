@@ -9,7 +9,8 @@ from torch import nn
 
 from spikeflip import Rectangular, SpikingNetwork, scg
 from spikeflip.attacks import bim
-from spikeflip.victims import Victim, checks, doctor, wrap
+from spikeflip.victims import Victim, doctor, wrap
+from spikeflip.victims.examining import checks
 from spikeflip.victims.layouts import run
 from spikeflip.victims.order import SampleAxis, started
 from spikeflip.victims.spike_functions import Change, find, table

@@ -4,12 +4,12 @@ from spikeflip.attacks.bim import BIM, FGSM, bim, fgsm
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.conversion import Conversion, conversion
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels, greedy_flips, greedy_pixels
+from spikeflip.attacks.iterated import Attack
 from spikeflip.attacks.loop import run
 from spikeflip.attacks.noise import Noise, noise
 from spikeflip.attacks.registry import ATTACKS, AttackInfo
 from spikeflip.attacks.result import AttackResult, Trace, Vanishing
 from spikeflip.attacks.scg import SCG, scg
-from spikeflip.attacks.settings import Attack
 from spikeflip.attacks.stop import FirstSuccess, Smallest
 from spikeflip.attacks.targets import every_target, next_target
 

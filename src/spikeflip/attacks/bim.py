@@ -11,11 +11,11 @@ from torch import Tensor
 
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.iterated import Described, Iterated, Options, as_budget
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import Described, Iterated, Options, as_budget
-from spikeflip.snn.inputs import Kind
 from spikeflip.snn.losses import Loss, resolve
+from spikeflip.snn.validation import Kind
 from spikeflip.victims import Victim
 
 

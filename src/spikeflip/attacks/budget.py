@@ -7,7 +7,7 @@ from torch import Tensor
 
 from spikeflip.attacks.metrics import METRICS
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.inputs import Kind
+from spikeflip.snn.validation import Kind
 
 
 @dataclass(frozen=True)

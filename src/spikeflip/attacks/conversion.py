@@ -10,14 +10,14 @@ from torch import Tensor
 from spikeflip.attacks import loop
 from spikeflip.attacks.bim import sign_step
 from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.iterated import Iterated, Options, as_budget
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import Iterated, Options, as_budget
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.inputs import Kind
 from spikeflip.snn.losses import score_gradient
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.twin import ReluNetwork
+from spikeflip.snn.validation import Kind
 from spikeflip.victims import Victim
 
 _BUDGET = Budget(8 / 255, "linf")
@@ -63,7 +63,7 @@ class Conversion(Iterated):
         return self.budget.limit if self.steps == 1 else 2.5 * self.budget.limit / self.steps
 
     def prepare(self, victim: Victim, inputs: Tensor) -> loop.Rule:
-        """See :class:`spikeflip.attacks.settings.Iterated`."""
+        """See :class:`spikeflip.attacks.iterated.Iterated`."""
         if not isinstance(victim, SpikingNetwork):
             raise SpikeflipError(
                 f"the victim is a {type(victim).__name__}, but conversion needs the weights of a SpikingNetwork: "

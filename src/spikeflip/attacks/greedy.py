@@ -13,11 +13,11 @@ from torch import Tensor
 
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.iterated import Iterated, Options, as_budget
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import Iterated, Options, as_budget
-from spikeflip.snn.inputs import Kind
 from spikeflip.snn.losses import Loss, resolve
+from spikeflip.snn.validation import Kind
 from spikeflip.victims import Victim
 
 _Try = Callable[[Tensor, Tensor], Tensor]
@@ -97,7 +97,7 @@ class GreedyPixels(Iterated):
         resolve(self.loss)
 
     def update(self, step: loop.Step) -> loop.Move:
-        """See :class:`spikeflip.attacks.settings.Iterated`."""
+        """See :class:`spikeflip.attacks.iterated.Iterated`."""
         number = blocks(tuple(step.inputs.shape[1:]), self.block).to(step.inputs.device)
         space = int(number.max()) + 1
         chosen = _chosen(step, space, self.candidates)
@@ -141,7 +141,7 @@ class GreedyFlips(Iterated):
         resolve(self.loss)
 
     def update(self, step: loop.Step) -> loop.Move:
-        """See :class:`spikeflip.attacks.settings.Iterated`."""
+        """See :class:`spikeflip.attacks.iterated.Iterated`."""
         space = prod(step.inputs.shape[1:])
         moves = _chosen(step, space, self.candidates)
 

@@ -17,9 +17,9 @@ from spikeflip.attacks.stop import FirstSuccess, Judged, Stop
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode_for, winner
 from spikeflip.snn.gradients import GradientRequest, InputGradient
-from spikeflip.snn.inputs import Kind, at_a_time, check_counts, check_goals, check_streams, check_values, kind_of
 from spikeflip.snn.losses import Loss, score_gradient
 from spikeflip.snn.memory import Memory
+from spikeflip.snn.validation import Kind, at_a_time, check_counts, check_goals, check_streams, check_values, kind_of
 from spikeflip.streams import Purpose, uniform
 from spikeflip.victims import Probe, Victim
 from spikeflip.victims.victim import takes_counts

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks import loop
+from spikeflip.attacks.iterated import Iterated, Options
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.scg import restricted_spike_flipper
-from spikeflip.attacks.settings import Iterated, Options
 from spikeflip.victims import Victim
 
 
@@ -34,7 +34,7 @@ class Noise(Iterated):
     strength: float = option(0.03, gt=0, le=1)
 
     def update(self, step: loop.Step) -> loop.Move:
-        """See :class:`spikeflip.attacks.settings.Iterated`."""
+        """See :class:`spikeflip.attacks.iterated.Iterated`."""
         originals = step.originals
         numbers = step.uniform("noise", originals.shape[1:])
         if originals.ndim == step.spikes.ndim:

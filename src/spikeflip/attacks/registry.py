@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from spikeflip.attacks.bim import BIM, FGSM
 from spikeflip.attacks.conversion import Conversion
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels
+from spikeflip.attacks.iterated import Attack
 from spikeflip.attacks.noise import Noise
 from spikeflip.attacks.scg import SCG
-from spikeflip.attacks.settings import Attack
 
 
 @dataclass(frozen=True)

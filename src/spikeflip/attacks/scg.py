@@ -12,9 +12,9 @@ from torch import Tensor
 
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.iterated import Iterated, Options, as_budget
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.settings import Iterated, Options, as_budget
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
 from spikeflip.snn.gradients import BPTT, GradientRequest
@@ -160,7 +160,7 @@ class SCG(Iterated):
         resolve(self.loss)
 
     def prepare(self, victim: Victim, inputs: Tensor) -> loop.Rule:
-        """See :class:`spikeflip.attacks.settings.Iterated`."""
+        """See :class:`spikeflip.attacks.iterated.Iterated`."""
         if victim.coding == "direct":
             raise SpikeflipError(
                 "scg turns gradients into spikes, but this victim takes images as they are: choose an attack on "
@@ -171,7 +171,7 @@ class SCG(Iterated):
         return replace(self, threshold=self._threshold(victim)).update
 
     def asks(self, victim: Victim) -> GradientRequest:
-        """See :class:`spikeflip.attacks.settings.Iterated`."""
+        """See :class:`spikeflip.attacks.iterated.Iterated`."""
         return replace(self, threshold=self._threshold(victim))._request
 
     @property

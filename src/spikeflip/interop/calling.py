@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks import ATTACKS, FGSM, Attack, Budget
-from spikeflip.attacks.settings import as_budget
+from spikeflip.attacks.iterated import as_budget
 from spikeflip.errors import SpikeflipError
 from spikeflip.interop.module import Answer, asking, precise
 from spikeflip.snn.coding import encode_for
-from spikeflip.snn.inputs import check_classes, check_streams, check_values, kind_of
+from spikeflip.snn.validation import check_classes, check_streams, check_values, kind_of
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import is_victim, takes_counts
 

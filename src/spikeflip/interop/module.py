@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode_for
 from spikeflip.snn.gradients import BPTT, GradientRequest
-from spikeflip.snn.inputs import Kind, check_counts, check_values, kind_of
+from spikeflip.snn.validation import Kind, check_counts, check_values, kind_of
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import is_victim, takes_counts
 

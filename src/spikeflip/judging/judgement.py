@@ -19,7 +19,7 @@ from spikeflip.intervals import wilson
 from spikeflip.judging.notices import Circumstances, notices_of
 from spikeflip.notices import Notice, as_json
 from spikeflip.snn.coding import Coding, encode_for, winner
-from spikeflip.snn.inputs import (
+from spikeflip.snn.validation import (
     Kind,
     at_a_time,
     check_counts,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spikeflip.runs.attack import is_finished, run_attack
     from spikeflip.runs.compare import compare_runs, list_runs
-    from spikeflip.runs.config import AttackConfig, Execution, TrainConfig
+    from spikeflip.runs.config import AttackConfig, Execution, TrainConfig, VictimConfig
     from spikeflip.runs.recordings import judge_files
     from spikeflip.runs.sweep import run_sweep
     from spikeflip.runs.train import is_trained, run_training
@@ -17,6 +17,7 @@ __all__ = [
     "AttackConfig",
     "Execution",
     "TrainConfig",
+    "VictimConfig",
     "compare_runs",
     "is_finished",
     "is_trained",
@@ -33,6 +34,7 @@ _HOME = {
     "AttackConfig": "config",
     "Execution": "config",
     "TrainConfig": "config",
+    "VictimConfig": "config",
     "compare_runs": "compare",
     "is_finished": "attack",
     "is_trained": "train",

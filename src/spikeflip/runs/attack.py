@@ -18,10 +18,10 @@ from spikeflip.runs.finished import SHARDS, Finished, any_left, shard_sha256
 from spikeflip.runs.folder import check_free, check_plain, manifest, moment, went_on, write_trouble
 from spikeflip.runs.lock import check_unlocked, locked
 from spikeflip.runs.merge import DAMAGE, merge, summarise
-from spikeflip.runs.plan import Plan, Task, description_sha256, differences, make_plan, open_task, stored_options
+from spikeflip.runs.plan import Plan, Task, differences, make_plan, open_task, stored_options
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
 from spikeflip.runs.shard import INPUTS, ROWS, TRACE
-from spikeflip.snn.checkpoint import load_checkpoint
+from spikeflip.runs.victim import load_victim
 from spikeflip.writing import remove_partial, sync, write_bytes, write_json
 
 Progress = Callable[[str, int, int], None]
@@ -97,10 +97,10 @@ def is_done(config: AttackConfig, out: Path, checksum: Callable[[AttackConfig], 
         return False
     if differences(options, known_to(options, stored_options(config), AttackConfig)):
         return False
-    checkpoint = load_checkpoint(config.victim)
+    loaded = load_victim(config)
     ours = {
-        "victim's weights": checkpoint.sha256,
-        "victim's description": description_sha256(checkpoint),
+        "victim's weights": loaded.sha256,
+        "victim's description": loaded.description_sha256,
         "data's checksum": checksum(config),
     }
     return not _changes({name: identity[name] for name in ours if name in identity}, ours)
@@ -177,7 +177,7 @@ class _Run:
                 self._count(number)
         job = Job(
             work=self.plan.work(),
-            network=self.plan.task.victim,
+            loaded=self.plan.task.loaded,
             todo=todo,
             shard=self.plan.shard,
             staging=self.finished.staging,

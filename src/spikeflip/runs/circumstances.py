@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spikeflip.attacks import ATTACKS
@@ -11,7 +12,6 @@ from spikeflip.snn.network import ReluNetwork
 
 if TYPE_CHECKING:
     from spikeflip.runs.plan import Plan
-    from spikeflip.snn.checkpoint import Checkpoint
 
 
 def circumstances(plan: Plan) -> Circumstances:
@@ -25,16 +25,20 @@ def circumstances(plan: Plan) -> Circumstances:
         budget=getattr(attack, "budget", None),
         own_labels=plan.own_labels,
         chosen_right=task.config.per_class is not None,
-        learned=learned(task.checkpoint),
+        learned=learned(task.loaded.facts),
         remedies=_remedies(plan, attack),
         data=task.data.notices,
-        attack=(OWN_THRESHOLD,) if own else (),
+        attack=(
+            *task.loaded.notices,
+            *getattr(task.victim, "notices", ()),
+            *((OWN_THRESHOLD,) if own else ()),
+        ),
     )
 
 
-def learned(checkpoint: Checkpoint) -> bool:
+def learned(facts: Mapping[str, Any]) -> bool:
     """Whether a victim's training does not say that it ended no better than guessing."""
-    return checkpoint.facts.get("learned") is not False
+    return facts.get("learned") is not False
 
 
 def _remedies(plan: Plan, attack: Any) -> dict[int, tuple[str, ...]]:

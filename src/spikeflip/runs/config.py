@@ -11,10 +11,14 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.limits import MOST_STEPS
 
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
+_SHAPE = r"^[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*$"
 Size = Annotated[str, Field(pattern=_SIZE)]
 """``WIDTHxHEIGHT``; see :func:`sides`."""
 _BY_RECIPE = "chosen by the data and their number when not given"
-_FORMS = {_SIZE: "WIDTHxHEIGHT, such as 34x34"}
+_FORMS = {
+    _SIZE: "WIDTHxHEIGHT, such as 34x34",
+    _SHAPE: "whole numbers from 1 with commas, T,C,H,W, such as 10,2,34,34",
+}
 
 
 class _Config(BaseModel):
@@ -182,10 +186,57 @@ class TrainConfig(DataConfig):
     seed: int = Field(0, ge=0, lt=2**63, description="Seed of weights, batches, encodings and dropout.")
 
 
-class AttackConfig(DataConfig):
+class CallingConfig(_Config):
+    """How a model of the user's own is called and read, as for :func:`spikeflip.wrap`."""
+
+    input_shape: Annotated[str, Field(pattern=_SHAPE)] | None = Field(
+        None, description="Of one sample, without the batch: T,C,H,W or T,F; C,H,W with the layout static."
+    )
+    layout: Literal["TB", "BT", "steps", "steps+state", "flat-BT", "static", "T-last"] | None = Field(
+        None, description="What the model takes; TB (time first) when not given."
+    )
+    output: str | None = Field(
+        None, description="Part of what the model returns that holds the output: its place or its key."
+    )
+    readout: Literal["mean", "last", "max", "sum", "none"] | None = Field(
+        None, description="From steps to scores; mean when not given."
+    )
+    time_steps: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_STEPS,
+        description="Calls of the model with an image, where time is outside of it; with the layout static.",
+    )
+    neurons: list[str] | None = Field(
+        None,
+        description="Spiking layers of your own: CLASS=THRESHOLD,SPIKE_FUNCTION with names of attributes; or none, for "
+        "a model in which no spiking layers can be found.",
+    )
+    penultimate: str | None = Field(None, description="Name of the penultimate spiking layer.")
+
+
+class VictimConfig(CallingConfig):
+    """Which victim, how it is called where it does not say it, and what defends it."""
+
+    victim: Path = Field(
+        description="Folder that 'train' wrote; a NIR graph, FILE.nir; or PACKAGE.MODULE:FUNCTION, which returns a "
+        "model and is run."
+    )
+    defence: list[str] | None = Field(
+        None,
+        description="PACKAGE.MODULE:CLASS that wraps the victim, and is run; of several, the first is the innermost.",
+    )
+    bins: Literal["time", "duration", "events"] | None = Field(
+        None, description="How recordings become time bins, as for train, where the victim does not say it."
+    )
+    time_bin: float | None = Field(
+        None, ge=0.001, le=1e9, description="Length of a time bin in ms, where the victim does not say it."
+    )
+
+
+class AttackConfig(VictimConfig, DataConfig):
     """What is attacked, and how; options of the attack are given beside the others, and kept in ``settings``."""
 
-    victim: Path = Field(description="Folder that 'train' wrote.")
     input: Path | None = Field(
         None,
         description="Instead of --data: an event recording, or a folder of them, in sub-folders by class or not.",

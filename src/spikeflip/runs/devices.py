@@ -1,19 +1,22 @@
-"""Putting a network where it shall run."""
+"""Putting a model where it shall run."""
 
 import re
+from typing import TypeVar
+
+from torch import nn
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.network import Network
 
+Model = TypeVar("Model", bound=nn.Module)
 _DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
-def placed(network: Network, device: str) -> Network:
-    """The network, moved to a device; a SpikeflipError where that is not there, or none that attacks run on."""
+def placed(model: Model, device: str) -> Model:
+    """The model, moved to a device; a SpikeflipError where that is not there, or none that attacks run on."""
     if not _DEVICE.fullmatch(device):
         raise SpikeflipError(f"--device is {device!r:.80}: choose cpu, cuda or cuda:N")
     try:
-        return network.to(device)
+        return model.to(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise SpikeflipError(

@@ -23,7 +23,7 @@ import torch
 from spikeflip.errors import SpikeflipError
 from spikeflip.limits import ran_out
 from spikeflip.runs.shard import Report, Shard, Work, Worker
-from spikeflip.snn.network import Network
+from spikeflip.runs.victim import LoadedVictim
 
 _SAFE_PATH = "PYTHONSAFEPATH"
 _PATIENCE = 2.0
@@ -35,7 +35,7 @@ class Job:
     """What an executor is given: shards to attack, and whom to tell."""
 
     work: Work
-    network: Network
+    loaded: LoadedVictim
     """The victim, on its device in this process."""
     todo: Sequence[int]
     """Numbers of the shards that are not finished."""
@@ -53,7 +53,7 @@ class Job:
 
 def in_this_process(job: Job) -> None:
     """One shard after the other."""
-    worker = Worker(job.work, job.network)
+    worker = Worker(job.work, job.loaded)
     for number in job.todo:
         folder = job.staging(number)
         seconds = worker.attack(job.shard(number), folder, job.report(number))

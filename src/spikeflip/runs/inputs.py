@@ -33,7 +33,9 @@ from spikeflip.runs.data_checks import (
     check_recordings,
     class_counts,
 )
-from spikeflip.snn.checkpoint import Checkpoint, check_cells
+from spikeflip.runs.victim import LoadedVictim, load_victim
+from spikeflip.snn.checkpoint import check_cells
+from spikeflip.snn.network import ReluNetwork, SpikingNetwork
 from spikeflip.snn.presets import TABLE_VI
 
 # Small images are enlarged before they are moved, so that a saccade crosses more than a few pixels.
@@ -190,15 +192,15 @@ def _event_set(config: DataConfig, split: str) -> EventSet:
     )
 
 
-def load_given(config: AttackConfig, checkpoint: Checkpoint) -> Inputs:
+def load_given(config: AttackConfig, loaded: LoadedVictim) -> Inputs:
     """The recordings of ``--input``, with ``--label`` or their sub-folders' names as labels, -1 where neither says."""
-    return load_recordings(_given(config, checkpoint), stored_binning(checkpoint), first=config.samples, keep=False)
+    return load_recordings(_given(config, loaded), binning_for(loaded), first=config.samples, keep=False)
 
 
-def _given(config: AttackConfig, checkpoint: Checkpoint) -> EventSet:
+def _given(config: AttackConfig, loaded: LoadedVictim) -> EventSet:
     if config.input is None:
         raise SpikeflipError("--input is not given: name a recording or a folder of recordings")
-    classes = tuple(checkpoint.facts.get("classes") or map(str, range(checkpoint.network.classes)))
+    classes = tuple(loaded.facts.get("classes") or map(str, range(loaded.victim.classes)))
     height, width = sides(config.sensor)
     return folder_of_recordings(
         config.input,
@@ -206,7 +208,7 @@ def _given(config: AttackConfig, checkpoint: Checkpoint) -> EventSet:
         label=None if config.label is None else class_at(config.label, classes, "--label"),
         height=height,
         width=width,
-        unsaid=stored_sensor(checkpoint),
+        unsaid=stored_sensor(loaded),
         columns=config.columns,
         time_unit=config.time_unit,
     )
@@ -240,22 +242,22 @@ def _plain(name: str) -> str:
     return name.casefold().replace("_", " ").replace("-", " ").strip()
 
 
-def data_checksum(config: AttackConfig, checkpoint: Checkpoint) -> str:
+def data_checksum(config: AttackConfig) -> str:
     """The checksum of what is attacked, without reading it as inputs."""
     if config.input is not None:
-        return _given(config, checkpoint).sha256
+        return _given(config, load_victim(config)).sha256
     if is_recordings(config):
         return _event_set(config, config.split).sha256
     return load_images(config.data, config.split, root=config.root, download=config.download).sha256
 
 
-def labelled_by_name(data: Inputs, checkpoint: Checkpoint) -> Inputs:
+def labelled_by_name(data: Inputs, loaded: LoadedVictim) -> Inputs:
     """The data with labels that are positions in the victim's classes, where it names them.
 
     Raises:
         SpikeflipError: the data have a class that the victim does not have.
     """
-    classes = checkpoint.facts.get("classes")
+    classes = loaded.facts.get("classes")
     if not classes:
         return data
     unknown = [name for name in data.classes if name not in classes]
@@ -268,31 +270,47 @@ def labelled_by_name(data: Inputs, checkpoint: Checkpoint) -> Inputs:
     return replace(data, labels=positions[data.labels], classes=tuple(classes))
 
 
-def stored_binning(checkpoint: Checkpoint) -> Binning:
-    """How the victim's training binned recordings."""
-    stored = checkpoint.facts.get("binning")
-    if not isinstance(stored, dict):
+def binning_for(loaded: LoadedVictim) -> Binning:
+    """How recordings become what a victim sees: as its training says, else as its user does."""
+    config = loaded.config
+    stored = loaded.facts.get("binning")
+    if stored is not None:
+        for name in ("bins", "time_bin"):
+            if (value := getattr(config, name)) is not None:
+                option = "--" + name.replace("_", "-")
+                raise SpikeflipError(f"{option} {value} is given, and the victim says how it was trained: leave it out")
+    elif config.bins is None and config.time_bin is None:
         raise SpikeflipError(
-            "the victim does not say how recordings become its frames: train it on recordings, or save it with the "
-            'fact {"binning": {"steps": 15, "rule": "time", "time_bin": 5}}'
+            "the victim does not say how recordings become its frames: give --time-bin, the ms of each, or --bins "
+            "duration or events, as it was trained"
         )
+    else:
+        stored = {"steps": loaded.victim.time_steps, "rule": config.bins or "time", "time_bin": config.time_bin}
+        stored |= dict(zip(("height", "width"), loaded.victim.input_shape[1:], strict=False))
+    return _checked(stored, loaded)
+
+
+def _checked(stored: object, loaded: LoadedVictim) -> Binning:
     try:
+        if not isinstance(stored, dict):
+            raise TypeError("it is no table")
         binning = Binning(**stored)
     except (TypeError, SpikeflipError) as error:
         raise SpikeflipError(f"the victim's binning is damaged ({error!s:.200}): train or save it anew") from error
     if binning.counted:
         raise SpikeflipError("the victim's frames count events, and only frames of 0 and 1 are read: train it anew")
-    network = checkpoint.network
-    try:
-        check_cells(sum(weight.numel() for weight in network.weights), network.shapes, binning.steps)
-    except ValueError as error:
-        raise SpikeflipError(f"the victim's binning is damaged ({error}): train or save it anew") from error
+    if isinstance(loaded.plain, SpikingNetwork | ReluNetwork):
+        network = loaded.plain
+        try:
+            check_cells(sum(weight.numel() for weight in network.weights), network.shapes, binning.steps)
+        except ValueError as error:
+            raise SpikeflipError(f"the victim's binning is damaged ({error}): train or save it anew") from error
     return binning
 
 
-def stored_sensor(checkpoint: Checkpoint) -> tuple[int, int] | None:
+def stored_sensor(loaded: LoadedVictim) -> tuple[int, int] | None:
     """Height and width of the sensor of the victim's training data."""
-    stored = checkpoint.facts.get("sensor")
+    stored = loaded.facts.get("sensor")
     if isinstance(stored, Sequence) and len(stored) == 2:
         return int(stored[0]), int(stored[1])
     return None

@@ -19,7 +19,7 @@ from spikeflip.judging import Judgement
 from spikeflip.judging.notices import Circumstances, changed_events
 from spikeflip.report.loading import check_claims, number_columns
 from spikeflip.runs.shard import INPUTS, LATER_COLUMNS, ROWS, TRACE
-from spikeflip.snn.inputs import Kind
+from spikeflip.snn.validation import Kind
 from spikeflip.writing import whole_file
 
 DAMAGE = (pyarrow.ArrowException, SafetensorError, KeyError, TypeError, ValueError, IndexError, RuntimeError)

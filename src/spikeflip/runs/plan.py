@@ -1,12 +1,9 @@
 """What a run will do, decided before anything is written: which inputs, towards which targets, in which shards."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,25 +12,25 @@ from spikeflip.data import EVENT_SETS, select_per_class
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging import fresh_draws
 from spikeflip.runs.attack_options import settings_of
-from spikeflip.runs.config import AttackConfig
-from spikeflip.runs.devices import placed
+from spikeflip.runs.config import AttackConfig, VictimConfig
 from spikeflip.runs.inputs import (
     Inputs,
+    binning_for,
     class_at,
     is_recordings,
     labelled_by_name,
     load_given,
     load_inputs,
-    stored_binning,
 )
 from spikeflip.runs.recordings import check_all_writable
 from spikeflip.runs.shard import Shard, Work
-from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, describe, load_checkpoint
+from spikeflip.runs.victim import LoadedVictim, files_of, load_victim
 from spikeflip.snn.coding import encode_for, winner
 from spikeflip.snn.engines.choose import EngineName
-from spikeflip.snn.inputs import Kind, at_a_time, kind_of
-from spikeflip.snn.network import Network, ReluNetwork
-from spikeflip.snn.surrogate import SURROGATES, Surrogate
+from spikeflip.snn.surrogate import Surrogate
+from spikeflip.snn.validation import Kind, at_a_time, kind_of
+from spikeflip.victims import Victim
+from spikeflip.victims.victim import check_victim
 
 PLACES = {"root", "victim", "download", "input"}
 """Options that say where something is: checksums say what it is."""
@@ -44,13 +41,16 @@ class Task:
     """A configuration with the victim and the data that it names."""
 
     config: AttackConfig
-    checkpoint: Checkpoint
-    victim: Network
-    """On its device."""
+    loaded: LoadedVictim
     engine: EngineName
     surrogate: Surrogate | None
     """In the attack's gradients; the victim's own where None."""
     data: Inputs
+
+    @property
+    def victim(self) -> Victim:
+        """The victim as it is judged, on its device."""
+        return self.loaded.victim
 
     @property
     def kind(self) -> Kind:
@@ -62,8 +62,8 @@ class Task:
         """All that results depend on beside versions and machine: runs that agree in it can go on one another."""
         return stored_options(self.config) | {
             "engine": self.engine,
-            "victim's weights": self.checkpoint.sha256,
-            "victim's description": description_sha256(self.checkpoint),
+            "victim's weights": self.loaded.sha256,
+            "victim's description": self.loaded.description_sha256,
             "data's checksum": self.data.facts["sha256"],
         }
 
@@ -108,7 +108,9 @@ class Plan:
         """What is done to every shard."""
         config = self.task.config
         return Work(
-            victim={name: np.fromfile(config.victim / name, np.uint8) for name in (DESCRIPTION, WEIGHTS)},
+            victim=VictimConfig(**{name: getattr(config, name) for name in VictimConfig.model_fields}),
+            files=files_of(config),
+            weights=self.task.loaded.sha256,
             attack=config.attack,
             settings=self.settings,
             engine=self.task.engine,
@@ -167,14 +169,14 @@ class Plan:
             "seed": config.seed,
             "data": data.facts,
             "classes": list(data.classes),
-            "victim": _describe_victim(self.task.checkpoint),
+            "victim": dict(self.task.loaded.description),
             "options": stored_options(config),
             "identity": self.task.identity,
         }
 
 
-def open_task(config: AttackConfig) -> Task:
-    """Load a victim and its data.
+def open_task(config: AttackConfig, loaded: LoadedVictim | None = None) -> Task:
+    """Load the data, and the victim where it is not.
 
     Raises:
         SpikeflipError: one of both cannot be used, they do not fit each other, or the attack lacks an option given.
@@ -186,24 +188,22 @@ def open_task(config: AttackConfig) -> Task:
             raise SpikeflipError(
                 f"{option} {value} is for recordings, and --data {config.data} is of images: leave it out"
             )
-    checkpoint = load_checkpoint(config.victim)
-    victim = placed(checkpoint.network, config.device)
-    for position, weight in enumerate(victim.weights, 1):
-        if not bool(torch.isfinite(weight).all()):
-            raise SpikeflipError(f"weights {position} of the victim {config.victim} are not finite: train it again")
-    surrogate = _surrogate(config, victim)
-    engine = victim.best_engine(config.precision, surrogate) if config.engine == "auto" else config.engine
-    victim.on(engine, precision=config.precision, surrogate=surrogate)
+    loaded = load_victim(config, config.device) if loaded is None else loaded
+    victim = loaded.victim
+    check_victim(victim)
+    surrogate = loaded.surrogate(config.surrogate, config.surrogate_width)
+    engine = loaded.best_engine(config.precision, surrogate) if config.engine == "auto" else config.engine
+    loaded.attacked(engine, config.precision, surrogate)
     if config.input is not None:
-        data = load_given(config, checkpoint)
+        data = load_given(config, loaded)
     else:
-        binning = stored_binning(checkpoint) if recordings else None
+        binning = binning_for(loaded) if recordings else None
         data = load_inputs(
             config, config.split, time_steps=victim.time_steps, binning=binning, first=config.samples, keep=False
         )
         # A folder may hold some of the victim's classes alone; other data sets have theirs in an order of their own.
         if binning is not None and config.data not in EVENT_SETS:
-            data = labelled_by_name(data, checkpoint)
+            data = labelled_by_name(data, loaded)
     if not len(data.labels):
         raise SpikeflipError(f"there are no {config.split} inputs in {data.facts['name']}: try the other --split")
     first = data.read(torch.arange(1))
@@ -214,7 +214,7 @@ def open_task(config: AttackConfig) -> Task:
             f"{data.facts['name']} gives inputs {tuple(first.shape[1:])}, the victim takes {victim.input_shape}: give "
             "what it was trained on as --data or --input"
         ) from error
-    return Task(config, checkpoint, victim, engine, surrogate, data)
+    return Task(config, loaded, engine, surrogate, data)
 
 
 def make_plan(task: Task) -> Plan:
@@ -236,7 +236,7 @@ def make_plan(task: Task) -> Plan:
         settings=settings_of(
             config.attack,
             config.settings,
-            victim_loss=task.checkpoint.facts.get("loss", "mse"),
+            victim_loss=task.loaded.facts.get("loss", "mse"),
             tunable=victim.penultimate_threshold is not None,
         ),
         rows=rows,
@@ -252,20 +252,7 @@ def make_plan(task: Task) -> Plan:
     return plan
 
 
-def _surrogate(config: AttackConfig, victim: Network) -> Surrogate | None:
-    """The derivative that is asked for: what is not said of it is the victim's own."""
-    name, width = config.surrogate, config.surrogate_width
-    if name is None and width is None:
-        return None
-    if isinstance(victim, ReluNetwork):
-        asked = f"--surrogate {name}" if name else f"--surrogate-width {width}"
-        raise SpikeflipError(f"{asked} is for spiking victims, and {config.victim} is a ReLU network: leave it out")
-    own = victim.neuron.surrogate
-    found: Surrogate = own if name is None else SURROGATES[name](own.width)
-    return found if width is None else found.with_width(width)
-
-
-def _labelled(victim: Network, data: Inputs) -> Inputs:
+def _labelled(victim: Victim, data: Inputs) -> Inputs:
     """The data, where nobody says a label with what the victim says."""
     unlabelled = (data.labels < 0).nonzero().squeeze(1)
     if not len(unlabelled):
@@ -277,7 +264,7 @@ def _labelled(victim: Network, data: Inputs) -> Inputs:
     return replace(data, labels=labels, facts=facts)
 
 
-def _choose(config: AttackConfig, victim: Network, data: Inputs) -> Tensor:
+def _choose(config: AttackConfig, victim: Victim, data: Inputs) -> Tensor:
     """Positions of the inputs to attack: all, or the first correctly classified ones of each class."""
     if config.per_class is None:
         return torch.arange(len(data.labels))
@@ -326,35 +313,6 @@ def _check_inputs(config: AttackConfig, kind: Kind) -> None:
             able = [name for name, other in ATTACKS.items() if kind in other.inputs and goal in other.goals]
             what = f"attacks {' and '.join(can)}, not {asked}" if asked == kind else f"is {' or '.join(can)} only"
             raise SpikeflipError(f"--attack {config.attack} {what}: choose from {', '.join(able)}")
-
-
-def _describe_victim(checkpoint: Checkpoint) -> dict[str, Any]:
-    network, facts = checkpoint.network, checkpoint.facts
-    neurons: dict[str, Any] = {"kind": "relu"}
-    if not isinstance(network, ReluNetwork):
-        neurons = {
-            "coding": network.coding,
-            "threshold": network.neuron.threshold,
-            "decay": network.neuron.decay,
-            "surrogate_width": network.neuron.surrogate.width,
-        }
-    return {
-        "architecture": network.architecture,
-        "input_shape": list(network.input_shape),
-        "steps": network.time_steps,
-        "accuracy": facts.get("accuracy"),
-        "accuracy_n": facts.get("accuracy_n"),
-        "loss": facts.get("loss"),
-        **neurons,
-        "weights_sha256": checkpoint.sha256,
-        "description_sha256": description_sha256(checkpoint),
-    }
-
-
-def description_sha256(checkpoint: Checkpoint) -> str:
-    """Of all that a victim is beside its weights: what its network is built from, and the facts that runs go by."""
-    facts = {name: checkpoint.facts.get(name) for name in ("binning", "sensor", "loss", "classes")}
-    return hashlib.sha256(json.dumps([describe(checkpoint.network), facts], sort_keys=True).encode()).hexdigest()
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:

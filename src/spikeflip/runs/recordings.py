@@ -15,10 +15,10 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.judging.notices import Circumstances, did_not_learn
 from spikeflip.notices import Notice, as_json
 from spikeflip.runs.circumstances import learned
-from spikeflip.runs.config import sides
+from spikeflip.runs.config import VictimConfig, sides
 from spikeflip.runs.data_checks import Seen, check_outside
-from spikeflip.runs.inputs import describe_binning, stored_binning, stored_sensor
-from spikeflip.snn.checkpoint import load_checkpoint
+from spikeflip.runs.inputs import binning_for, describe_binning, stored_sensor
+from spikeflip.runs.victim import as_config, load_victim
 from spikeflip.snn.coding import winner
 
 FOLDER = "adversarial"
@@ -123,7 +123,7 @@ def write_adversarials(
 
 
 def judge_files(
-    victim: Path,
+    victim: Path | VictimConfig,
     files: Sequence[Path],
     *,
     sensor: str | None = None,
@@ -133,7 +133,7 @@ def judge_files(
     """What a victim makes of recordings, read afresh.
 
     Args:
-        victim: folder that ``train`` wrote.
+        victim: folder that ``train`` wrote, or the configuration of another victim.
         files: recordings, or folders of them.
         sensor: ``WIDTHxHEIGHT`` for files that do not say it; the victim's training data's when not given.
         columns: what the columns of text files are; see :func:`spikeflip.read_recording`.
@@ -144,10 +144,10 @@ def judge_files(
         the bins, how it was binned, the reader's notes, and ``notices``: of reading and binning it, and of a victim
         that is silent or never learned.
     """
-    checkpoint = load_checkpoint(victim)
-    network, binning = checkpoint.network, stored_binning(checkpoint)
-    classes = checkpoint.facts.get("classes") or [str(k) for k in range(network.classes)]
-    unlearned = did_not_learn(Circumstances(learned=learned(checkpoint)))
+    loaded = load_victim(as_config(victim))
+    network, binning = loaded.victim, binning_for(loaded)
+    classes = loaded.facts.get("classes") or [str(k) for k in range(network.classes)]
+    unlearned = did_not_learn(Circumstances(learned=learned(loaded.facts)))
     height, width = sides(sensor)
     answers: list[dict[str, Any]] = []
     for source in files:
@@ -156,7 +156,7 @@ def judge_files(
             tuple(classes),
             height=height,
             width=width,
-            unsaid=stored_sensor(checkpoint),
+            unsaid=stored_sensor(loaded),
             columns=columns,
             time_unit=time_unit,
         )
@@ -177,6 +177,8 @@ def judge_files(
                 *found.notices,
                 *seen.notices,
                 *check_outside(seen.events, seen.outside, frames),
+                *loaded.notices,
+                *getattr(network, "notices", ()),
                 *(notice for notice in of_victim if notice is not None),
             )
             answers.append(

@@ -1,6 +1,5 @@
 """A shard of a run, some (input, target) rows, and the worker that attacks and judges it into a folder."""
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,13 +17,14 @@ from spikeflip.data import Binning
 from spikeflip.errors import NoMemoryError, SpikeflipError
 from spikeflip.judging import judge
 from spikeflip.limits import ran_out
+from spikeflip.runs.config import VictimConfig
 from spikeflip.runs.folder import write_table
 from spikeflip.runs.recordings import Recordings, Written, write_adversarials
-from spikeflip.snn.checkpoint import load_checkpoint
+from spikeflip.runs.victim import LoadedVictim, load_sent
 from spikeflip.snn.engines.choose import EngineName, Precision
-from spikeflip.snn.inputs import kind_of
-from spikeflip.snn.network import Network
 from spikeflip.snn.surrogate import Surrogate
+from spikeflip.snn.validation import kind_of
+from spikeflip.victims import Victim
 from spikeflip.writing import write_bytes
 
 ROWS, TRACE, INPUTS = "rows.parquet", "trace.parquet", "adversarials.safetensors"
@@ -60,8 +60,11 @@ class Shard:
 class Work:
     """What is done to every shard: plain values, which any process can be sent."""
 
-    victim: Mapping[str, NDArray[np.uint8]]
-    """The victim's files by name."""
+    victim: VictimConfig
+    files: Mapping[str, NDArray[np.uint8]]
+    """The victim's files by name; none for one that is made by code."""
+    weights: str
+    """Their checksum."""
     attack: str
     settings: Mapping[str, Any]
     engine: EngineName
@@ -81,19 +84,15 @@ class Worker:
     """A victim in this process, which attacks one shard after the other."""
 
     work: Work
-    network: Network
+    loaded: LoadedVictim
     notes: list[str] = field(default_factory=list)
     """What the user should know, one sentence each."""
     _halved: bool = False
 
     @classmethod
     def of(cls, work: Work) -> "Worker":
-        """A worker with a victim of its own, made of the files it was sent."""
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in work.victim.items():
-                (Path(folder) / name).write_bytes(content.tobytes())
-            network = load_checkpoint(folder).network
-        return cls(work, network.to(work.device))
+        """A worker with a victim of its own, made of what it was sent."""
+        return cls(work, load_sent(work.victim, work.files, work.device, expected=work.weights))
 
     def attack(self, shard: Shard, folder: Path, report: Report) -> float:
         """Attack a shard, write what comes of it into ``folder``, and judge that; returns the seconds it took.
@@ -122,7 +121,7 @@ class Worker:
         self.notes.append(
             f"memory ran out in shard {shard.number}: it goes on with half the micro-batch, {self._micro_batch}"
         )
-        if self.network.device.type == "cuda":
+        if self.loaded.victim.device.type == "cuda":
             torch.cuda.empty_cache()
         return self.attack(shard, folder, report)
 
@@ -131,14 +130,14 @@ class Worker:
         return max(1, self.work.micro_batch // 2) if self._halved else self.work.micro_batch
 
     def _attack(self, shard: Shard, folder: Path, report: Report) -> None:
-        work, victim = self.work, self.network
+        work, victim = self.work, self.loaded.victim
         inputs = torch.tensor(shard.values).float()
         labels, samples = torch.tensor(shard.labels), torch.tensor(shard.samples)
         targets = None if shard.targets is None else torch.tensor(shard.targets)
         attack = ATTACKS[work.attack].settings(**work.settings)
         result = attack(
             # Judging stays on the victim itself.
-            victim.on(work.engine, precision=work.precision, surrogate=work.surrogate),
+            self.loaded.attacked(work.engine, work.precision, work.surrogate),
             inputs,
             labels,
             targets,
@@ -184,7 +183,7 @@ class Worker:
             write_table(folder / TRACE, _long(result, samples))
 
 
-def _save_inputs(path: Path, victim: Network, inputs: Tensor, adversarials: Tensor, samples: Tensor) -> None:
+def _save_inputs(path: Path, victim: Victim, inputs: Tensor, adversarials: Tensor, samples: Tensor) -> None:
     spikes = kind_of(inputs, victim.input_shape) == "spikes"
     both = {"originals": inputs, "adversarials": adversarials}
     tensors = {name: (value.to(torch.uint8) if spikes else value).cpu().contiguous() for name, value in both.items()}

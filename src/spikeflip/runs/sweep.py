@@ -22,11 +22,10 @@ from spikeflip.report.sweep import render_sweep
 from spikeflip.report.tables import to_csv
 from spikeflip.runs.attack import Progress, is_done, run_attack
 from spikeflip.runs.compare import list_runs
-from spikeflip.runs.config import AttackConfig, DataConfig, Execution, explain
+from spikeflip.runs.config import AttackConfig, DataConfig, Execution, VictimConfig, explain
 from spikeflip.runs.folder import check_no_links, check_plain
 from spikeflip.runs.inputs import data_checksum
 from spikeflip.runs.lock import locked
-from spikeflip.snn.checkpoint import load_checkpoint
 from spikeflip.writing import write_bytes
 
 PAGE, TABLE = "report.html", "table.csv"
@@ -130,10 +129,11 @@ class _Checksums:
     def of(self, config: AttackConfig) -> str:
         """The checksum of what a point attacks."""
         # The victim's classes are the labels of recordings that are given as --input.
-        options = {*DataConfig.model_fields, "split", "input", "label"} | ({"victim"} if config.input else set())
+        victim = VictimConfig.model_fields if config.input else {}
+        options = {*DataConfig.model_fields, "split", "input", "label", *victim}
         key = config.model_dump_json(include=options)
         if key not in self.known:
-            self.known[key] = data_checksum(config, load_checkpoint(config.victim))
+            self.known[key] = data_checksum(config)
         return self.known[key]
 
 

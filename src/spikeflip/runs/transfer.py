@@ -14,8 +14,8 @@ from spikeflip.judging.transfer import transfer
 from spikeflip.notices import Notice
 from spikeflip.report.loading import open_inputs, read_facts, read_rows
 from spikeflip.runs.circumstances import learned
-from spikeflip.runs.devices import placed
-from spikeflip.snn.checkpoint import load_checkpoint
+from spikeflip.runs.config import VictimConfig
+from spikeflip.runs.victim import as_config, load_victim
 
 Progress = Callable[[str, int, int], None]
 
@@ -30,7 +30,7 @@ _TOGETHER = 256
 
 def transfer_run(
     run: Path,
-    victim: Path,
+    victim: Path | VictimConfig,
     *,
     successes: bool = True,
     draws: int = 20,
@@ -42,7 +42,7 @@ def transfer_run(
 
     Args:
         run: a finished run; on images, or on recordings whose frames the other victim takes.
-        victim: the folder of the victim that is shown the adversarial inputs.
+        victim: the victim that is shown the adversarial inputs: its folder, or the configuration of another one.
         successes: only those that fooled the victim they were made on; all when false.
         draws: fresh encodings of every image.
         seed: of the encodings.
@@ -60,11 +60,11 @@ def transfer_run(
     codes = {notice["code"] for notice in read_facts(run, "summary").get("notices", ())}
     description, saved = read_facts(run, "config"), open_inputs(run)
     rows = read_rows(run, saved.samples)
-    checkpoint = load_checkpoint(victim)
-    network = placed(checkpoint.network, device)
+    loaded = load_victim(as_config(victim), device)
+    network = loaded.victim
     _check_fits(run, saved.shape, network.input_shape)
     _check_classes(run, rows, network.classes)
-    _check_names(run, description.get("classes"), checkpoint.facts.get("classes"))
+    _check_names(run, description.get("classes"), loaded.facts.get("classes"))
     targeted = description.get("goal") == "targeted"
     chosen = np.flatnonzero(rows["success"] > 0) if successes else np.arange(len(saved.samples))
     parts: list[dict[str, torch.Tensor]] = []
@@ -92,7 +92,8 @@ def transfer_run(
     together = {name: torch.cat([rows[name] for rows in parts]) for name in parts[0]}
     known = replace(
         judgement.circumstances,
-        learned=learned(checkpoint),
+        learned=learned(loaded.facts),
+        attack=(*loaded.notices, *judgement.circumstances.attack),
         data=(_OTHERS_LABELS,) if "own-labels" in codes else (),
     )
     return {

@@ -22,11 +22,11 @@ from spikeflip.data import EVENT_SETS, IMAGE_SETS
 from spikeflip.errors import SpikeflipError
 from spikeflip.report.loading import SavedInputs, open_inputs, read_facts, read_rows, read_whole_rows
 from spikeflip.runs.circumstances import circumstances
-from spikeflip.runs.config import AttackConfig, explain
+from spikeflip.runs.config import AttackConfig, VictimConfig, explain
 from spikeflip.runs.merge import DAMAGE, summarise
-from spikeflip.runs.plan import Plan, description_sha256, make_plan, open_task
+from spikeflip.runs.plan import Plan, make_plan, open_task
 from spikeflip.runs.shard import LATER_COLUMNS, ROWS, Worker
-from spikeflip.snn.checkpoint import load_checkpoint
+from spikeflip.runs.victim import as_config, load_victim
 
 Progress = Callable[[str, int, int], None]
 
@@ -37,7 +37,7 @@ _TOGETHER = 64
 def verify_run(
     run: Path,
     *,
-    victim: Path,
+    victim: Path | VictimConfig,
     root: Path | None = None,
     data: Path | None = None,
     input: Path | None = None,
@@ -52,7 +52,7 @@ def verify_run(
 
     Args:
         run: a finished run.
-        victim: the folder of its victim.
+        victim: its victim: the folder, or the configuration of another one, without what the run says of it.
         root: the folder with its data set's files, where the data have one.
         data: the folder of recordings that was attacked, where the run's ``--data`` was one.
         input: the recordings that were attacked, where the run was of ``--input``.
@@ -78,13 +78,14 @@ def verify_run(
     summary = read_facts(run, "summary")
     saved = open_inputs(run)
     read_rows(run, saved.samples)
-    config = _config(run, description, {"victim": victim, "root": root, "input": input}, data, device)
-    checkpoint = load_checkpoint(victim)
-    _check_same(run, "victim", "weights_sha256", description, checkpoint.sha256)
+    named = as_config(victim)
+    config = _config(run, description, named, {"root": root, "input": input}, data, device)
+    loaded = load_victim(config, device)
+    _check_same(run, "victim", "weights_sha256", description, loaded.sha256)
     # Earlier versions did not write it.
     if "description_sha256" in (description.get("victim") or {}):
-        _check_same(run, "victim", "description_sha256", description, description_sha256(checkpoint))
-    task = open_task(config)
+        _check_same(run, "victim", "description_sha256", description, loaded.description_sha256)
+    task = open_task(config, loaded)
     _check_same(run, "data", "sha256", description, str(task.data.facts.get("sha256")))
     plan = make_plan(task)
     if not np.array_equal(plan.samples.numpy(), saved.samples):
@@ -95,7 +96,7 @@ def verify_run(
     n = len(saved.samples)
     chosen = np.sort(np.random.default_rng(seed).choice(n, min(samples, n), replace=False))
     differences: list[dict[str, Any]] = []
-    worker = Worker.of(plan.work())
+    worker = Worker(plan.work(), loaded)
     for first in range(0, len(chosen), _TOGETHER):
         part = chosen[first : first + _TOGETHER]
         with tempfile.TemporaryDirectory() as folder:
@@ -114,11 +115,17 @@ def verify_run(
 
 
 def _config(
-    run: Path, description: Mapping[str, Any], places: Mapping[str, Path | None], data: Path | None, device: str
+    run: Path,
+    description: Mapping[str, Any],
+    victim: VictimConfig,
+    places: Mapping[str, Path | None],
+    data: Path | None,
+    device: str,
 ) -> AttackConfig:
     """The options of the run, validated as if they were given now; "auto" is what it was then.
 
-    Where files are and where the victim runs is for the user to say, and never for the run, which may be a stranger's.
+    Where files are, which code is run and where the victim runs is for the user to say, never for the run, which may
+    be a stranger's.
     """
     options, settings = (description.get(name) for name in ("options", "settings"))
     if not isinstance(options, dict):
@@ -126,6 +133,11 @@ def _config(
     known = {str(name): value for name, value in options.items()}
     if isinstance(settings, dict) and "engine" in settings:
         known["engine"] = settings["engine"]
+    behind = known.pop("defence", None)
+    if behind != victim.defence:
+        said = " ".join(map(str, behind)) if isinstance(behind, list) else "none"
+        raise SpikeflipError(f"{run} attacked a victim with other defences ({said:.200}): give those with --defence")
+    known |= {name: getattr(victim, name) for name in victim.model_fields_set}
     source = known.get("data")
     if (
         data is None

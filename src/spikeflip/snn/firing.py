@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikeflip.snn.inputs import at_a_time
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.neuron import integrate
+from spikeflip.snn.validation import at_a_time
 
 
 @dataclass(frozen=True)

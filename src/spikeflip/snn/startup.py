@@ -23,9 +23,9 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.limits import MOST_CELLS
 from spikeflip.snn.architecture import AvgPool
 from spikeflip.snn.firing import layer_name
-from spikeflip.snn.inputs import at_a_time
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.neuron import integrate
+from spikeflip.snn.validation import at_a_time
 
 # A pooling layer has no weights: where it fires less than this share as often as the layer below, that one is scaled to
 # fire more. With the paper's neurons, whose threshold two of four inputs reach, it fires more often than that layer.

@@ -17,12 +17,12 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.snn.batches import Masks, batches, schedule, shifted
 from spikeflip.snn.coding import encode, encode_for, winner
 from spikeflip.snn.firing import Firing, measure_firing
-from spikeflip.snn.inputs import at_a_time, check_classes, check_values, kind_of
 from spikeflip.snn.losses import LossName, score_gradient
 from spikeflip.snn.network import Network, SpikingNetwork
 from spikeflip.snn.startup import revive_outputs, scale_weights
 from spikeflip.snn.training_settings import Training
 from spikeflip.snn.training_state import History, restore_state, save_state
+from spikeflip.snn.validation import at_a_time, check_classes, check_values, kind_of
 from spikeflip.snn.watch import Seen, Watch, expected_right
 
 # Inputs on which layers are scaled before training, and watched in it.

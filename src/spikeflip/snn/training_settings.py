@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.inputs import check_counts
 from spikeflip.snn.losses import LossName, resolve
+from spikeflip.snn.validation import check_counts
 
 LARGEST_RATE = 100.0
 """Of learning rates; larger ones leave the range of the optimiser's numbers."""

@@ -6,10 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.inputs import check_counts, check_values
 from spikeflip.snn.surrogate import Surrogate
-from spikeflip.victims import checks, gradients
-from spikeflip.victims.inspection import check_model
+from spikeflip.snn.validation import check_counts, check_values
+from spikeflip.victims.discovery import learn_order, learn_state
+from spikeflip.victims.examining import checks, gradients
+from spikeflip.victims.examining.inspection import check_model
+from spikeflip.victims.examining.one_step import FINDING, FIX, ONE_STEP, runs_one_step
+from spikeflip.victims.examining.suggestions import passing, suggestion, why_it_failed, with_suggestion
 from spikeflip.victims.layouts import (
     Layout,
     LayoutFunction,
@@ -20,10 +23,7 @@ from spikeflip.victims.layouts import (
     check_choice,
     layout_name,
 )
-from spikeflip.victims.learning import learn_order, learn_state
-from spikeflip.victims.one_step import FINDING, FIX, ONE_STEP, runs_one_step
 from spikeflip.victims.spike_functions import Neurons, find, table
-from spikeflip.victims.suggestions import passing, suggestion, why_it_failed, with_suggestion
 from spikeflip.victims.wrapped import Calling, WrappedModel
 
 

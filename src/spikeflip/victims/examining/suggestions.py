@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.victims import checks
+from spikeflip.victims.discovery import runs_of
+from spikeflip.victims.examining import checks
 from spikeflip.victims.layouts import Layout, LayoutFunction, Output, layout_name
-from spikeflip.victims.learning import runs_of
 from spikeflip.victims.state import State, learn, tensors
 from spikeflip.victims.wrapped import Calling, WrappedModel
 

@@ -10,8 +10,8 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.snn.gradients import BPTT, GradientRequest, InputGradient
 from spikeflip.snn.losses import LossName, score_gradient
 from spikeflip.snn.surrogate import Rectangular
-from spikeflip.victims import gradients
-from spikeflip.victims.checks import Probed, Verdict
+from spikeflip.victims.examining import gradients
+from spikeflip.victims.examining.checks import Probed, Verdict
 from spikeflip.victims.wrapped import WrappedModel
 
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from spikeflip.command_line import AsJson, Columns, Quiet, TimeUnit
+from spikeflip.cli.command_line import AsJson, Columns, Quiet, TimeUnit
+from spikeflip.cli.terminal import print_json, print_recording, say
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import sides
-from spikeflip.terminal import print_json, print_recording, say
 
 events = App(name="events", help="Describe an event recording, or convert it to another format.")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.victims.checks import raised
+from spikeflip.victims.examining.checks import raised
 from spikeflip.victims.modules import named_modules
 from spikeflip.victims.order import Order, SampleAxis, on_end, on_start, started, weight_layers
 from spikeflip.victims.state import Slot, State, learn

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, create_model
 
-from spikeflip.command_line import AsJson, Quiet
+from spikeflip.cli.command_line import AsJson, Quiet
+from spikeflip.cli.terminal import Bars, print_json, print_summary, say
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import AttackConfig, Execution
-from spikeflip.terminal import Bars, print_json, print_summary, say
 
 _HELP = ("--help", "-h")
 

@@ -9,12 +9,15 @@ from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode_for
-from spikeflip.snn.inputs import check_values, kind_of
 from spikeflip.snn.surrogate import Surrogate
-from spikeflip.victims import checks, gradients, symptoms
-from spikeflip.victims.checks import Probed, Verdict, raised
-from spikeflip.victims.imprint import Imprint
-from spikeflip.victims.inspection import check_model
+from spikeflip.snn.validation import check_values, kind_of
+from spikeflip.victims.discovery import learn_order, learn_state
+from spikeflip.victims.examining import checks, gradients, symptoms
+from spikeflip.victims.examining.checks import Probed, Verdict, raised
+from spikeflip.victims.examining.imprint import Imprint
+from spikeflip.victims.examining.inspection import check_model
+from spikeflip.victims.examining.suggestions import passing, suggestion, why_it_failed, with_suggestion
+from spikeflip.victims.examining.vanishing import Remark, failed, gradient
 from spikeflip.victims.layouts import (
     Layout,
     LayoutFunction,
@@ -25,11 +28,8 @@ from spikeflip.victims.layouts import (
     check_choice,
     layout_name,
 )
-from spikeflip.victims.learning import learn_order, learn_state
 from spikeflip.victims.modules import named_parameters
 from spikeflip.victims.spike_functions import Neurons, check_surrogate, find, table
-from spikeflip.victims.suggestions import passing, suggestion, why_it_failed, with_suggestion
-from spikeflip.victims.vanishing import Remark, failed, gradient
 from spikeflip.victims.victim import Victim, is_victim, takes_counts
 from spikeflip.victims.wrap import example_inputs, three_samples, wrap
 from spikeflip.victims.wrapped import Calling, WrappedModel

@@ -3,7 +3,7 @@
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -11,7 +11,7 @@ import cyclopts
 from cyclopts import Parameter
 from pydantic import ValidationError
 
-from spikeflip.ending import READER_GONE, leave_output
+from spikeflip.cli.ending import READER_GONE, leave_output
 from spikeflip.errors import NoMemoryError, SpikeflipError
 from spikeflip.limits import LARGEST_OPTIONS, ran_out
 from spikeflip.reading import small_text
@@ -68,6 +68,13 @@ def read_options(file: Path) -> dict[str, Any]:
         if any(not isinstance(part, str | bool | int | float) or "\0" in str(part) for part in parts):
             raise SpikeflipError(f"-c {file}: {name} is no text, number, truth value or list of these: write one")
     return values
+
+
+@contextmanager
+def foreign_prints() -> Iterator[None]:
+    """What a model's own code prints is no part of the answer: it goes to stderr."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.stop import Stop
 from spikeflip.notices import Notice
 from spikeflip.snn.gradients import GradientRequest
-from spikeflip.snn.inputs import Kind, check_tensor
+from spikeflip.snn.validation import Kind, check_tensor
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import check_victim, takes_counts
 

@@ -11,13 +11,13 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import winner
 from spikeflip.snn.gradients import BPTT, GradientRequest
 from spikeflip.snn.network import ReluNetwork
-from spikeflip.victims import checks
-from spikeflip.victims.checks import Probed, Verdict, difference
-from spikeflip.victims.one_step import FINDING, FIX, ONE_STEP
+from spikeflip.victims.examining import checks
+from spikeflip.victims.examining.checks import Probed, Verdict, difference
+from spikeflip.victims.examining.one_step import FINDING, FIX, ONE_STEP
+from spikeflip.victims.examining.vanishing import Remark, attack_gradient, failed, live
 from spikeflip.victims.order import on_end
 from spikeflip.victims.spike_functions import Change, NeuronType, StandIn
 from spikeflip.victims.state import shadowed
-from spikeflip.victims.vanishing import Remark, attack_gradient, failed, live
 from spikeflip.victims.wrapped import WrappedModel
 
 _NO_THRESHOLD = "attack with threshold=None (--no-tuning)"

@@ -11,16 +11,13 @@ import cyclopts
 from cyclopts import App, Parameter
 
 import spikeflip
-from spikeflip.attack_command import attack_command, values_of
-from spikeflip.command_line import AsJson, Columns, Quiet, TimeUnit, one_sentence, read_options, split_options
-from spikeflip.doctor_command import doctor
-from spikeflip.ending import ends_told
-from spikeflip.errors import SpikeflipError
-from spikeflip.event_commands import events
-from spikeflip.experiments.presets import PresetName
-from spikeflip.listing import listed
-from spikeflip.runs.config import Execution, TrainConfig
-from spikeflip.terminal import (
+from spikeflip.cli.attack import attack_command, values_of
+from spikeflip.cli.command_line import AsJson, Columns, Quiet, TimeUnit, one_sentence, read_options, split_options
+from spikeflip.cli.doctor import doctor
+from spikeflip.cli.ending import ends_told
+from spikeflip.cli.events import events
+from spikeflip.cli.listing import listed
+from spikeflip.cli.terminal import (
     Bars,
     print_comparison,
     print_differences,
@@ -36,6 +33,9 @@ from spikeflip.terminal import (
     training_facts,
     training_label,
 )
+from spikeflip.errors import SpikeflipError
+from spikeflip.experiments.presets import PresetName
+from spikeflip.runs.config import Execution, TrainConfig
 
 
 def _version() -> str:
@@ -50,6 +50,7 @@ app = App(
     help="Attack spiking neural networks with spike-compatible perturbations, and judge the result honestly.",
     version=_version,
     help_format="plaintext",
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=""),
     help_epilogue="Any command takes -c FILE: a TOML file with its options, named as here.",
     result_action="return_value",
     suppress_keyboard_interrupt=False,
@@ -366,7 +367,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Huge pages make large buffers cheap; PyTorch reads this when it first allocates.
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         app(rest, exit_on_error=False, print_error=False)
-
-
-if __name__ == "__main__":
-    main()

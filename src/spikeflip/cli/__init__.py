@@ -1,0 +1,1 @@
+"""The command ``spikeflip``: its options, what it says, and how it ends."""
