@@ -101,6 +101,16 @@ def test_the_attack_takes_under_20_lines(path):
     assert attack.end_lineno - attack.lineno + 1 < 20
 
 
+def test_a_defence_is_under_20_lines_and_attacked_as_what_it_is(example):
+    path = EXAMPLES / "defend_with_a_median.py"
+    (defence,) = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    assert defence.end_lineno - defence.lineno + 1 < 20
+    found = example(path).main(updates=60, samples=20)
+    assert found["clean accuracy"] > 0.6
+    assert found["clean accuracy, defended"] > 0.6
+    assert found["defended, attack through it"] > 0.6
+
+
 def test_no_gradient_in_eval_mode(example):
     found = example(PITFALLS / "no_gradient_in_eval_mode.py").main(updates=60, samples=20)
     assert found["gradient in eval mode"] is None

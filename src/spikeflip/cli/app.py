@@ -12,7 +12,17 @@ from cyclopts import App, Parameter
 
 import spikeflip
 from spikeflip.cli.attack import attack_command, values_of
-from spikeflip.cli.command_line import AsJson, Columns, Quiet, TimeUnit, one_sentence, read_options, split_options
+from spikeflip.cli.command_line import (
+    AsJson,
+    Columns,
+    Quiet,
+    TimeUnit,
+    VictimOptions,
+    foreign_prints,
+    one_sentence,
+    read_options,
+    split_options,
+)
 from spikeflip.cli.doctor import doctor
 from spikeflip.cli.ending import ends_told
 from spikeflip.cli.events import events
@@ -111,14 +121,17 @@ def sweep(
     *,
     execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
     out: Annotated[Path, Parameter(help="Folder to write, with a run folder a point; done ones are skipped.")],
+    run_code: Annotated[
+        bool, Parameter(help="Run code that the file names as victims or defences.", negative="")
+    ] = False,
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> None:
     """Attack at every point of a grid or list of options and compare them on a page; goes on when run again."""
     from spikeflip.runs import run_sweep
 
-    with Bars(quiet or json) as bars:
-        rows = run_sweep(file, out, execution=execution, progress=bars.stage)
+    with Bars(quiet or json) as bars, foreign_prints():
+        rows = run_sweep(file, out, execution=execution, run_code=run_code, progress=bars.stage)
     if json:
         print_json(rows)
     elif not quiet:
@@ -187,7 +200,7 @@ def transfer(
     run: Annotated[Path, Parameter(help="Run folder.")],
     /,
     *,
-    victim: Annotated[Path, Parameter(help="Folder of the victim that is shown its adversarial inputs.")],
+    victim: Annotated[VictimOptions, Parameter(name="*")],
     every: Annotated[
         bool, Parameter(name="--all", help="Also those that did not fool their own victim.", negative="")
     ] = False,
@@ -199,12 +212,12 @@ def transfer(
     """Say how many adversarial inputs of a finished run fool another victim, of those that it classifies right."""
     from spikeflip.runs import transfer_run
 
-    with Bars(quiet or json) as bars:
+    with Bars(quiet or json) as bars, foreign_prints():
         found = transfer_run(run, victim, successes=not every, draws=draws, device=device, progress=bars.stage)
     if json:
         print_json(found)
     elif not quiet:
-        print_summary(f"{run.name} on {victim.name}", found)
+        print_summary(f"{run.name} on {victim.victim.name}", found)
 
 
 @app.command
@@ -212,7 +225,7 @@ def judge(
     files: Annotated[list[Path], Parameter(help="Event recordings, or folders of them.", consume_multiple=True)],
     /,
     *,
-    victim: Annotated[Path, Parameter(help="Folder that 'train' wrote.")],
+    victim: Annotated[VictimOptions, Parameter(name="*")],
     sensor: Annotated[str | None, Parameter(help="Sensor of files that do not say it: WIDTHxHEIGHT.")] = None,
     columns: Columns = None,
     time_unit: TimeUnit = None,
@@ -221,7 +234,8 @@ def judge(
     """Say what a victim makes of event recordings, read afresh."""
     from spikeflip.runs import judge_files
 
-    answers = judge_files(victim, files, sensor=sensor, columns=columns, time_unit=time_unit)
+    with foreign_prints():
+        answers = judge_files(victim, files, sensor=sensor, columns=columns, time_unit=time_unit)
     if json:
         print_json(answers)
     else:
@@ -287,7 +301,7 @@ def verify(
     run: Annotated[Path, Parameter(help="Run folder.")],
     /,
     *,
-    victim: Annotated[Path, Parameter(help="Folder of the victim that was attacked.")],
+    victim: Annotated[VictimOptions, Parameter(name="*")],
     root: Annotated[Path | None, Parameter(help="Folder with the data set's files, as for attack.")] = None,
     data: Annotated[
         Path | None, Parameter(help="Folder of recordings that was attacked, where --data was one for attack.")
@@ -302,7 +316,7 @@ def verify(
     """Attack some inputs of a run again and say what differs; exit status 1 where something does."""
     from spikeflip.runs import verify_run
 
-    with Bars(quiet or json) as bars:
+    with Bars(quiet or json) as bars, foreign_prints():
         found = verify_run(
             run,
             victim=victim,

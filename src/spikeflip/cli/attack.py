@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, create_model
 
-from spikeflip.cli.command_line import AsJson, Quiet
+from spikeflip.cli.command_line import AsJson, Quiet, foreign_prints, grouped
 from spikeflip.cli.terminal import Bars, print_json, print_summary, say
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import AttackConfig, Execution
@@ -42,7 +42,7 @@ def attack_command(arguments: Sequence[str], file: Mapping[str, Any]) -> Callabl
         given: BaseModel = options
         config = AttackConfig(**{name: getattr(given, name) for name in given.model_fields_set})
         finished = is_finished(out)
-        with Bars(quiet or json) as bars:
+        with Bars(quiet or json) as bars, foreign_prints():
             summary = run_attack(config, out, execution=execution, progress=bars.stage)
         if json:
             print_json(summary)
@@ -85,7 +85,8 @@ def _options(attack: str, given: Sequence[str]) -> type[BaseModel]:
 
 def _model(own: Mapping[str, Any]) -> type[BaseModel]:
     """All options of a run, and those of its attack beside them."""
-    run = {name: (known.annotation, known) for name, known in AttackConfig.model_fields.items() if name != "settings"}
+    run = grouped(AttackConfig)
+    del run["settings"]
     strict = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    found: type[BaseModel] = create_model("AttackOptions", __config__=strict, **run, **own)  # type: ignore[call-overload]
+    found: type[BaseModel] = create_model("AttackOptions", __config__=strict, **run, **own)
     return found

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import cyclopts
-from cyclopts import Parameter
-from pydantic import ValidationError
+from cyclopts import Group, Parameter
+from pydantic import BaseModel, ValidationError, create_model
 
 from spikeflip.cli.ending import READER_GONE, leave_output
 from spikeflip.errors import NoMemoryError, SpikeflipError
 from spikeflip.limits import LARGEST_OPTIONS, ran_out
 from spikeflip.reading import small_text
 from spikeflip.report.tables import one_line
-from spikeflip.runs.config import explain
+from spikeflip.runs.config import CallingConfig, VictimConfig, explain, names_code
 
 Quiet = Annotated[bool, Parameter(help="No progress, no summary.", negative="")]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print the summary as JSON, alone, on stdout.", negative="")]
@@ -28,6 +28,7 @@ TimeUnit = Annotated[
     Literal["s", "ms", "us", "ns"] | None, Parameter(help="Unit of the times of a text, .npz or .npy file.")
 ]
 
+_OWN = Group("A model of your own", sort_key=1)
 _LONGEST_LINE = 1000
 _WHAT_TO_LOWER = {
     "memory": "memory ran out: give a smaller --micro-batch, fewer --workers or a smaller --width or --size, where the "
@@ -35,6 +36,15 @@ _WHAT_TO_LOWER = {
     "threads": "the system starts no more threads: give fewer --workers, set OMP_NUM_THREADS to 1, or raise the limit "
     "(ulimit -u)",
 }
+
+
+def grouped(kind: type[BaseModel]) -> dict[str, Any]:
+    """The fields of a configuration with a victim, as pydantic makes a model of: those of one's own models apart."""
+    own = {*CallingConfig.model_fields, "bins", "time_bin"}
+    return {
+        name: (Annotated[known.annotation, Parameter(group=_OWN)] if name in own else known.annotation, known)
+        for name, known in kind.model_fields.items()
+    }
 
 
 def split_options(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
@@ -67,7 +77,12 @@ def read_options(file: Path) -> dict[str, Any]:
         parts = value if isinstance(value, list) else [value]
         if any(not isinstance(part, str | bool | int | float) or "\0" in str(part) for part in parts):
             raise SpikeflipError(f"-c {file}: {name} is no text, number, truth value or list of these: write one")
+        if name in ("defence", "run-code") or (name == "victim" and names_code(value)):
+            raise SpikeflipError(f"-c {file}: a file cannot name code to be run: give --{name} on the command line")
     return values
+
+
+VictimOptions: type[VictimConfig] = create_model("VictimOptions", __base__=VictimConfig, **grouped(VictimConfig))
 
 
 @contextmanager

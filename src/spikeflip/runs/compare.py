@@ -172,7 +172,7 @@ def _read(path: Path) -> _Found:
     finished = (path / "summary.json").exists()
     return _Found(
         name=str(path),
-        victim=f"{victim.get('architecture')} ({sha[:8]})",
+        victim=f"{victim.get('architecture') or victim.get('source')} ({sha if ' ' in sha else sha[:8]})",
         goal=str(config.get("goal")),
         settings={str(name): _short(value) for name, value in settings.items()},
         identity=(sha, str(data.get("sha256"))),

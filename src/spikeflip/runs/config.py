@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.limits import MOST_STEPS
@@ -50,6 +50,12 @@ def explain(error: ValidationError) -> str:
     if first["type"] == "string_pattern_mismatch":
         return f"{option} is {first['input']!r}: give {_FORMS[first['ctx']['pattern']]}"
     return f"{option} is {first.get('input')!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def names_code(place: object) -> bool:
+    """Whether something is written as ``package.module:function``."""
+    module, colon, path = str(place).partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *path.split(".")))
 
 
 def known_to(theirs: Mapping[str, Any], ours: Mapping[str, Any], kind: type[_Config]) -> dict[str, Any]:
@@ -215,9 +221,7 @@ class CallingConfig(_Config):
     penultimate: str | None = Field(None, description="Name of the penultimate spiking layer.")
 
 
-class VictimConfig(CallingConfig):
-    """Which victim, how it is called where it does not say it, and what defends it."""
-
+class _PlaceConfig(_Config):
     victim: Path = Field(
         description="Folder that 'train' wrote; a NIR graph, FILE.nir; or PACKAGE.MODULE:FUNCTION, which returns a "
         "model and is run."
@@ -226,6 +230,11 @@ class VictimConfig(CallingConfig):
         None,
         description="PACKAGE.MODULE:CLASS that wraps the victim, and is run; of several, the first is the innermost.",
     )
+
+
+class VictimConfig(CallingConfig, _PlaceConfig):
+    """Which victim, what defends it, and how it is called where it does not say that itself."""
+
     bins: Literal["time", "duration", "events"] | None = Field(
         None, description="How recordings become time bins, as for train, where the victim does not say it."
     )
@@ -233,8 +242,19 @@ class VictimConfig(CallingConfig):
         None, ge=0.001, le=1e9, description="Length of a time bin in ms, where the victim does not say it."
     )
 
+    @field_validator("defence", mode="before")
+    @classmethod
+    def _several(cls, given: Any) -> Any:
+        """One may be given alone, and none as an empty list, as a sweep over defences does."""
+        return ([given] if isinstance(given, str) else given) or None
 
-class AttackConfig(VictimConfig, DataConfig):
+    @property
+    def is_code(self) -> bool:
+        """Whether the victim is made by the user's code."""
+        return names_code(self.victim) and not self.victim.exists()
+
+
+class AttackConfig(DataConfig, VictimConfig):
     """What is attacked, and how; options of the attack are given beside the others, and kept in ``settings``."""
 
     input: Path | None = Field(

@@ -77,7 +77,12 @@ def read_sweep(file: Path) -> Sweep:
 
 
 def run_sweep(
-    file: Path, out: Path, *, execution: Execution | None = None, progress: Progress | None = None
+    file: Path,
+    out: Path,
+    *,
+    execution: Execution | None = None,
+    run_code: bool = False,
+    progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Attack at every point of a sweep file, each into a folder of its own under ``out``, and compare them.
 
@@ -87,6 +92,7 @@ def run_sweep(
         file: see :func:`read_sweep`.
         out: gets a run folder a point, ``report.html`` with a table and curves, and ``table.csv``.
         execution: as for :func:`run_attack`.
+        run_code: the file may name victims and defences that are code of the user's own, which is run then.
         progress: called with the stage and, after a ``|``, the point; and rows or points done of all.
 
     Returns:
@@ -97,6 +103,8 @@ def run_sweep(
     """
     execution = execution or Execution()
     sweep = read_sweep(file)
+    if not run_code:
+        _check_no_code(file, sweep)
     if out.is_file() or (out / "config.json").exists():
         raise SpikeflipError(f"--out {out} is a {'file' if out.is_file() else 'run'}: give a folder of its own")
     _check_folder(out, sweep)
@@ -109,6 +117,14 @@ def run_sweep(
         if progress is not None:
             progress("points", len(sweep.points), len(sweep.points))
         return _compare(sweep, out)
+
+
+def _check_no_code(file: Path, sweep: Sweep) -> None:
+    """Raise a SpikeflipError if a file, which may be a stranger's, names code to be run."""
+    for point in sweep.points:
+        code = [str(point.config.victim)] if point.config.is_code else point.config.defence
+        if code:
+            raise SpikeflipError(f"{file} names the code {code[0]:.200}: add --run-code where it may be run")
 
 
 def _check_folder(out: Path, sweep: Sweep) -> None:

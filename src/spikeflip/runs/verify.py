@@ -18,9 +18,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from spikeflip.attacks import ATTACKS
 from spikeflip.data import EVENT_SETS, IMAGE_SETS
 from spikeflip.errors import SpikeflipError
 from spikeflip.report.loading import SavedInputs, open_inputs, read_facts, read_rows, read_whole_rows
+from spikeflip.runs.attack_options import options_model
 from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, VictimConfig, explain
 from spikeflip.runs.merge import DAMAGE, summarise
@@ -57,7 +59,7 @@ def verify_run(
         data: the folder of recordings that was attacked, where the run's ``--data`` was one.
         input: the recordings that were attacked, where the run was of ``--input``.
         device: where the victim runs.
-        samples: how many rows; all where the run has no more.
+        samples: how many rows; all where the run has no more; of a foreign model those of whole shards.
         seed: of the choice of the rows.
         progress: called with the stage, and what is done of what.
 
@@ -93,14 +95,13 @@ def verify_run(
             f"{run / 'rows.parquet'} is damaged: its rows are not the {len(plan.rows):,} inputs and targets that "
             "config.json asks for; run the attack again or restore the file"
         )
-    n = len(saved.samples)
-    chosen = np.sort(np.random.default_rng(seed).choice(n, min(samples, n), replace=False))
+    n, parts = len(saved.samples), _parts(plan, samples, seed)
+    chosen = np.concatenate(parts)
     differences: list[dict[str, Any]] = []
     worker = Worker(plan.work(), loaded)
-    for first in range(0, len(chosen), _TOGETHER):
-        part = chosen[first : first + _TOGETHER]
+    for number, part in enumerate(parts):
         with tempfile.TemporaryDirectory() as folder:
-            shown = None if progress is None else _after(progress, first, len(chosen))
+            shown = None if progress is None else _after(progress, sum(map(len, parts[:number])), len(chosen))
             worker.attack(_only(plan, part).shard(0), Path(folder), shown or (lambda *_: None))
             differences += _differences(run, saved, part, Path(folder))
     made = _summary(run, plan)
@@ -130,7 +131,10 @@ def _config(
     options, settings = (description.get(name) for name in ("options", "settings"))
     if not isinstance(options, dict):
         raise SpikeflipError(f"{run / 'config.json'} has no options: it is damaged, or no attack wrote it")
-    known = {str(name): value for name, value in options.items()}
+    attack = str(options.get("attack", "scg"))
+    own = options_model(attack).model_fields if attack in ATTACKS else {}
+    # What is stored at its default was not asked for: a victim may not have it.
+    known = {str(name): value for name, value in options.items() if name not in own or value != own[name].default}
     if isinstance(settings, dict) and "engine" in settings:
         known["engine"] = settings["engine"]
     behind = known.pop("defence", None)
@@ -163,6 +167,20 @@ def _check_same(run: Path, part: str, name: str, description: Mapping[str, Any],
         raise SpikeflipError(
             f"{run} attacked {other} (sha256 {expected[:12]}, not {found[:12]}): give the {part} of the run with {fix}"
         )
+
+
+def _parts(plan: Plan, samples: int, seed: int) -> list[NDArray[np.int64]]:
+    """Rows to attack again, in what is attacked together: whole shards of a foreign model, else any rows.
+
+    The layers of foreign models round by how many samples there are, so that only the same batches give the same.
+    """
+    n, random = len(plan.rows), np.random.default_rng(seed)
+    if plan.task.loaded.is_own:
+        chosen = np.sort(random.choice(n, min(samples, n), replace=False))
+        return [chosen[first : first + _TOGETHER] for first in range(0, len(chosen), _TOGETHER)] or [chosen]
+    size = plan.task.config.shard_size
+    numbers = np.sort(random.choice(plan.shards, min(-(-samples // size), plan.shards), replace=False))
+    return [np.arange(n)[number * size : (number + 1) * size] for number in numbers.tolist()]
 
 
 def _only(plan: Plan, chosen: NDArray[np.int64]) -> Plan:

@@ -24,7 +24,7 @@ from spikeflip.snn.engines.choose import EngineName, Precision
 from spikeflip.snn.network import ReluNetwork, SpikingNetwork
 from spikeflip.snn.surrogate import SURROGATES, Rectangular, Surrogate
 from spikeflip.victims import Victim, WrappedModel, load_nir, wrap
-from spikeflip.victims.factory import load_defence, load_factory, names_code
+from spikeflip.victims.factory import load_defence, load_factory
 from spikeflip.victims.modules import named_buffers, named_parameters
 from spikeflip.victims.nir.file import read as read_graph
 from spikeflip.victims.nir.metadata import KEY
@@ -33,6 +33,10 @@ from spikeflip.victims.victim import is_victim
 NOT_KNOWN = "not known"
 """The checksum of weights that cannot be seen."""
 _NIR_ENDINGS = (".nir", ".h5", ".hdf5")
+_NOT_SEEN = Notice(
+    "weights-not-known",
+    "the victim's weights cannot be seen: nothing tells whether it is the same when the run goes on or is verified",
+)
 _NO_SURROGATE = Notice(
     "surrogate-not-said",
     "the NIR graph does not say how its firing function is differentiated: a rectangular window of width 1 around the "
@@ -69,6 +73,11 @@ class LoadedVictim:
     def description_sha256(self) -> str:
         """Checksum of all else that is known of it."""
         return str(self.description["description_sha256"])
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is one of this package's networks, whose results do not depend on what is run with a sample."""
+        return isinstance(self.plain, SpikingNetwork | ReluNetwork)
 
     def best_engine(self, precision: Precision, surrogate: Surrogate | None) -> EngineName:
         """What runs it fastest; foreign models have no engine but PyTorch."""
@@ -126,7 +135,7 @@ def load_victim(config: VictimConfig, device: str = "cpu") -> LoadedVictim:
     """
     place = str(config.victim)
     defences = tuple(load_defence(name) for name in config.defence or ())
-    if names_code(place) and not config.victim.exists():
+    if config.is_code:
         found = _of_code(place, config, device)
     elif config.victim.suffix in _NIR_ENDINGS and not config.victim.is_dir():
         found = _of_graph(config.victim, config, device)
@@ -144,7 +153,7 @@ def load_victim(config: VictimConfig, device: str = "cpu") -> LoadedVictim:
 
 def files_of(config: VictimConfig) -> dict[str, NDArray[np.uint8]]:
     """What another process or machine needs to load the victim: its files by name, none for code."""
-    if names_code(str(config.victim)) and not config.victim.exists():
+    if config.is_code:
         return {}
     if config.victim.is_dir():
         return {name: np.fromfile(config.victim / name, np.uint8) for name in (DESCRIPTION, WEIGHTS)}
@@ -241,10 +250,13 @@ def _of_code(place: str, config: VictimConfig, device: str) -> LoadedVictim:
         _leave_out(config, (*CallingConfig.model_fields,), f"for models, and {place} returns a victim")
         inside = getattr(model, "model", model)
         digest = weights_sha256(inside) if isinstance(inside, nn.Module) else NOT_KNOWN
-        return LoadedVictim(config, _moved(model, device), _describe(model, place, digest, config))
-    digest = weights_sha256(model) if isinstance(model, nn.Module) else NOT_KNOWN
-    victim = wrap(model, random_inputs(model, config), **calling_of(config, model))
-    return LoadedVictim(config, _moved(victim, device), _describe(victim, place, digest, config))
+        victim: Victim = model
+    else:
+        digest = weights_sha256(model) if isinstance(model, nn.Module) else NOT_KNOWN
+        victim = wrap(model, random_inputs(model, config), **calling_of(config, model))
+    described = _describe(_moved(victim, device), place, digest, config)
+    described["code"] = "the user's own, not part of a checksum"
+    return LoadedVictim(config, victim, described, notices=(_NOT_SEEN,) if digest == NOT_KNOWN else ())
 
 
 def _moved(victim: Victim, device: str) -> Victim:

@@ -11,12 +11,6 @@ from spikeflip.victims.examining.checks import raised
 from spikeflip.victims.victim import Victim, is_victim
 
 
-def names_code(place: str) -> bool:
-    """Whether it is written as ``package.module:function``."""
-    module, colon, path = place.partition(":")
-    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *path.split(".")))
-
-
 def load_factory(place: str) -> Any:
     """The model that ``package.module:function`` returns; modules of the current folder come before installed ones.
 
@@ -65,9 +59,9 @@ def load_defence(place: str) -> Callable[[Victim], Victim]:
 
 
 def _named(place: str, wanted: str) -> Any:
-    if not names_code(place):
-        raise SpikeflipError(f"{place!r} names no code: write PACKAGE.MODULE:FUNCTION, such as models.digits:build")
     module_name, _, path = place.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
+        raise SpikeflipError(f"{place!r} names no code: write PACKAGE.MODULE:FUNCTION, such as models.digits:build")
     found: Any = _imported(module_name)
     for name in path.split("."):
         if not hasattr(found, name):

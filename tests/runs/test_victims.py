@@ -1,0 +1,376 @@
+"""Runs on victims that ``train`` did not write: code of one's own, NIR graphs, defended ones; and what guards them."""
+
+import json
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import spikeflip
+from spikeflip import SpikeflipError
+from spikeflip.report.loading import read_facts
+from spikeflip.runs import AttackConfig, VictimConfig, judge_files, run_attack, run_sweep, transfer_run, verify_run
+from spikeflip.runs.victim import weights_sha256
+
+CODE = textwrap.dedent('''
+    """A model and a defence of somebody's own."""
+
+    import os
+
+    import torch
+    from torch import nn
+
+    import spikeflip
+
+    SEED = 0
+
+
+    class Neuron(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.thresh, self.mem = 0.5, 0.0
+
+        def act(self, u):
+            return torch.sigmoid(4 * u) + ((u >= 0).float() - torch.sigmoid(4 * u)).detach()
+
+        def forward(self, current):
+            self.mem = 0.5 * self.mem + current
+            spikes = self.act(self.mem - self.thresh)
+            self.mem = self.mem * (1 - spikes)
+            return spikes
+
+
+    def small(sizes=(64, 24, 10), seed=0):
+        print("talk: a model is built")
+        torch.manual_seed(seed)
+        first = nn.Linear(sizes[0], sizes[1])
+        return nn.Sequential(nn.Flatten(), first, Neuron(), nn.Linear(*sizes[1:]), Neuron())
+
+
+    def snn():
+        return small(seed=SEED)
+
+
+    def other():
+        return small(seed=1)
+
+
+    def events():
+        return small((2 * 8 * 8, 24, 2))
+
+
+    def random():
+        return small(seed=int.from_bytes(os.urandom(4), "little"))
+
+
+    def wrapped():
+        return spikeflip.wrap(snn(), (torch.rand(4, 6, 1, 8, 8) < 0.4).float(), layout="steps")
+
+
+    def unseen():
+        inner = wrapped()
+
+        class Blackbox:
+            input_shape, time_steps, coding, classes = (1, 8, 8), 6, "rate", 10
+            device, penultimate_threshold = torch.device("cpu"), None
+
+            def scores(self, spikes):
+                return inner.scores(spikes)
+
+            def probe(self, spikes, request=None):
+                return inner.probe(spikes, request)
+
+        return Blackbox()
+
+
+    class Median(spikeflip.Defence):
+        def transform(self, spikes):
+            before, after = torch.cat([spikes[:, :1], spikes[:, :-1]], 1), torch.cat([spikes[:, 1:], spikes[:, -1:]], 1)
+            return torch.stack([before, spikes, after]).median(0).values
+
+
+    def nothing(victim):
+        return None
+
+
+    def broken(victim):
+        raise ValueError("no defence today")
+''')
+OWN = {"input_shape": "6,1,8,8", "layout": "steps"}
+SMALL = {"samples": 4, "steps": 3, "draws": 3, "shard_size": 2}
+
+
+@pytest.fixture(autouse=True)
+def code(tmp_path, monkeypatch):
+    """A module of the current folder, for as long as the test runs."""
+    (tmp_path / "mine.py").write_text(CODE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    sys.modules.pop("mine", None)
+
+
+def config(victim="mine:snn", **options):
+    return AttackConfig(victim=victim, **(OWN | SMALL | options))
+
+
+def test_a_model_of_one_s_own_is_run_as_in_python(tmp_path):
+    summary = run_attack(config(), tmp_path / "run")
+    import mine
+
+    victim = mine.wrapped()
+    digits = spikeflip.load_images("digits", "test")
+    images, labels = digits.images[:4], digits.labels[:4]
+    result = spikeflip.scg(victim, images, labels, steps=3, threshold=1.0, samples=torch.arange(4) * 11)
+    saved = load_file(tmp_path / "run" / "adversarials.safetensors")
+    assert torch.equal(saved["adversarials"], result.adversarials)
+    judged = spikeflip.judge(
+        victim, images, result.adversarials, labels, None, result, draws=3, samples=torch.arange(4) * 11
+    )
+    assert summary["clean_accuracy"] == judged.summary()["clean_accuracy"]
+    assert summary["verified_success_rate"] == judged.summary()["verified_success_rate"]
+
+
+def test_what_a_run_says_of_such_a_victim(tmp_path):
+    run_attack(config(), tmp_path / "run")
+    said = read_facts(tmp_path / "run", "config")
+    import mine
+
+    assert said["victim"]["source"] == "mine:snn"
+    assert said["victim"]["weights_sha256"] == said["identity"]["victim's weights"] == weights_sha256(mine.snn())
+    assert said["victim"]["layout"] == "steps"
+    assert "victim" not in said["options"]
+    page = (tmp_path / "run" / "report.html").read_text()
+    for words in (
+        "mine:snn",
+        "Comes from",
+        "the user&#39;s own, not part of a checksum",
+        said["victim"]["weights_sha256"],
+    ):
+        assert words in page, words
+
+
+def test_weights_that_cannot_be_seen_are_said_not_to_be_known(tmp_path):
+    summary = run_attack(AttackConfig(victim="mine:unseen", **SMALL), tmp_path / "run")
+    assert read_facts(tmp_path / "run", "config")["victim"]["weights_sha256"] == "not known"
+    assert summary["notices"][0]["code"] == "weights-not-known"
+    assert "not known" in (tmp_path / "run" / "report.html").read_text()
+    assert verify_run(tmp_path / "run", victim="mine:unseen")["differences"] == []
+
+
+def test_a_run_goes_on_with_the_same_weights_alone(tmp_path, monkeypatch):
+    run_attack(config(), tmp_path / "run")
+    before = (tmp_path / "run" / "rows.parquet").read_bytes()
+    assert run_attack(config(), tmp_path / "run")["n"] == 4
+    assert (tmp_path / "run" / "rows.parquet").read_bytes() == before
+    import mine
+
+    monkeypatch.setattr(mine, "SEED", 1)
+    with pytest.raises(SpikeflipError, match=r"holds a run with other options .victim's weights: "):
+        run_attack(config(), tmp_path / "run")
+    with pytest.raises(SpikeflipError, match=r"holds a run with other options .*victim's description: "):
+        run_attack(config(penultimate="2"), tmp_path / "run")
+
+
+def test_verify_takes_the_layout_from_the_run_and_code_from_the_user_alone(tmp_path):
+    run_attack(config(defence="mine:Median"), tmp_path / "run")
+    with pytest.raises(SpikeflipError, match=r"other defences \(mine:Median\): give those with --defence"):
+        verify_run(tmp_path / "run", victim="mine:snn")
+    named = VictimConfig(victim="mine:snn", defence=["mine:Median"])
+    found = verify_run(tmp_path / "run", victim=named)
+    assert (found["checked"], found["differences"]) == ([0, 1, 2, 3], [])
+    with pytest.raises(SpikeflipError, match="attacked another victim"):
+        verify_run(tmp_path / "run", victim=VictimConfig(victim="mine:other", defence=["mine:Median"]))
+
+
+def test_a_defended_victim_is_attacked_and_judged_behind_its_defence(tmp_path):
+    run_attack(config(defence="mine:Median"), tmp_path / "run")
+    import mine
+
+    defended = mine.Median(mine.wrapped())
+    saved = load_file(tmp_path / "run" / "adversarials.safetensors")
+    digits = spikeflip.load_images("digits", "test")
+    result = spikeflip.scg(
+        defended, digits.images[:4], digits.labels[:4], steps=3, threshold=1.0, samples=torch.arange(4) * 11
+    )
+    assert torch.equal(saved["adversarials"], result.adversarials)
+    assert read_facts(tmp_path / "run", "config")["victim"]["defences"] == ["mine:Median"]
+    run_attack(config(), tmp_path / "bare")
+    assert not torch.equal(
+        load_file(tmp_path / "bare" / "adversarials.safetensors")["adversarials"], result.adversarials
+    )
+
+
+def test_a_victim_of_train_may_stand_behind_a_defence(small_victim, tmp_path):
+    options = {"samples": 3, "steps": 2, "draws": 2, "micro_batch": 2}
+    run_attack(AttackConfig(victim=small_victim, defence="mine:Median", **options), tmp_path / "event")
+    run_attack(AttackConfig(victim=small_victim, defence="mine:Median", engine="torch", **options), tmp_path / "torch")
+    said = read_facts(tmp_path / "event", "config")
+    assert said["victim"]["defences"] == ["mine:Median"]
+    bare = run_attack(AttackConfig(victim=small_victim, **options), tmp_path / "bare")
+    assert bare["n"] == 3
+    assert said["identity"] != read_facts(tmp_path / "bare", "config")["identity"]
+
+
+def test_transfer_and_sweep_take_code(tmp_path):
+    run_attack(config(), tmp_path / "run")
+    found = transfer_run(tmp_path / "run", VictimConfig(victim="mine:other", **OWN), successes=False, draws=2)
+    assert found["n"] == 4
+    sweep = tmp_path / "sweep.toml"
+    sweep.write_text(
+        'base.victim = "mine:snn"\nbase.input-shape = "6,1,8,8"\nbase.layout = "steps"\nbase.samples = 2\n'
+        'base.steps = 2\nbase.draws = 2\ngrid.defence = [[], ["mine:Median"]]\n'
+    )
+    with pytest.raises(SpikeflipError, match="names the code mine:snn: add --run-code where it may be run"):
+        run_sweep(sweep, tmp_path / "points")
+    assert not (tmp_path / "points").exists()
+    rows = run_sweep(sweep, tmp_path / "points", run_code=True)
+    assert [row["n"] for row in rows] == [2, 2]
+    assert rows[0]["victim"] != rows[1]["victim"]
+
+
+def test_recordings_need_a_binning_that_somebody_says(small_recordings, tmp_path):
+    _, data = small_recordings
+    own = {"victim": "mine:events", "input_shape": "6,2,8,8", "layout": "steps"}
+    with pytest.raises(SpikeflipError, match="does not say how recordings become its frames: give --time-bin"):
+        run_attack(AttackConfig(**own, data=str(data), sensor="8x8"), tmp_path / "run")
+    summary = run_attack(
+        AttackConfig(**own, data=str(data), sensor="8x8", time_bin=5, samples=3, steps=3), tmp_path / "run"
+    )
+    assert summary["files"] == 2
+    assert read_facts(tmp_path / "run", "config")["data"]["frames"] == "6 bins of 5 ms, 8 × 8 cells, binary"
+    (answer, *_) = judge_files(VictimConfig(**own, time_bin=5), [tmp_path / "run" / "adversarial"], sensor="8x8")
+    assert set(answer["rates"]) == {"0", "1"}
+    assert verify_run(tmp_path / "run", victim="mine:events", data=data)["differences"] == []
+
+
+def test_a_nir_graph_is_a_victim(digit_victim, tmp_path):
+    pytest.importorskip("h5py")
+    spikeflip.save_nir(digit_victim, tmp_path / "digits.nir")
+    options = {"samples": 3, "steps": 2, "draws": 2}
+    run_attack(AttackConfig(victim="digits.nir", **options), tmp_path / "run")
+    said = read_facts(tmp_path / "run", "config")["victim"]
+    assert (said["source"], said["steps"]) == ("NIR graph", digit_victim.time_steps)
+    assert "digits.nir" not in (tmp_path / "run" / "config.json").read_text()
+    victim = spikeflip.load_nir(tmp_path / "digits.nir")
+    digits = spikeflip.load_images("digits", "test")
+    result = spikeflip.scg(
+        victim, digits.images[:3], digits.labels[:3], steps=2, threshold=1.0, samples=torch.arange(3) * 11
+    )
+    assert torch.equal(load_file(tmp_path / "run" / "adversarials.safetensors")["adversarials"], result.adversarials)
+
+
+@pytest.mark.processes
+def test_workers_make_the_victim_themselves(tmp_path):
+    from spikeflip.runs import Execution
+
+    run_attack(config(defence="mine:Median"), tmp_path / "one")
+    run_attack(config(defence="mine:Median"), tmp_path / "two", execution=Execution(workers=2))
+    for name in ("rows.parquet", "adversarials.safetensors", "summary.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    with pytest.raises(SpikeflipError, match="mine:random gives a model with other weights in each process"):
+        run_attack(config("mine:random"), tmp_path / "random", execution=Execution(workers=2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"victim": "mine:frob"}, "there is no 'frob' in mine: name a function in it that returns the model"),
+        ({"victim": "mine:snn", "input_shape": None}, "--input-shape is missing: give the shape of one sample"),
+        ({"victim": "mine:wrapped"}, "--input-shape 6,1,8,8 is for models, and mine:wrapped returns a victim: leave"),
+        ({"engine": "event"}, "--engine event is for victims that 'train' wrote: leave it out"),
+        ({"precision": "bf16-gradient"}, "--precision bf16-gradient is for victims that 'train' wrote: leave it out"),
+        ({"surrogate_width": 0.5}, "--surrogate-width is 0.5, of no surrogate: give --surrogate too"),
+        ({"defence": "mine"}, "'mine' names no code: write PACKAGE.MODULE:FUNCTION"),
+        ({"defence": "mine:nothing"}, "the defence mine:nothing gives a NoneType: derive it from spikeflip.Defence"),
+        ({"defence": "mine:broken"}, "the defence mine:broken raised an error (ValueError: no defence today): mend it"),
+        ({"victim": "nowhere.nir", "layout": None}, "nowhere.nir cannot be attacked: there is no such file"),
+        ({"victim": "nowhere", "layout": None, "input_shape": None}, "there is no victim at nowhere"),
+        ({"attack": "conversion", "steps": 2}, "but conversion needs the weights of a SpikingNetwork"),
+    ],
+)
+def test_mistakes_are_one_sentence(tmp_path, options, message):
+    with pytest.raises(SpikeflipError) as error:
+        run_attack(config(**options), tmp_path / "run")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_of_one_s_own_models_are_not_for_victims_of_train(small_victim, tmp_path):
+    with pytest.raises(SpikeflipError, match="--layout steps is for models of your own, and 'train' wrote this victim"):
+        run_attack(AttackConfig(victim=small_victim, layout="steps"), tmp_path / "run")
+
+
+def test_a_surrogate_is_swapped_in_a_model_of_one_s_own(tmp_path):
+    run_attack(config(), tmp_path / "own")
+    run_attack(config(surrogate="rectangular", surrogate_width=0.2), tmp_path / "narrow")
+    own, narrow = (
+        load_file(tmp_path / name / "adversarials.safetensors")["adversarials"] for name in ("own", "narrow")
+    )
+    assert not torch.equal(own, narrow)
+
+
+def test_the_command_prints_json_alone_and_reads_no_code_from_files(run, tmp_path):
+    arguments = ["--samples", "2", "--steps", "2", "--draws", "2", "--out", "run", "--json"]
+    own = ["--input-shape", "6,1,8,8", "--layout", "steps"]
+    status, out, err = run("attack", "--victim", "mine:snn", *own, *arguments)
+    assert (status, json.loads(out)["n"]) == (0, 2)
+    assert "talk: a model is built" in err
+    for line in ('victim = "mine:snn"', 'defence = ["mine:Median"]'):
+        (tmp_path / "options.toml").write_text(line)
+        status, out, err = run("attack", "-c", "options.toml", *own, *arguments[:-2], "other")
+        assert (status, out) == (2, "")
+        assert "a file cannot name code to be run: give --" in err
+
+
+def test_a_defence_without_a_gradient_says_so_and_may_go_straight_through():
+    class Rounded(spikeflip.Defence):
+        def transform(self, spikes):
+            return (spikes > 0.5).to(spikes.dtype)
+
+    class Straight(Rounded):
+        def backward(self, spikes, gradient):
+            return gradient
+
+    network = spikeflip.SpikingNetwork("6FC-3FC", (8,), time_steps=4, seed=1)
+    spikes, labels = (torch.rand(3, 4, 8) < 0.5).float(), torch.tensor([0, 1, 2])
+    with pytest.raises(SpikeflipError, match="the defence Rounded has no gradient: override backward"):
+        spikeflip.scg(Rounded(network), spikes, network.scores(spikes).argmax(1))
+    bare = spikeflip.scg(network, spikes, labels)
+    through = spikeflip.scg(Straight(network), spikes, labels)
+    assert torch.equal(bare.adversarials, through.adversarials)
+
+
+def test_the_gradient_of_a_defence_is_that_of_autograd():
+    class Halved(spikeflip.Defence):
+        def transform(self, spikes):
+            return 0.5 * spikes[:, : spikes.shape[1] // 2] + 0.5 * spikes[:, spikes.shape[1] // 2 :]
+
+    network = spikeflip.ReluNetwork("6FC-3FC", (8,), seed=1)
+    images = torch.rand(3, 2, 8)
+    probe = Halved(network).probe(images)
+    rows = torch.tensor([2, 0])
+    found = probe.input_gradient(
+        lambda scores, _: torch.ones_like(scores), spikeflip.snn.gradients.GradientRequest(rows=rows)
+    )
+    source = images.clone().requires_grad_()
+    network.forward(Halved(network).transform(source)).sum().backward()
+    assert torch.allclose(found.values, source.grad[rows], atol=1e-6)
+    assert torch.equal(Halved(network).scores(images), network.scores(images.mean(1, keepdim=True)))
+
+
+def test_checksums_of_weights_hold_names_types_and_values():
+    def made():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+
+    same, other, renamed = made(), made(), nn.Sequential(made(), nn.Identity())
+    with torch.no_grad():
+        other[1].running_mean[0] += np.float32(1e-6)
+    assert weights_sha256(made()) == weights_sha256(same) != weights_sha256(other)
+    assert len({weights_sha256(model) for model in (same, same.double(), renamed)}) >= 2
