@@ -9,9 +9,11 @@ import ast
 import contextlib
 import glob
 import io
+import json
 import re
 import shlex
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,10 +70,10 @@ def kind_of(block: Block) -> str | None:
         return "directive"  # for Sphinx, which warns of a wrong one
     if block.start in NOT_RUN:
         return "not run"
+    if re.fullmatch(r"# \S+\.(toml|py)", block.start):
+        return "file"
     if block.language == "python":
         return "python"
-    if block.language == "toml" and re.fullmatch(r"# \S+\.toml", block.start):
-        return "file"
     if block.language == "" and all(words[0] == "spikeflip" for words in lines_of(block.text)):
         return "commands"
     return None
@@ -304,10 +306,30 @@ def some_frames(n: int, steps: int) -> torch.Tensor:
     return (torch.rand((n, steps, 2, 34, 34), generator=torch.Generator().manual_seed(0)) < 0.2).float()
 
 
-def test_page_on_victims(here):
+@pytest.fixture
+def package(here):
+    """The module that the documents name."""
     (here / "package").mkdir()
     (here / "package" / "__init__.py").touch()
     (here / "package" / "module.py").write_text(FACTORY)
+    yield
+    for name in ("package.module", "package", "defences"):
+        sys.modules.pop(name, None)
+
+
+def test_page_on_own_victims(here, package, monkeypatch):
+    few_digits(monkeypatch)
+    run("train --out victims/digits")
+    write_files("docs/own-victims.md")
+    for block in of_kind("docs/own-victims.md", "commands"):
+        run_block(block)
+    assert len(list(here.glob("sweeps/defended/*/summary.json"))) == 2
+    stored = json.loads((here / "runs" / "mine" / "config.json").read_text())
+    assert stored["data"]["frames"] == "10 bins over the duration, 34 × 34 cells, binary"
+    assert stored["victim"]["source"] == "package.module:factory"
+
+
+def test_page_on_victims(here, package):
     (block,) = of_kind("docs/victims.md", "commands")
     run_block(block)
     from package.module import factory  # type: ignore[import-not-found]
@@ -348,5 +370,6 @@ def test_page_on_recordings(here):
 def test_code_is_on_these_pages_alone():
     """Every page whose commands or code are to be run has a test here, or in another place."""
     tested = {"README.md", *(f"docs/{name}.md" for name in ("runs", "reliability", "reproducing"))}
-    tested |= {f"docs/{name}.md" for name in ("victims", "training", "nir", "recordings")} | set(ELSEWHERE)
+    tested |= {f"docs/{name}.md" for name in ("victims", "own-victims", "training", "nir", "recordings")}
+    tested |= set(ELSEWHERE)
     assert {block.document for block in ALL if kind_of(block) in ("python", "commands", "file")} == tested
