@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spikeflip import SpikeflipError, SpikingNetwork, load_checkpoint
 from spikeflip.runs.config import TrainConfig
-from spikeflip.runs.inputs import is_recordings, load_inputs, stored_binning
+from spikeflip.runs.inputs import binning_of, is_recordings, load_inputs
 from spikeflip.runs.train import run_training
 from spikeflip.snn.architecture import parse, scale
 from spikeflip.snn.checkpoint import DESCRIPTION, Checkpoint
@@ -90,7 +90,7 @@ def small() -> Checkpoint:
 def first_inputs(checkpoint: Checkpoint, root: Path | None, split: str, n: int | None) -> tuple[Tensor, Tensor]:
     """Inputs of the victim's own data set, prepared as for its training, with their labels."""
     config = TrainConfig.model_validate({**checkpoint.facts["config"], "root": root})
-    binning = stored_binning(checkpoint) if is_recordings(config) else None
+    binning = binning_of(config) if is_recordings(config) else None
     inputs = load_inputs(config, split, time_steps=checkpoint.network.time_steps, binning=binning, first=n)
     return inputs.values, inputs.labels
 

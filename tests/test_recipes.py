@@ -10,7 +10,8 @@ from documents import blocks, commands
 from spikeflip import load_checkpoint
 from spikeflip.cli.app import main
 from spikeflip.runs.config import TrainConfig
-from spikeflip.runs.inputs import load_inputs, stored_binning
+from spikeflip.runs.inputs import binning_for, load_inputs
+from spikeflip.runs.victim import as_config, load_victim
 from spikeflip.snn.training import accuracy
 
 
@@ -59,7 +60,8 @@ def share_of_training_inputs(folder: Path) -> tuple[float, int]:
     found = load_checkpoint(folder)
     config = TrainConfig(data=found.facts["config"]["data"], root=Path("DIR"))
     network = found.network
-    data = load_inputs(config, "train", time_steps=network.time_steps, binning=stored_binning(found))
+    binning = binning_for(load_victim(as_config(folder)))
+    data = load_inputs(config, "train", time_steps=network.time_steps, binning=binning)
     return accuracy(network, data.values, data.labels), len(data.labels)
 
 

@@ -39,6 +39,9 @@ for no gigabytes. The paper's networks have 1 to 30."""
 MOST_EXAMPLE_VALUES = 1 << 25
 """Values of the inputs that ``doctor`` makes: 128 MB."""
 
+MOST_KEPT_EVENTS = 1 << 24
+"""Events of a set of recordings that stay in memory once they are read, 218 MB; others are read when asked for."""
+
 LONGEST_WORD = 4096
 """Characters of a word in a table: names of files, which systems hold to the same length."""
 

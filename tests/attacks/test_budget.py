@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikeflip import Budget, SpikeflipError
-from spikeflip.attacks.metrics import METRICS
+from spikeflip.attacks.metrics import METRICS, Change
 
 ORIGINALS = torch.zeros(3, 2, 2)
 MOVED = torch.tensor([[[0.0, 0.0], [0.0, 0.0]], [[0.6, 0.0], [-0.8, 0.0]], [[1.0, -1.0], [0.0, 1.0]]])
@@ -20,23 +20,23 @@ SIZES = {
 
 @pytest.mark.parametrize("metric", SIZES)
 def test_of_a_limit_the_inputs_that_reach_it(metric):
-    assert SIZES.keys() == METRICS.keys() - {"linf"}
+    assert SIZES.keys() == {name for name, known in METRICS.items() if known.on == "all"} - {"linf"}
     originals, moved = ORIGINALS.double(), MOVED.double() + 0.0
     for n, size in enumerate(SIZES[metric]):
         if size:
-            at = METRICS[metric](moved - originals)[n].item()
+            at = METRICS[metric](Change(originals, moved))[n].item()
             assert at == pytest.approx(size)
             for limit, over in ((at, True), (at * 0.999, True), (at * 1.001, False)):
-                assert Budget(limit, metric).exceeded(moved, originals).tolist()[n] is over
-    assert Budget(SIZES[metric][1] * 1.1, metric).exceeded(moved, originals).tolist() == [False, False, True]
+                assert Budget(limit, metric).exceeded(Change(originals, moved)).tolist()[n] is over
+    assert Budget(SIZES[metric][1] * 1.1, metric).exceeded(Change(originals, moved)).tolist() == [False, False, True]
     assert Budget(SIZES[metric][1], metric).project(moved, originals) is moved
 
 
 def test_from_where_the_original_is():
     """A perturbation is measured from the original, not from zero."""
     originals = MOVED + 5
-    assert Budget(0.1).exceeded(originals, originals).tolist() == [False] * 3
-    assert Budget(0.1).exceeded(originals - MOVED, originals).tolist() == [False, True, True]
+    assert Budget(0.1).exceeded(Change(originals, originals)).tolist() == [False] * 3
+    assert Budget(0.1).exceeded(Change(originals, originals - MOVED)).tolist() == [False, True, True]
 
 
 def test_linf_binds_by_projection_alone():
@@ -44,10 +44,10 @@ def test_linf_binds_by_projection_alone():
     found = budget.project(originals - MOVED, originals)
     expected = torch.tensor([[[0.0, 0.0], [0.0, 0.0]], [[-0.5, 0.0], [0.5, 0.0]], [[-0.5, 0.5], [0.0, -0.5]]])
     torch.testing.assert_close(found - originals, expected)
-    exceeded = budget.exceeded(originals - MOVED, originals)
+    exceeded = budget.exceeded(Change(originals, originals - MOVED))
     assert (exceeded.dtype, exceeded.tolist()) == (torch.bool, [False] * 3)
     elsewhere = torch.zeros(2, 3, device="meta")  # on another device
-    assert budget.exceeded(elsewhere, elsewhere).device == elsewhere.device
+    assert budget.exceeded(Change(elsewhere, elsewhere)).device == elsewhere.device
 
 
 def test_a_number_is_mse():
@@ -63,7 +63,10 @@ def test_limits_below_zero(limit):
 def test_the_metrics_to_choose_from_are_named():
     with pytest.raises(SpikeflipError) as refused:
         Budget(1, "ssim")
-    assert str(refused.value) == "budget metric is 'ssim': choose from mse, rms, l0, l1, l2, linf, l2_per_point"
+    assert str(refused.value) == (
+        "budget metric is 'ssim': choose from mse, rms, l0, l1, l2, linf, l2_per_point, moved, l0_events, moved_us, "
+        "moved_us_max"
+    )
 
 
 def test_a_budget_is_frozen():
@@ -71,9 +74,17 @@ def test_a_budget_is_frozen():
 
 
 def test_what_a_metric_says_nothing_about():
-    for metric in METRICS:
-        Budget(0.1, metric).check("images")
-        if metric != "linf":
-            Budget(0.1, metric).check("spikes")
+    for name, metric in METRICS.items():
+        budget = Budget(0.1, name)
+        if name != "linf":
+            budget.check("spikes", recorded=True)
+        if metric.on == "all":
+            budget.check("images")
+        else:
+            with pytest.raises(SpikeflipError, match=f"{name} is a number of spikes, and the inputs are images"):
+                budget.check("images")
+        if metric.on == "recordings":
+            with pytest.raises(SpikeflipError, match=f"{name} is measured on recordings, and the inputs are frames"):
+                budget.check("spikes")
     with pytest.raises(SpikeflipError, match="a linf budget bounds nothing on spikes"):
         Budget(0.1, "linf").check("spikes")

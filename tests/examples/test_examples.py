@@ -156,7 +156,7 @@ def assert_attacked(found):
 
 def test_the_page_names_every_example():
     page = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
-    every = {str(path.relative_to(EXAMPLES)) for path in (*ATTACKS, *PITFALLS.glob("*.py"))}
+    every = {str(path.relative_to(EXAMPLES)) for path in (*EXAMPLES.glob("*.py"), *PITFALLS.glob("*.py"))}
     assert set(re.findall(r"`((?:pitfalls/)?\w+\.py)`", page)) == every
     shown = re.findall(r"^```\{literalinclude\} \.\./examples/(\S+)\n:pyobject: attack$", page, re.MULTILINE)
     assert sorted(shown) == [path.name for path in ATTACKS]

@@ -22,6 +22,7 @@ from spikeflip.data import (
     read_recording,
 )
 from spikeflip.notices import Notice, as_json
+from spikeflip.runs import judge_files
 from spikeflip.runs.config import TrainConfig
 from spikeflip.runs.data_checks import (
     FEW_TESTED,
@@ -36,7 +37,6 @@ from spikeflip.runs.data_checks import (
     together,
 )
 from spikeflip.runs.inputs import load_inputs, load_recordings
-from spikeflip.runs.recordings import judge_files
 from spikeflip.snn.checkpoint import save_checkpoint
 
 UNIX = 1_600_000_000_000_000

@@ -163,6 +163,7 @@ def test_a_full_disk_loses_no_recording(small_recordings, results, tmp_path, mon
 def test_a_recording_that_went_away_is_named(small_recordings, tmp_path, monkeypatch):
     victim, data = small_recordings
     shutil.copytree(data, tmp_path / "data")
+    monkeypatch.setattr("spikeflip.runs.recordings.MOST_KEPT_EVENTS", 0)  # as for a set that does not fit into memory
     plan = make_plan(open_task(AttackConfig(victim=victim, input=tmp_path / "data", steps=1)))
     (tmp_path / "data" / "left" / "0.npz").unlink()
     with pytest.raises(SpikeflipError, match=r"0\.npz is no file: give the file of an event recording"):

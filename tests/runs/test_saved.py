@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from spikeflip.attacks import AttackResult, Trace
-from spikeflip.data import bin_events, read_recording
+from spikeflip.data import bin_events, event_set, read_recording
 from spikeflip.runs import AttackConfig, recordings, run_attack, shard
 from spikeflip.runs.inputs import binning_for
 from spikeflip.runs.victim import as_config, load_victim
@@ -111,3 +111,15 @@ def test_recordings_are_judged_from_the_files(small_recordings, tmp_path, monkey
         rows["events"], rows["events_added"], rows["events_removed"], again, strict=True
     ):
         assert events + added - removed == len(recording)
+
+
+@pytest.mark.parametrize(("kept", "times"), [(1 << 24, 1), (0, 2)])
+def test_recordings_are_decoded_once_where_they_fit_into_memory(small_recordings, tmp_path, monkeypatch, kept, times):
+    victim, data = small_recordings
+    read, real = [], event_set.read_recording
+    monkeypatch.setattr("spikeflip.runs.recordings.MOST_KEPT_EVENTS", kept)
+    monkeypatch.setattr(event_set, "read_recording", lambda path, **how: read.append(path.name) or real(path, **how))
+    run_attack(AttackConfig(victim=victim, input=data / "left", steps=2, target="all", label="left"), tmp_path / "run")
+    names = sorted(path.name for path in (data / "left").iterdir())
+    again = names[:1] if times > 1 else []  # what says the shape of all
+    assert sorted(read) == sorted(times * names + again)

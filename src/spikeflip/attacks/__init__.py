@@ -6,6 +6,7 @@ from spikeflip.attacks.conversion import Conversion, conversion
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels, greedy_flips, greedy_pixels
 from spikeflip.attacks.iterated import Attack
 from spikeflip.attacks.loop import run
+from spikeflip.attacks.metrics import METRICS, Change, Metric, Recorded
 from spikeflip.attacks.noise import Noise, noise
 from spikeflip.attacks.registry import ATTACKS, AttackInfo
 from spikeflip.attacks.result import AttackResult, Trace, Vanishing
@@ -17,16 +18,20 @@ __all__ = [
     "ATTACKS",
     "BIM",
     "FGSM",
+    "METRICS",
     "SCG",
     "Attack",
     "AttackInfo",
     "AttackResult",
     "Budget",
+    "Change",
     "Conversion",
     "FirstSuccess",
     "GreedyFlips",
     "GreedyPixels",
+    "Metric",
     "Noise",
+    "Recorded",
     "Smallest",
     "Trace",
     "Vanishing",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikeflip.attacks.metrics import METRICS
+from spikeflip.attacks.metrics import METRICS, Change, metric
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.validation import Kind
 
@@ -28,17 +28,17 @@ class Budget:
     metric: str = "mse"
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise SpikeflipError(f"budget metric is {self.metric!r}: choose from {', '.join(METRICS)}")
+        metric(self.metric, "budget metric")
         if not self.limit >= 0:
             raise SpikeflipError(
                 f"budget is {self.limit} in {self.metric}: give a limit, such as 0.08, or 0 for no change"
             )
 
-    def check(self, kind: Kind) -> None:
+    def check(self, kind: Kind, *, recorded: bool = False) -> None:
         """Raise a SpikeflipError if the metric says nothing about inputs of this kind."""
         if self.metric == "linf" and kind == "spikes":
             raise SpikeflipError("a linf budget bounds nothing on spikes, where every flip is 1: use mse or l0")
+        METRICS[self.metric].check(kind, recorded=recorded)
 
     def project(self, inputs: Tensor, originals: Tensor) -> Tensor:
         """The nearest inputs within the budget, where that is how it binds; else the inputs as they are."""
@@ -46,8 +46,9 @@ class Budget:
             return inputs
         return torch.minimum(torch.maximum(inputs, originals - self.limit), originals + self.limit)
 
-    def exceeded(self, inputs: Tensor, originals: Tensor) -> Tensor:
+    def exceeded(self, change: Change) -> Tensor:
         """``(N,)`` bool: the samples that have reached the limit and so have failed."""
         if self.metric == "linf":
+            inputs = change.adversarials
             return torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
-        return METRICS[self.metric](inputs - originals) >= self.limit
+        return METRICS[self.metric](change) >= self.limit

@@ -9,6 +9,7 @@ from torch import Tensor
 from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.loop import Progress
+from spikeflip.attacks.metrics import Recorded
 from spikeflip.attacks.options import check_options, option
 from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.stop import Stop
@@ -29,6 +30,7 @@ class Options(TypedDict, total=False):
     micro_batch: int
     progress: Progress | None
     trace: bool
+    recorded: Recorded | None
 
 
 class Attack(Protocol):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.metrics import Change, Recorded
 from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.stop import FirstSuccess, Judged, Stop
 from spikeflip.errors import SpikeflipError
@@ -163,6 +164,7 @@ def run(
     trace: bool = False,
     only: Kind | None = None,
     counts: bool = False,
+    recorded: Recorded | None = None,
 ) -> AttackResult:
     """Run an update rule until the stop policy is done with every sample, or its iterations are used.
 
@@ -184,6 +186,7 @@ def run(
         trace: record penultimate spikes and what moved the sample, of every iteration.
         only: the kind of inputs that the rule is defined on, where it is one.
         counts: whether spikes may be counts of events.
+        recorded: of the recordings that the spikes are frames of, for budgets and policies that are measured on them.
 
     Returns:
         One entry a sample, in the order given; adversarials for every sample, where the attack failed its last inputs.
@@ -201,14 +204,14 @@ def run(
     check_values(inputs, kind, counts=counts)
     check_goals(labels, targets, len(inputs), victim.classes)
     if budget is not None:
-        budget.check(kind)
+        budget.check(kind, recorded=recorded is not None)
     samples = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, samples, len(inputs))
     inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
     micro_batch = at_a_time(victim, inputs, micro_batch)
     call = _Call(
         victim, inputs, labels, targets, samples, kind, steps, budget, asks, stop or FirstSuccess(), restarts, seed,
-        micro_batch,
+        micro_batch, recorded,
     )  # fmt: skip
     result = AttackResult.blank(inputs, steps * restarts if trace else None)
     lowest = torch.full((len(inputs),), torch.inf, dtype=torch.float64)
@@ -242,6 +245,12 @@ class _Call:
     restarts: int
     seed: int
     micro_batch: int
+    recorded: Recorded | None
+
+    def change(self, index: Tensor, inputs: Tensor) -> Change:
+        """What became of the samples at ``index``."""
+        recorded = None if self.recorded is None else self.recorded.rows(index)
+        return Change(self.inputs[index].to(inputs), inputs, recorded)
 
 
 def _encode(call: _Call, inputs: Tensor, samples: Tensor, moments: Tensor) -> Tensor:
@@ -285,7 +294,7 @@ def _judge(
     right = winners == call.labels[index].cpu()
     success = (winners >= 0) & ~right if call.targets is None else winners == call.targets[index].cpu()
     success &= ~begun
-    verdict = call.stop(Judged(active.inputs, call.inputs[index].to(active.inputs), success))
+    verdict = call.stop(Judged(call.change(index, active.inputs), success))
     better = verdict.cost < lowest[index]
     lowest[index[better]] = verdict.cost[better]
     result.adversarials[index[better]] = active.inputs[better.to(active.inputs.device)].to(result.adversarials)
@@ -322,9 +331,8 @@ def _update(call: _Call, step: Step, restart: Tensor, move: Move, result: Attack
     none = torch.zeros(len(step.inputs), dtype=torch.bool, device=step.inputs.device)
     moved, over = move.inputs, none
     if call.budget is not None:
-        originals = step.originals
-        moved = call.budget.project(moved, originals)
-        over = call.budget.exceeded(moved, originals)
+        moved = call.budget.project(moved, step.originals)
+        over = call.budget.exceeded(call.change(step._index, moved))
     stuck = none
     # What the victim saw would be the same again, but for rate-coded images: they are encoded afresh.
     if move.stuck is not None and (call.kind == "spikes" or call.victim.coding != "rate"):

@@ -6,18 +6,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from spikeflip.attacks.metrics import METRICS
-from spikeflip.errors import SpikeflipError
+from spikeflip.attacks.metrics import METRICS, Change, metric
 
 
 @dataclass(frozen=True)
 class Judged:
     """What a policy sees: n samples under way, after the pass that judged them."""
 
-    inputs: Tensor
-    """``(n, ...)``, which the victim was just asked about."""
-    originals: Tensor
-    """``(n, ...)``."""
+    change: Change
+    """Of the originals, into what the victim was just asked about."""
     success: Tensor
     """``(n,)`` bool: the goal was reached in this pass."""
 
@@ -63,10 +60,9 @@ class Smallest:
     metric: str = "mse"
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise SpikeflipError(f"metric is {self.metric!r}: choose from {', '.join(METRICS)}")
+        metric(self.metric)
 
     def __call__(self, judged: Judged) -> Verdict:
         """See :class:`Stop`."""
-        change = METRICS[self.metric](judged.inputs - judged.originals).double().cpu()
+        change = METRICS[self.metric](judged.change).double().cpu()
         return Verdict(torch.where(judged.success, change, torch.inf), torch.zeros_like(judged.success))

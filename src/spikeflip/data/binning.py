@@ -102,6 +102,10 @@ class Binned:
         bins[self.positions[0] : self.positions[-1]] = np.repeat(np.arange(steps), np.diff(self.positions))
         return bins
 
+    def count_events(self) -> Tensor:
+        """How many events each cell has, ``(T, 2, H, W)`` int32."""
+        return bin_events(self.recording, replace(self.binning, counted=True), edges=self.edges).frames
+
     def write_back(self, frames: Tensor, *, seed: int = 0, sample: int = 0) -> Recording:
         """The recording whose frames are ``frames``.
 

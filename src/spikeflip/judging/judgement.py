@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks.budget import Budget
-from spikeflip.attacks.metrics import METRICS, METRICS_VERSION
+from spikeflip.attacks.metrics import METRICS, METRICS_VERSION, Change, Recorded
 from spikeflip.attacks.result import AttackResult, Vanishing
 from spikeflip.errors import SpikeflipError
 from spikeflip.intervals import wilson
@@ -86,7 +86,10 @@ class Judgement:
             result[name] = rate
             result[f"{name}_n"] = len(values)
             result[f"{name}_interval"] = list(wilson(0.0 if rate is None else rate, len(values)))
-        for name in (*METRICS, *(("steps", "forwards", "backwards") if counted else ())):
+        for name in (
+            *(name for name in METRICS if name in rows),
+            *(("steps", "forwards", "backwards") if counted else ()),
+        ):
             result[f"{name}_mean"] = _mean(rows[name][won])
         if not counted:
             return result
@@ -111,6 +114,7 @@ def judge(
     samples: Tensor | None = None,
     micro_batch: int = 64,
     budget: Budget | None = None,
+    recorded: Recorded | None = None,
     progress: Progress | None = None,
 ) -> Judgement:
     """Judge adversarial inputs on the untouched victim.
@@ -129,6 +133,7 @@ def judge(
         samples: the attack's sample ids; 0 to N - 1 when not given.
         micro_batch: encodings in memory at a time.
         budget: the attack's, where it had one; no rate depends on it, a notice says if no input came near it.
+        recorded: of the recordings that the inputs are frames of, for the metrics that are measured on them.
         progress: called with (judged, all) originally correct samples.
 
     Raises:
@@ -197,7 +202,7 @@ def judge(
         "verified": fooled,
         "still_right": still_right,
         **({} if result is None else _counts(result)),
-        **_sizes(inputs.detach(), adversarials.detach(), micro_batch),
+        **_sizes(inputs.detach(), adversarials.detach(), recorded, micro_batch),
     }
     said = (*getattr(victim, "notices", ()), *(() if result is None else result.notices))
     return Judgement(kind, draws, rows, Circumstances(classes=victim.classes, budget=budget, attack=said))
@@ -216,13 +221,15 @@ def _counts(result: AttackResult) -> dict[str, Tensor]:
     }
 
 
-def _sizes(inputs: Tensor, adversarials: Tensor, micro_batch: int) -> dict[str, Tensor]:
-    """The perturbation of every sample in every metric, ``(N,)`` each."""
-    parts: dict[str, list[Tensor]] = {name: [] for name in METRICS}
+def _sizes(inputs: Tensor, adversarials: Tensor, recorded: Recorded | None, micro_batch: int) -> dict[str, Tensor]:
+    """The perturbation of every sample, ``(N,)`` each, in every metric; without recordings in those that all have."""
+    metrics = [metric for metric in METRICS.values() if metric.on == "all" or recorded is not None]
+    parts: dict[str, list[Tensor]] = {metric.name: [] for metric in metrics}
     for rows in torch.arange(len(inputs)).split(micro_batch):
-        difference = adversarials[rows].double().cpu() - inputs[rows].double().cpu()
-        for name, metric in METRICS.items():
-            parts[name].append(metric(difference))
+        before, after = inputs[rows].double().cpu(), adversarials[rows].double().cpu()
+        change = Change(before, after, None if recorded is None else recorded.rows(rows))
+        for metric in metrics:
+            parts[metric.name].append(metric(change))
     return {name: torch.cat(values) for name, values in parts.items()}
 
 

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from spikeflip.runs.attack import is_finished, run_attack
     from spikeflip.runs.compare import compare_runs, list_runs
     from spikeflip.runs.config import AttackConfig, Execution, TrainConfig, VictimConfig
-    from spikeflip.runs.recordings import judge_files
+    from spikeflip.runs.judge import judge_files
     from spikeflip.runs.sweep import run_sweep
     from spikeflip.runs.train import is_trained, run_training
     from spikeflip.runs.transfer import transfer_run
@@ -38,7 +38,7 @@ _HOME = {
     "compare_runs": "compare",
     "is_finished": "attack",
     "is_trained": "train",
-    "judge_files": "recordings",
+    "judge_files": "judge",
     "list_runs": "compare",
     "run_attack": "attack",
     "run_sweep": "sweep",

@@ -33,6 +33,7 @@ from spikeflip.runs.data_checks import (
     check_recordings,
     class_counts,
 )
+from spikeflip.runs.recordings import Recordings
 from spikeflip.runs.victim import LoadedVictim, load_victim
 from spikeflip.snn.checkpoint import check_cells
 from spikeflip.snn.network import ReluNetwork, SpikingNetwork
@@ -56,10 +57,15 @@ class Inputs:
     labels: Tensor
     classes: tuple[str, ...]
     facts: dict[str, object]
-    recordings: EventSet | None = None
+    recordings: Recordings | None = None
     binning: Binning | None = None
     notices: tuple[Notice, ...] = ()
     """What was found wrong or remarkable when the data were loaded."""
+
+    @cached_property
+    def first(self) -> Tensor:
+        """The first input, ``(1, ...)``; none where there is none."""
+        return self.read(torch.arange(len(self.labels))[:1])
 
     @cached_property
     def values(self) -> Tensor:
@@ -142,9 +148,9 @@ def load_recordings(found: EventSet, binning: Binning, *, first: int | None = No
     shape = (binning.steps, 2, binning.height or 0, binning.width or 0)
     check_frames(binning.steps, *shape[2:])
     values = torch.empty((n if keep else 0, *shape), dtype=torch.uint8)
-    seen = []
+    seen, recordings = [], Recordings(found)
     for index in range(n):
-        binned = bin_events(found.read(index), binning)
+        binned = bin_events(recordings.read(index), binning)
         if keep:
             values[index] = binned.frames
         seen.append(Seen.of(found.clips[index].name, binned))
@@ -172,10 +178,10 @@ def load_recordings(found: EventSet, binning: Binning, *, first: int | None = No
             return values[rows]
         made = torch.empty((len(rows), *shape), dtype=torch.uint8)
         for index in rows.unique().tolist():
-            made[rows == index] = bin_events(found.read(index), binning).frames
+            made[rows == index] = bin_events(recordings.read(index), binning).frames
         return made
 
-    return Inputs(read, labels, found.classes, facts, found, binning, notices)
+    return Inputs(read, labels, found.classes, facts, recordings, binning, notices)
 
 
 def _event_set(config: DataConfig, split: str) -> EventSet:
@@ -327,4 +333,7 @@ def binning_facts(inputs: Inputs) -> dict[str, Any]:
     """What a checkpoint keeps of how its recordings were read."""
     if inputs.recordings is None or inputs.binning is None:
         return {}
-    return {"binning": asdict(inputs.binning), "sensor": [inputs.recordings.height, inputs.recordings.width]}
+    return {
+        "binning": asdict(inputs.binning),
+        "sensor": [inputs.recordings.found.height, inputs.recordings.found.width],
+    }

@@ -22,7 +22,6 @@ from spikeflip.runs.inputs import (
     load_given,
     load_inputs,
 )
-from spikeflip.runs.recordings import check_all_writable
 from spikeflip.runs.shard import Shard, Work
 from spikeflip.runs.victim import LoadedVictim, files_of, load_victim
 from spikeflip.snn.coding import encode_for, winner
@@ -55,7 +54,7 @@ class Task:
     @property
     def kind(self) -> Kind:
         """Whether images or spikes are attacked."""
-        return kind_of(self.data.read(torch.arange(1)), self.victim.input_shape, self.victim.coding)
+        return kind_of(self.data.first, self.victim.input_shape, self.victim.coding)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -128,14 +127,18 @@ class Plan:
         """Read the inputs of a shard."""
         size, data = self.task.config.shard_size, self.task.data
         part = slice(number * size, (number + 1) * size)
-        inputs, recordings = self.rows[part], data.recordings
+        inputs = self.rows[part]
         unique, clips = inputs.unique(return_inverse=True)
-        if recordings is not None:
-            recordings = replace(recordings, clips=tuple(recordings.clips[row] for row in unique.tolist()))
+        if data.recordings is None or data.binning is None:
+            recordings, values = None, data.read(unique)
+        else:
+            recordings = data.recordings.carried(unique)
+            frames = [one.frames for one in recordings.binned(data.binning)]
+            values = torch.stack(frames) if frames else data.first[:0]
         return Shard(
             number=number,
             inputs=inputs.numpy(),
-            values=data.read(unique)[clips].numpy(),
+            values=values[clips].numpy(),
             labels=self.labels[part].numpy(),
             targets=None if self.targets is None else self.targets[part].numpy(),
             samples=self.samples[part].numpy(),
@@ -206,7 +209,7 @@ def open_task(config: AttackConfig, loaded: LoadedVictim | None = None) -> Task:
             data = labelled_by_name(data, loaded)
     if not len(data.labels):
         raise SpikeflipError(f"there are no {config.split} inputs in {data.facts['name']}: try the other --split")
-    first = data.read(torch.arange(1))
+    first = data.first
     try:
         kind_of(first, victim.input_shape, victim.coding)
     except SpikeflipError as error:
@@ -246,9 +249,9 @@ def make_plan(task: Task) -> Plan:
         own_labels=int(unlabelled[rows].sum()),
     )
     if task.data.recordings is not None:
-        check_all_writable(task.data.recordings, rows)
+        task.data.recordings.check_writable(rows)
     nothing = torch.arange(0)
-    plan.attack(victim, task.data.read(torch.arange(1))[:0].float(), nothing, None if targets is None else nothing)
+    plan.attack(victim, task.data.first[:0].float(), nothing, None if targets is None else nothing)
     return plan
 
 
@@ -274,7 +277,7 @@ def _choose(config: AttackConfig, victim: Victim, data: Inputs) -> Tensor:
         )
     right = torch.zeros(len(data.labels), dtype=torch.bool)
     counts = [0] * victim.classes
-    for rows in torch.arange(len(data.labels)).split(at_a_time(victim, data.read(torch.arange(1)), 64)):
+    for rows in torch.arange(len(data.labels)).split(at_a_time(victim, data.first, 64)):
         seen = encode_for(victim, data.read(rows), seed=config.seed, samples=rows)
         right[rows] = winner(victim.scores(seen.to(victim.device))).cpu() == data.labels[rows]
         for label in data.labels[rows][right[rows]].tolist():

@@ -10,7 +10,6 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.executors import Job, sendable, tell
-from spikeflip.runs.recordings import Carried
 from spikeflip.runs.shard import Shard, Worker
 from spikeflip.writing import write_bytes
 
@@ -118,7 +116,7 @@ def _run(ray: Any, job: Job, workers: int | None) -> None:
             most = workers or max(1, slots) * _WAITING
             while waiting and len(running) < most:
                 number = waiting.pop()
-                running[task.remote(key, [work], [tally], _carried(job.shard(number)))] = number
+                running[task.remote(key, [work], [tally], job.shard(number))] = number
             ready, _ = ray.wait(list(running), num_returns=1, timeout=_SECONDS)
             for number, stage, done, every in ray.get(tally.taken.remote()):
                 if number in running.values():
@@ -140,11 +138,6 @@ def _take(job: Job, number: int, answer: "tuple[Files, float, list[str]] | Excep
         write_bytes(folder / name, content.tobytes())
     tell(job, notes)
     job.finished(number, folder, seconds)
-
-
-def _carried(shard: Shard) -> Shard:
-    """The shard with its recordings read."""
-    return shard if shard.recordings is None else replace(shard, recordings=Carried.of(shard.recordings))
 
 
 class _Tally:

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
-from spikeflip.attacks import ATTACKS, AttackResult
+from spikeflip.attacks import ATTACKS, AttackResult, Recorded
+from spikeflip.attacks.metrics import METRICS
 from spikeflip.data import Binning
 from spikeflip.errors import NoMemoryError, SpikeflipError
 from spikeflip.judging import judge
 from spikeflip.limits import ran_out
 from spikeflip.runs.config import VictimConfig
 from spikeflip.runs.folder import write_table
-from spikeflip.runs.recordings import Recordings, Written, write_adversarials
+from spikeflip.runs.recordings import Carried, Written, write_adversarials
 from spikeflip.runs.victim import LoadedVictim, load_sent
 from spikeflip.snn.engines.choose import EngineName, Precision
 from spikeflip.snn.surrogate import Surrogate
@@ -28,7 +29,7 @@ from spikeflip.victims import Victim
 from spikeflip.writing import write_bytes
 
 ROWS, TRACE, INPUTS = "rows.parquet", "trace.parquet", "adversarials.safetensors"
-LATER_COLUMNS = frozenset({"silent"})
+LATER_COLUMNS = frozenset({"silent", *(metric.name for metric in METRICS.values() if metric.on != "all")})
 """Columns of rows that runs of earlier versions do not have."""
 
 Report = Callable[[str, int, int], None]
@@ -50,7 +51,7 @@ class Shard:
     targets: NDArray[np.int64] | None
     samples: NDArray[np.int64]
     """``(n,)`` ids that name the random streams."""
-    recordings: Recordings | None
+    recordings: Carried | None
     """What the inputs were binned from."""
     clips: NDArray[np.int64]
     """``(n,)`` positions in ``recordings``."""
@@ -135,6 +136,10 @@ class Worker:
         labels, samples = torch.tensor(shard.labels), torch.tensor(shard.samples)
         targets = None if shard.targets is None else torch.tensor(shard.targets)
         attack = ATTACKS[work.attack].settings(**work.settings)
+        binned = recorded = None
+        if shard.recordings is not None and work.binning is not None:
+            binned = shard.recordings.binned(work.binning)
+            recorded = Recorded.of([binned[clip] for clip in shard.clips])
         result = attack(
             # Judging stays on the victim itself.
             self.loaded.attacked(work.engine, work.precision, work.surrogate),
@@ -146,13 +151,14 @@ class Worker:
             micro_batch=self._micro_batch,
             progress=_stage(report, "attack"),
             trace=work.trace,
+            recorded=recorded,
         )
         written = None
-        if shard.recordings is not None and work.binning is not None:
+        if shard.recordings is not None and binned is not None:
             written = write_adversarials(
                 folder,
-                shard.recordings,
-                work.binning,
+                shard.recordings.clips,
+                binned,
                 torch.tensor(shard.clips),
                 targets,
                 result.adversarials,
@@ -173,6 +179,7 @@ class Worker:
             draws=work.draws,
             seed=work.seed,
             samples=samples,
+            recorded=recorded,
             micro_batch=_JUDGED_AT_A_TIME // 2 if self._halved else _JUDGED_AT_A_TIME,
             progress=_stage(report, "judge"),
         )
