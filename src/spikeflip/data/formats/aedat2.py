@@ -75,4 +75,5 @@ FORMAT = Format(
     write=None,
     height=_SIDE,
     width=_SIDE,
+    magic=MAGIC,
 )

@@ -171,4 +171,5 @@ FORMAT = Format(
     height=1 << 15,
     width=1 << 15,
     absolute=True,
+    magic=MAGIC,
 )

@@ -278,4 +278,5 @@ FORMAT = Format(
     width=1 << 15,
     absolute=True,
     check=_check,
+    magic=MAGIC,
 )

@@ -133,4 +133,5 @@ FORMAT = Format(
     height=(1 << 16) - 1,
     width=(1 << 16) - 1,
     holds_t0=False,
+    magic=MAGIC,
 )

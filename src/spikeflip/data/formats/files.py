@@ -45,13 +45,6 @@ FORMATS: dict[str, Format] = {
 }
 ENDINGS = frozenset(ending for entry in FORMATS.values() for ending in entry.endings)
 
-_MAGIC: tuple[tuple[bytes, Format], ...] = (
-    (aedat2.MAGIC, aedat2.FORMAT),
-    (aedat3.MAGIC, aedat3.FORMAT),
-    (aedat4.MAGIC, aedat4.FORMAT),
-    (npy.MAGIC, npy.FORMAT),
-    (event_stream.MAGIC, event_stream.FORMAT),
-)
 _EVT = ((b"evt 2.0", evt2.FORMAT), (b"EVT2;", evt2.FORMAT), (b"evt 3.0", evt3.FORMAT), (b"EVT3", evt3.FORMAT))
 # A word, not the first bytes alone: the % of a .bin is an event's column 37, a blank its row 32.
 _CAMERA_LINE = re.compile(rb"% ?[A-Za-z][\t -~]*\r?\n")
@@ -215,8 +208,8 @@ def format_of(path: Path) -> Format:
     """
     with path.open("rb") as file:
         start = file.read(_START)
-    for magic, entry in _MAGIC:
-        if start.startswith(magic):
+    for entry in FORMATS.values():
+        if entry.magic and start.startswith(entry.magic):
             return entry
     ending = path.suffix.lower()
     if start.startswith(b"PK") and (ending in npz.FORMAT.endings or zipfile.is_zipfile(path)):

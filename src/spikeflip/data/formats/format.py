@@ -17,6 +17,7 @@ class Format:
         summary: one line.
         read: file to recording; raises SpikeflipError for a damaged file. Takes the path, and the ``options`` by name.
         write: recording to a new file; None where the format is only read.
+        magic: the first bytes of every file, empty where there are none.
         first_time: earliest time that can be written, µs.
         last_time: latest time that can be written, µs.
         height: most rows.
@@ -35,6 +36,7 @@ class Format:
     summary: str
     read: Callable[..., Recording]
     write: Callable[[Recording, Path], None] | None
+    magic: bytes = b""
     first_time: int = 0
     last_time: int = (1 << 62) - 1
     height: int = 1 << 16
