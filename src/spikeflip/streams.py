@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 Purpose = Literal[
-    "encode", "sample", "flip", "judge", "train", "batch", "weights", "dropout", "shift", "write", "search", "noise"
-]
+    "encode", "sample", "flip", "judge", "train", "batch", "weights", "dropout", "shift", "write", "search", "noise",
+    "start", "expect", "confirm",
+]  # fmt: skip
 
 # A purpose's number is part of every stream: never renumber, only append.
 _PURPOSES: dict[Purpose, int] = {
@@ -31,6 +32,9 @@ _PURPOSES: dict[Purpose, int] = {
     "write": 9,
     "search": 10,
     "noise": 11,
+    "start": 12,
+    "expect": 13,
+    "confirm": 14,
 }
 
 

@@ -92,11 +92,13 @@ def test_samples_do_not_depend_on_their_companions(setting, name, kind, goal):
     whole = run(setting, name, kind, goal)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
     shuffled = run(setting, name, kind, goal, rows=order)
-    assert torch.equal(shuffled.adversarials, whole.adversarials[order])
+    # All but sa-pgd use of a gradient what does not change with its last bits, which depend on the size of a batch.
+    close = {"rtol": 0, "atol": 1e-5 if name == "sa-pgd" else 0}
+    torch.testing.assert_close(shuffled.adversarials, whole.adversarials[order], **close)
     some = torch.tensor([10, 3, 7])
     for micro_batch in (1, 2):
         alone = run(setting, name, kind, goal, rows=some, micro_batch=micro_batch)
-        assert torch.equal(alone.adversarials, whole.adversarials[some])
+        torch.testing.assert_close(alone.adversarials, whole.adversarials[some], **close)
         assert torch.equal(alone.forwards, whole.forwards[some])
 
 

@@ -13,6 +13,7 @@ from spikeflip import Budget, SpikingNetwork, attacks
 from spikeflip.attacks import ATTACKS, AttackInfo, AttackResult, Trace, loop
 from spikeflip.attacks.bim import BIM
 from spikeflip.attacks.iterated import Options, as_budget
+from spikeflip.snn.coding import encode_for
 from spikeflip.snn.gradients import GradientRequest
 
 FUNCTIONS = {name: attacks.noise if name == "random" else getattr(attacks, name.replace("-", "_")) for name in ATTACKS}
@@ -20,7 +21,7 @@ OTHER = {
     "steps": 7,
     "gamma": 0.2,
     "threshold": 0.7,
-    "loss": "ce",
+    "loss": "margin",
     "budget": Budget(0.2, "linf"),
     "sampling": False,
     "flipper": False,
@@ -33,15 +34,24 @@ OTHER = {
     "block": 3,
     "candidates": 5,
     "strength": 0.09,
+    "gradient": "pdsg",
+    "encodings": 3,
+    "decay": 0.8,
+    "published": True,
 }
 """A value of every setting that is no attack's default."""
 
 BLANK = AttackResult.blank(torch.ones(1, 4), None)
+DENSE = ("pgd", "mi-fgsm", "apgd", "sa-pgd")
 EVERY = pytest.mark.parametrize("name", ATTACKS)
 SOURCES = {
     "scg": "Liang et al., IEEE TNNLS 2021",
     "fgsm": "Goodfellow et al., ICLR 2015",
     "bim": "Kurakin et al., 2017",
+    "pgd": "Madry et al., ICLR 2018",
+    "mi-fgsm": "Dong et al., CVPR 2018",
+    "apgd": "Croce and Hein, ICML 2020",
+    "sa-pgd": "Wang et al., CVPR 2026",
     "conversion": "Sharmin et al., IJCNN 2019 and ECCV 2020",
     "greedy-pixels": "Marchisio et al., 2019",
     "greedy-flips": "Bagheri et al., SPAWC 2018",
@@ -89,14 +99,14 @@ def test_every_argument_reaches_its_own_setting(name, caught):
 
 
 @EVERY
-def test_a_number_as_budget_bounds_mse(name, caught):
+def test_a_number_as_budget_bounds_mse_or_the_ball(name, caught):
     settings = ATTACKS[name].settings
     if "budget" in {field.name for field in fields(settings)}:
         # A conversion can take its step size from a budget in linf alone.
         given = {"step_size": 0.1} if "step_size" in {field.name for field in fields(settings)} else {}
         for number in (1, 0.25):
             FUNCTIONS[name](None, None, None, budget=number, **given)
-            assert caught.pop()[0].budget == Budget(number, "mse")
+            assert caught.pop()[0].budget == Budget(number, "linf" if name in DENSE else "mse")
 
 
 @EVERY
@@ -112,10 +122,13 @@ def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     *given, rule = seen.pop("given")
     known = {"only": seen["only"], "asks": seen["asks"], "counts": False}
     expected = {"steps": 1, "budget": None} | own | known | options
+    if name in DENSE:  # the rule keeps to the ball, and a random start is an iteration of its own
+        expected |= {"steps": own["steps"] + (name != "mi-fgsm"), "budget": None}
     assert all(ours is theirs for ours, theirs in zip(given, (network, images, labels, targets), strict=True))
     assert seen == expected
     assert callable(rule)
-    assert seen["asks"] == (GradientRequest(1.0) if name == "scg" else None)
+    without = name in ("conversion", "greedy-pixels", "greedy-flips", "random")
+    assert seen["asks"] == (None if without else GradientRequest(1.0 if name == "scg" else None))
     kinds = ATTACKS[name].inputs
     assert seen["only"] == (None if len(kinds) == 2 else kinds[0])
 
@@ -138,9 +151,15 @@ def test_values_that_are_handed_around_are_frozen():
 
 
 def test_fgsm_is_one_step_of_bim_with_its_own_settings():
-    assert attacks.FGSM(step_size=0.4, loss="ce", budget=Budget(0.3))._one_step() == BIM(
-        steps=1, step_size=0.4, loss="ce", budget=Budget(0.3)
-    )
+    network = SpikingNetwork("8FC-2FC", (4,), time_steps=9, seed=9)
+    images = torch.rand(6, 4, generator=torch.Generator().manual_seed(0))
+    seen = encode_for(network, images, seed=0, samples=torch.arange(6))
+    labels = network.scores(seen).argmax(1)
+    own = {"step_size": 0.4, "loss": "ce", "budget": Budget(0.3)}
+    one, other = attacks.FGSM(**own)(network, images, labels), BIM(steps=1, **own)(network, images, labels)
+    assert torch.equal(one.adversarials, other.adversarials)
+    assert one.steps.tolist() == other.steps.tolist()
+    assert max(one.steps.tolist()) == 1
 
 
 def test_budgets_as_they_are():

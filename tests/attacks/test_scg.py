@@ -91,12 +91,12 @@ def test_cwl2_is_equation_14():
     class Step:
         inputs, originals = torch.tensor([[0.5, 0.6, 0.5]]), image
         spikes = torch.zeros(1, 16, 3)
-        counts = False
+        counts, success = False, torch.tensor([False])
 
         def uniform(self, _purpose, shape, _rows):
             return torch.zeros(1, *shape)
 
-        def gradient(self, _loss, _request):
+        def gradient(self, _loss, _request, encodings):
             values = torch.zeros(1, 16, 3)
             values[0, :4, 1] = 1
             return type("G", (), {"values": values})()

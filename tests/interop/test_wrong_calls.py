@@ -16,7 +16,7 @@ def wrong_calls():
     """What is wrong, as a function of victim, images, labels, and the start of the sentence."""
     foolbox, art, function = FoolboxAttack("bim"), ArtAttack, adv_lib_attack("bim")
     return {
-        "unknown attack": (lambda v, x, y: FoolboxAttack("pgd"), "there is no attack 'pgd': choose from scg, fgsm"),
+        "unknown attack": (lambda v, x, y: FoolboxAttack("frob"), "there is no attack 'frob': choose from scg, fgsm"),
         "unknown setting": (
             lambda v, x, y: FoolboxAttack("bim", alpha=1),
             "BIM has no setting 'alpha': choose from steps",

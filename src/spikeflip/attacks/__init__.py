@@ -1,13 +1,16 @@
 """Attacks, one a file. ``ATTACKS`` lists them by name for the command line and the tests."""
 
+from spikeflip.attacks.apgd import APGD, SAPGD, apgd, sa_pgd
 from spikeflip.attacks.bim import BIM, FGSM, bim, fgsm
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.conversion import Conversion, conversion
+from spikeflip.attacks.following import choose_gradient
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels, greedy_flips, greedy_pixels
 from spikeflip.attacks.iterated import Attack
 from spikeflip.attacks.loop import run
 from spikeflip.attacks.metrics import METRICS, Change, Metric, Recorded
 from spikeflip.attacks.noise import Noise, noise
+from spikeflip.attacks.pgd import MIFGSM, PGD, mi_fgsm, pgd
 from spikeflip.attacks.registry import ATTACKS, AttackInfo
 from spikeflip.attacks.result import AttackResult, Trace, Vanishing
 from spikeflip.attacks.scg import SCG, scg
@@ -15,10 +18,14 @@ from spikeflip.attacks.stop import FirstSuccess, Smallest
 from spikeflip.attacks.targets import every_target, next_target
 
 __all__ = [
+    "APGD",
     "ATTACKS",
     "BIM",
     "FGSM",
     "METRICS",
+    "MIFGSM",
+    "PGD",
+    "SAPGD",
     "SCG",
     "Attack",
     "AttackInfo",
@@ -35,14 +42,19 @@ __all__ = [
     "Smallest",
     "Trace",
     "Vanishing",
+    "apgd",
     "bim",
+    "choose_gradient",
     "conversion",
     "every_target",
     "fgsm",
     "greedy_flips",
     "greedy_pixels",
+    "mi_fgsm",
     "next_target",
     "noise",
+    "pgd",
     "run",
+    "sa_pgd",
     "scg",
 ]

@@ -9,12 +9,13 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
-from spikeflip.attacks.iterated import Described, Iterated, Options, as_budget
+from spikeflip.attacks.following import GradientAttack
+from spikeflip.attacks.iterated import Options, as_budget
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.snn.losses import Loss, resolve
+from spikeflip.attacks.step import Move, Step
+from spikeflip.snn.losses import Loss
 from spikeflip.snn.validation import Kind
 from spikeflip.victims import Victim
 
@@ -29,13 +30,12 @@ def sign_step(images: Tensor, direction: Tensor, step_size: float) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BIM(Iterated):
+class BIM(GradientAttack):
     """The settings of the basic iterative method; call it with a victim and images, or use :func:`bim`.
 
     Args:
         steps: most iterations (the paper's Iter).
         step_size: change of a pixel in an iteration (the paper's eta), in intensity.
-        loss: ``"mse"``, ``"ce"`` or a function of scores ``(n, K)`` and classes ``(n,)``.
         budget: most perturbation a sample; unbounded when None.
 
     Raises:
@@ -47,58 +47,35 @@ class BIM(Iterated):
     source: ClassVar = "Kurakin et al., 2017"
 
     step_size: float = option(0.03, gt=0)
-    loss: Loss = "mse"
     budget: Budget | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        resolve(self.loss)
-
-    def update(self, step: loop.Step) -> loop.Move:
+    def update(self, step: Step) -> Move:
         """Eq. 4."""
-        gradient = step.gradient(self.loss)
+        gradient = self.follow(step)
         vanished = ~gradient.values.flatten(1).any(1)
         moved = sign_step(step.inputs, gradient.values.mean(1), self.step_size)
-        return loop.Move(moved, torch.where(vanished, Trace.UNMOVED, Trace.SIGN), gradient, vanished, stuck=vanished)
+        mover = torch.where(vanished, Trace.UNMOVED, Trace.SIGN)
+        more = self.more_passes
+        return Move(moved, mover, gradient, vanished, stuck=vanished, forwards=more, backwards=more)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FGSM(Described):
+class FGSM(BIM):
     """The settings of the fast gradient sign method, one step of :class:`BIM`; or use :func:`fgsm`.
 
     Args:
         step_size: change of a pixel (the paper's eta), in intensity.
-        loss: ``"mse"``, ``"ce"`` or a function of scores ``(n, K)`` and classes ``(n,)``.
         budget: most perturbation a sample; ``step_size`` bounds L-infinity anyway.
 
     Raises:
         SpikeflipError: a setting is out of range.
     """
 
-    only: ClassVar[Kind | None] = "images"
     summary: ClassVar = "fast gradient sign method: one step along the sign of the gradient, averaged over time"
     source: ClassVar = "Goodfellow et al., ICLR 2015"
 
+    steps: ClassVar[int] = 1  # type: ignore[misc]  # no setting of this one
     step_size: float = option(0.1, gt=0)
-    loss: Loss = "mse"
-    budget: Budget | None = None
-
-    def __post_init__(self) -> None:
-        self._one_step()
-
-    def _one_step(self) -> BIM:
-        return BIM(steps=1, step_size=self.step_size, loss=self.loss, budget=self.budget)
-
-    def __call__(
-        self,
-        victim: Victim,
-        inputs: Tensor,
-        labels: Tensor,
-        targets: Tensor | None = None,
-        **options: Unpack[Options],
-    ) -> AttackResult:
-        """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
-        return self._one_step()(victim, inputs, labels, targets, **options)
 
 
 def bim(
@@ -111,6 +88,9 @@ def bim(
     step_size: float = 0.03,
     loss: Loss = "mse",
     budget: Budget | float | None = None,
+    gradient: str = "bptt",
+    encodings: int = 1,
+    output_window: float | None = None,
     **options: Unpack[Options],
 ) -> AttackResult:
     """Attack images with the basic iterative method (Eq. 4).
@@ -120,7 +100,7 @@ def bim(
         inputs: images ``(N, *input)`` in [0, 1].
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given.
-        steps, step_size, loss: see :class:`BIM`.
+        steps, step_size, loss, gradient, encodings, output_window: see :class:`BIM`.
         budget: a :class:`Budget`, or a number that bounds ``mse``.
         options: ``seed``, ``samples``, ``micro_batch``, ``progress`` and ``trace``, as for :func:`scg`.
 
@@ -141,9 +121,16 @@ def bim(
     >>> bool(((result.adversarials - images).abs() <= 0.2 + 1e-6).all())
     True
     """
-    return BIM(steps=steps, step_size=step_size, loss=loss, budget=as_budget(budget))(
-        victim, inputs, labels, targets, **options
+    attack = BIM(
+        steps=steps,
+        step_size=step_size,
+        loss=loss,
+        budget=as_budget(budget),
+        gradient=gradient,
+        encodings=encodings,
+        output_window=output_window,
     )
+    return attack(victim, inputs, labels, targets, **options)
 
 
 def fgsm(
@@ -155,6 +142,9 @@ def fgsm(
     step_size: float = 0.1,
     loss: Loss = "mse",
     budget: Budget | float | None = None,
+    gradient: str = "bptt",
+    encodings: int = 1,
+    output_window: float | None = None,
     **options: Unpack[Options],
 ) -> AttackResult:
     """Attack images with the fast gradient sign method (Eq. 3): :func:`bim` with a single step.
@@ -164,7 +154,7 @@ def fgsm(
         inputs: images ``(N, *input)`` in [0, 1].
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given.
-        step_size, loss: see :class:`FGSM`.
+        step_size, loss, gradient, encodings, output_window: see :class:`FGSM`.
         budget: a :class:`Budget`, or a number that bounds ``mse``.
         options: ``seed``, ``samples``, ``micro_batch``, ``progress`` and ``trace``, as for :func:`scg`.
 
@@ -182,4 +172,12 @@ def fgsm(
     >>> fgsm(network, torch.ones(2, 20), torch.tensor([0, 1])).adversarials.shape
     torch.Size([2, 20])
     """
-    return FGSM(step_size=step_size, loss=loss, budget=as_budget(budget))(victim, inputs, labels, targets, **options)
+    attack = FGSM(
+        step_size=step_size,
+        loss=loss,
+        budget=as_budget(budget),
+        gradient=gradient,
+        encodings=encodings,
+        output_window=output_window,
+    )
+    return attack(victim, inputs, labels, targets, **options)

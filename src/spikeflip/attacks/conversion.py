@@ -7,12 +7,12 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import loop
 from spikeflip.attacks.bim import sign_step
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.iterated import Iterated, Options, as_budget
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
+from spikeflip.attacks.step import Move, Rule, Step
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.losses import score_gradient
 from spikeflip.snn.network import SpikingNetwork
@@ -62,7 +62,7 @@ class Conversion(Iterated):
         assert self.budget is not None
         return self.budget.limit if self.steps == 1 else 2.5 * self.budget.limit / self.steps
 
-    def prepare(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+    def prepare(self, victim: Victim, inputs: Tensor) -> Rule:
         """See :class:`spikeflip.attacks.iterated.Iterated`."""
         if not isinstance(victim, SpikingNetwork):
             raise SpikeflipError(
@@ -71,12 +71,12 @@ class Conversion(Iterated):
             )
         return partial(self._follow, ReluNetwork.twin_of(victim))
 
-    def _follow(self, twin: ReluNetwork, step: loop.Step) -> loop.Move:
+    def _follow(self, twin: ReluNetwork, step: Step) -> Move:
         gradient = step.towards_goal(twin_gradient(twin, step.inputs, step.classes))
         vanished = ~gradient.flatten(1).any(1)
         moved = sign_step(step.inputs, gradient, self._step_size())
         mover = torch.where(vanished, Trace.UNMOVED, Trace.SIGN)
-        return loop.Move(moved, mover, vanished=vanished, stuck=vanished, forwards=1, backwards=1)
+        return Move(moved, mover, vanished=vanished, stuck=vanished, forwards=1, backwards=1)
 
 
 def twin_gradient(twin: ReluNetwork, images: Tensor, classes: Tensor) -> Tensor:

@@ -11,11 +11,11 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.iterated import Iterated, Options, as_budget
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
+from spikeflip.attacks.step import Move, Step
 from spikeflip.snn.losses import Loss, resolve
 from spikeflip.snn.validation import Kind
 from spikeflip.victims import Victim
@@ -39,12 +39,12 @@ def blocks(input_shape: tuple[int, ...], side: int) -> Tensor:
     return number.expand(input_shape)
 
 
-def _chosen(step: loop.Step, space: int, candidates: int | None) -> Tensor:
+def _chosen(step: Step, space: int, candidates: int | None) -> Tensor:
     """Which of ``space`` places each sample tries, in a random order of its own: ``(n, candidates)`` int64."""
     return step.uniform("search", (space,)).cpu().argsort(dim=1, stable=True)[:, :candidates]
 
 
-def _search(step: loop.Step, moves: Tensor, make: _Try, loss: Loss, *, exhaustive: bool) -> loop.Move:
+def _search(step: Step, moves: Tensor, make: _Try, loss: Loss, *, exhaustive: bool) -> Move:
     """Try ``moves`` ``(n, m)`` and keep each sample's best, unless all of them lead away from the goal.
 
     The first of equals is taken: output rates are coarse, and a search that waits for a gain would often not begin.
@@ -63,7 +63,7 @@ def _search(step: loop.Step, moves: Tensor, make: _Try, loss: Loss, *, exhaustiv
     moved[kept] = make(moves.to(device)[rows, place][kept], rows[kept])
     # Where everything was tried in vain, trying it again is of no use.
     mover = torch.where(kept, Trace.SEARCH, Trace.UNMOVED if exhaustive else Trace.SEARCH)
-    return loop.Move(moved, mover, stuck=~kept if exhaustive else None, forwards=each)
+    return Move(moved, mover, stuck=~kept if exhaustive else None, forwards=each)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class GreedyPixels(Iterated):
         super().__post_init__()
         resolve(self.loss)
 
-    def update(self, step: loop.Step) -> loop.Move:
+    def update(self, step: Step) -> Move:
         """See :class:`spikeflip.attacks.iterated.Iterated`."""
         number = blocks(tuple(step.inputs.shape[1:]), self.block).to(step.inputs.device)
         space = int(number.max()) + 1
@@ -140,7 +140,7 @@ class GreedyFlips(Iterated):
         super().__post_init__()
         resolve(self.loss)
 
-    def update(self, step: loop.Step) -> loop.Move:
+    def update(self, step: Step) -> Move:
         """See :class:`spikeflip.attacks.iterated.Iterated`."""
         space = prod(step.inputs.shape[1:])
         moves = _chosen(step, space, self.candidates)

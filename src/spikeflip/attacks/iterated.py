@@ -12,6 +12,7 @@ from spikeflip.attacks.loop import Progress
 from spikeflip.attacks.metrics import Recorded
 from spikeflip.attacks.options import check_options, option
 from spikeflip.attacks.result import AttackResult
+from spikeflip.attacks.step import Move, Rule, Step
 from spikeflip.attacks.stop import Stop
 from spikeflip.notices import Notice
 from spikeflip.snn.gradients import GradientRequest
@@ -88,6 +89,22 @@ class Iterated(Described):
     def __post_init__(self) -> None:
         check_options(self)
 
+    @property
+    def iterations(self) -> int:
+        """Iterations of the loop after each start."""
+        return self.steps
+
+    @property
+    def most_iterations(self) -> int:
+        """Iterations that a sample can have in all, for each time that it begins."""
+        return self.iterations
+
+    @property
+    def bound(self) -> Budget | None:
+        """The budget that the loop holds; None where the rule keeps to its own, or there is none."""
+        budget: Budget | None = getattr(self, "budget", None)
+        return budget
+
     @torch.inference_mode(False)
     def __call__(
         self,
@@ -101,15 +118,14 @@ class Iterated(Described):
         check_victim(victim)
         check_tensor(inputs)
         rule = self.prepare(victim, inputs)
-        budget: Budget | None = getattr(self, "budget", None)
         result = loop.run(
             victim,
             inputs,
             labels,
             targets,
             rule,
-            steps=self.steps,
-            budget=budget,
+            steps=self.iterations,
+            budget=self.bound,
             asks=self.asks(victim),
             only=self.only,
             counts=self.counts and takes_counts(victim),
@@ -121,11 +137,11 @@ class Iterated(Described):
         """What gradients the rule asks for; None where they are the victim's own, or it asks for none."""
         return None
 
-    def prepare(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+    def prepare(self, victim: Victim, inputs: Tensor) -> Rule:
         """The update rule; a SpikeflipError where it is not defined on the victim or the inputs."""
         return self.update
 
-    def update(self, step: loop.Step) -> loop.Move:
+    def update(self, step: Step) -> Move:
         """The next inputs of the samples under way."""
         raise NotImplementedError
 

@@ -5,144 +5,29 @@ counters, memories and progress, and keeps of each sample what its stop policy l
 and one forward pass: the pass that judges an updated input is the pass whose gradient makes the next update.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from spikeflip.attacks.budget import Budget
-from spikeflip.attacks.metrics import Change, Recorded
+from spikeflip.attacks.metrics import Recorded
 from spikeflip.attacks.result import AttackResult
+from spikeflip.attacks.step import Call, Move, Rule, Step, encode_again
 from spikeflip.attacks.stop import FirstSuccess, Judged, Stop
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.coding import encode_for, winner
-from spikeflip.snn.gradients import GradientRequest, InputGradient
-from spikeflip.snn.losses import Loss, score_gradient
+from spikeflip.snn.coding import winner
+from spikeflip.snn.gradients import GradientRequest
 from spikeflip.snn.memory import Memory
 from spikeflip.snn.validation import Kind, at_a_time, check_counts, check_goals, check_streams, check_values, kind_of
-from spikeflip.streams import Purpose, uniform
 from spikeflip.victims import Probe, Victim
-from spikeflip.victims.victim import takes_counts
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished samples and of all samples."""
 
 _RESTART = 2**32
 """How far the random streams of a restart lie behind those of the one before, in iterations."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What an update rule sees: n active samples, each at its own iteration."""
-
-    inputs: Tensor
-    """The adversarial inputs so far, ``(n, ...)``."""
-    spikes: Tensor
-    """What the victim saw of ``inputs``, ``(n, T, *input)``; the images themselves where its coding is ``"direct"``."""
-    iterations: Tensor
-    """``(n,)``, from 0, and from 0 again after a restart."""
-    targeted: bool
-    classes: Tensor
-    """Whose loss the attack moves, ``(n,)``: up that of the true class if untargeted, down that of the target."""
-    success: Tensor
-    """``(n,)`` bool: ``inputs`` reach the goal already; only under a policy that goes on all the same."""
-    memory: Memory
-    """What the rule keeps of each sample from one iteration to the next."""
-    samples: Tensor
-    """Sample ids ``(n,)``."""
-    _call: "_Call"
-    _probe: Probe
-    _rows: Tensor
-    _index: Tensor  # where these samples are in the call
-    _moments: Tensor  # in the random streams of each sample
-
-    @property
-    def originals(self) -> Tensor:
-        """The inputs as they were before the attack, ``(n, ...)``."""
-        return self._call.inputs[self._index].to(self.inputs)
-
-    @property
-    def counts(self) -> bool:
-        """Whether ``inputs`` are counts of events, and not of 0 and 1."""
-        return self._call.kind == "spikes" and takes_counts(self._call.victim)
-
-    @property
-    def micro_batch(self) -> int:
-        """Samples in memory at a time."""
-        return self._call.micro_batch
-
-    @property
-    def judged(self) -> Tensor:
-        """What the victim said of ``spikes``, ``(n, K)``."""
-        return self._probe.scores[self._rows]
-
-    def towards_goal(self, values: Tensor) -> Tensor:
-        """Losses of ``classes``, or their gradients, with the sign that makes larger nearer to the goal."""
-        return -values if self.targeted else values
-
-    def uniform(self, purpose: Purpose, shape: Sequence[int], rows: Tensor | None = None) -> Tensor:
-        """Numbers in [0, 1) of these samples' own streams ``(n, *shape)``, new in each iteration and restart.
-
-        Of the samples ``rows`` ``(n,)`` bool alone where given.
-        """
-        rows = torch.ones(len(self.samples), dtype=torch.bool) if rows is None else rows.cpu()
-        ids, moments = self.samples[rows], self._moments[rows]
-        return uniform(self._call.seed, ids, purpose, moments, shape, self.inputs.device)
-
-    def gradient(self, loss: Loss, request: GradientRequest | None = None) -> InputGradient:
-        """The direction in which the input should move (Eq. 5), ``values`` of shape ``(n, T, *input)``.
-
-        Args:
-            loss: of the scores.
-            request: of which samples, and with what; of all, and as the victim is, when not given. Its memory is the
-                one of this step, unless it brings its own.
-        """
-        request = request or GradientRequest()
-        rows = request.rows_of(len(self._rows), self._rows.device)
-        memory = self.memory.of(rows) if request.memory is None else request.memory
-        classes = self.classes[rows]
-
-        def direction(scores: Tensor, _rows: Tensor) -> Tensor:
-            return self.towards_goal(score_gradient(loss, scores, classes)[1])
-
-        found = self._probe.input_gradient(direction, replace(request, rows=self._rows[rows], memory=memory))
-        finite = torch.isfinite(found.values.flatten(1).sum(1))
-        if not bool(finite.all()):
-            sample = int(self.samples[rows.cpu()][~finite.cpu()][0])
-            raise SpikeflipError(f"the victim's input gradient is not finite for sample {sample}: check its weights")
-        return replace(found, values=found.values.to(self.spikes.dtype))  # whatever the victim computes in
-
-    def scores(self, inputs: Tensor, rows: Tensor) -> Tensor:
-        """What the untouched victim says of other inputs ``(m, ...)`` of the samples ``rows`` ``(m,)``: ``(m, K)``.
-
-        Images are encoded with the numbers that ``spikes`` were made with. This is one forward pass an input: the rule
-        counts them, gives at most ``micro_batch`` at a time, and asks for no gradient afterwards.
-        """
-        rows = rows.cpu()
-        return self._call.victim.scores(_encode(self._call, inputs, self.samples[rows], self._moments[rows]))
-
-
-@dataclass(frozen=True)
-class Move:
-    """What an update rule answers for its n samples."""
-
-    inputs: Tensor
-    mover: Tensor
-    """``(n,)`` int8, what moved the sample: a value of :class:`spikeflip.attacks.result.Trace`, recorded only."""
-    gradient: InputGradient | None = None
-    """Of the victim; None where the rule asked for none."""
-    vanished: Tensor | None = None
-    """``(n,)`` bool: the input gradient was zero everywhere; nowhere if None."""
-    stuck: Tensor | None = None
-    """``(n,)`` bool: what the victim saw gives the rule nothing to do, now or ever; of none if None."""
-    forwards: int = 0
-    """Passes that the rule made of each sample, beside the one that judged it."""
-    backwards: Tensor | int = 0
-    """``(n,)``, backward passes beside that of ``gradient``."""
-
-
-Rule = Callable[[Step], Move]
 
 
 def run(
@@ -209,7 +94,7 @@ def run(
     check_streams(seed, samples, len(inputs))
     inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
     micro_batch = at_a_time(victim, inputs, micro_batch)
-    call = _Call(
+    call = Call(
         victim, inputs, labels, targets, samples, kind, steps, budget, asks, stop or FirstSuccess(), restarts, seed,
         micro_batch, recorded,
     )  # fmt: skip
@@ -228,43 +113,12 @@ def run(
             progress(waiting - len(active.index), len(inputs))
 
 
-@dataclass(frozen=True)
-class _Call:
-    """The arguments of one call that every iteration needs."""
-
-    victim: Victim
-    inputs: Tensor
-    labels: Tensor
-    targets: Tensor | None
-    samples: Tensor
-    kind: Kind
-    steps: int
-    budget: Budget | None
-    asks: GradientRequest | None
-    stop: Stop
-    restarts: int
-    seed: int
-    micro_batch: int
-    recorded: Recorded | None
-
-    def change(self, index: Tensor, inputs: Tensor) -> Change:
-        """What became of the samples at ``index``."""
-        recorded = None if self.recorded is None else self.recorded.rows(index)
-        return Change(self.inputs[index].to(inputs), inputs, recorded)
-
-
-def _encode(call: _Call, inputs: Tensor, samples: Tensor, moments: Tensor) -> Tensor:
-    return encode_for(call.victim, inputs, seed=call.seed, samples=samples, step=moments)
-
-
-def _iterate(
-    call: _Call, active: "_Active", rule: Rule, result: AttackResult, lowest: Tensor
-) -> tuple["_Active", bool]:
+def _iterate(call: Call, active: "_Active", rule: Rule, result: AttackResult, lowest: Tensor) -> tuple["_Active", bool]:
     """One encoding and forward pass of the active samples, and an update of those that it does not end.
 
     Returns the samples that go on, and whether any is finished. ``lowest`` ``(N,)`` is the cost of what is kept.
     """
-    spikes = _encode(call, active.inputs, call.samples[active.index], active.moments)
+    spikes = encode_again(call, active.inputs, call.samples[active.index], active.moments)
     probe = call.victim.probe(spikes, call.asks)
     result.forwards[active.index] += 1
     success, done = _judge(call, active, winner(probe.scores).cpu(), result, lowest)
@@ -283,7 +137,7 @@ def _iterate(
 
 
 def _judge(
-    call: _Call, active: "_Active", winners: Tensor, result: AttackResult, lowest: Tensor
+    call: Call, active: "_Active", winners: Tensor, result: AttackResult, lowest: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Record what the victim says of every active sample, and keep what is better than all before.
 
@@ -305,7 +159,7 @@ def _judge(
     return success, verdict.done | (first & ~right)
 
 
-def _step(call: _Call, active: "_Active", rows: Tensor, spikes: Tensor, probe: Probe, success: Tensor) -> Step:
+def _step(call: Call, active: "_Active", rows: Tensor, spikes: Tensor, probe: Probe, success: Tensor) -> Step:
     index, on_device = active.index[rows], rows.to(call.victim.device)
     classes = call.labels if call.targets is None else call.targets
     inputs = active.inputs[on_device]
@@ -326,7 +180,7 @@ def _step(call: _Call, active: "_Active", rows: Tensor, spikes: Tensor, probe: P
     )
 
 
-def _update(call: _Call, step: Step, restart: Tensor, move: Move, result: AttackResult) -> tuple[Tensor, Tensor]:
+def _update(call: Call, step: Step, restart: Tensor, move: Move, result: AttackResult) -> tuple[Tensor, Tensor]:
     """What a move makes of the samples of a step within the budget, and which of them can go no further."""
     none = torch.zeros(len(step.inputs), dtype=torch.bool, device=step.inputs.device)
     moved, over = move.inputs, none
@@ -357,7 +211,7 @@ class _Active:
     memory: Memory
 
     @classmethod
-    def none(cls, call: _Call) -> "_Active":
+    def none(cls, call: Call) -> "_Active":
         nothing = torch.empty(0, dtype=torch.int64)
         dtype = call.inputs.dtype if call.kind == "images" else torch.float32
         inputs = torch.empty((0, *call.inputs.shape[1:]), dtype=dtype, device=call.victim.device)

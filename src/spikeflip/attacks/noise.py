@@ -7,11 +7,11 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import loop
 from spikeflip.attacks.iterated import Iterated, Options
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.scg import restricted_spike_flipper
+from spikeflip.attacks.step import Move, Step
 from spikeflip.victims import Victim
 
 
@@ -33,7 +33,7 @@ class Noise(Iterated):
 
     strength: float = option(0.03, gt=0, le=1)
 
-    def update(self, step: loop.Step) -> loop.Move:
+    def update(self, step: Step) -> Move:
         """See :class:`spikeflip.attacks.iterated.Iterated`."""
         originals = step.originals
         numbers = step.uniform("noise", originals.shape[1:])
@@ -43,7 +43,7 @@ class Noise(Iterated):
             # Uniform on [-a, a] has variance a^2 / 3.
             half_width = sqrt(3 * self.strength)
             moved = (originals + half_width * (2 * numbers - 1)).clamp(0, 1)
-        return loop.Move(moved, torch.full((len(moved),), Trace.NOISE, dtype=torch.int8))
+        return Move(moved, torch.full((len(moved),), Trace.NOISE, dtype=torch.int8))
 
 
 def noise(

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from spikeflip.attacks.apgd import APGD, SAPGD
 from spikeflip.attacks.bim import BIM, FGSM
 from spikeflip.attacks.conversion import Conversion
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels
 from spikeflip.attacks.iterated import Attack
 from spikeflip.attacks.noise import Noise
+from spikeflip.attacks.pgd import MIFGSM, PGD
 from spikeflip.attacks.scg import SCG
 
 
@@ -46,6 +48,10 @@ ATTACKS: dict[str, AttackInfo] = {
     "scg": AttackInfo(SCG),
     "fgsm": AttackInfo(FGSM),
     "bim": AttackInfo(BIM),
+    "pgd": AttackInfo(PGD),
+    "mi-fgsm": AttackInfo(MIFGSM),
+    "apgd": AttackInfo(APGD),
+    "sa-pgd": AttackInfo(SAPGD),
     "conversion": AttackInfo(Conversion),
     "greedy-pixels": AttackInfo(GreedyPixels),
     "greedy-flips": AttackInfo(GreedyFlips),

@@ -10,15 +10,16 @@ from typing import ClassVar, Literal, Unpack
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import loop
 from spikeflip.attacks.budget import Budget
-from spikeflip.attacks.iterated import Iterated, Options, as_budget
+from spikeflip.attacks.following import GradientAttack
+from spikeflip.attacks.iterated import Options, as_budget
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
+from spikeflip.attacks.step import Move, Rule, Step
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
 from spikeflip.snn.gradients import BPTT, GradientRequest
-from spikeflip.snn.losses import Loss, resolve
+from spikeflip.snn.losses import Loss
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import takes_counts
 
@@ -113,7 +114,7 @@ def restricted_spike_flipper(spikes: Tensor, gamma: float, numbers: Tensor) -> T
 
 
 @dataclass(frozen=True, kw_only=True)
-class SCG(Iterated):
+class SCG(GradientAttack):
     """The settings of the attack; call it with a victim and inputs, or use :func:`scg`.
 
     Args:
@@ -121,13 +122,11 @@ class SCG(Iterated):
         gamma: turnover rate of the flipper, in [0, 1].
         threshold: firing threshold of the penultimate layer while generating (Sec. V-B); None leaves the victim's own.
             ``"auto"`` is 1.0, and the victim's own where there is none to tune, which the result's notices say.
-        loss: ``"mse"``, ``"ce"`` or a function of scores ``(n, K)`` and classes ``(n,)``; the paper takes the loss the
-            victim was trained with.
+        loss: ``"mse"``, ``"ce"``, ``"margin"``, ``"dlr"`` or a function of scores ``(n, K)`` and classes ``(n,)``; the
+            paper takes the loss the victim was trained with.
         budget: most perturbation a sample; unbounded when None.
         sampling: whether the converter samples (Eq. 10).
         flipper: whether vanished gradients are replaced by random flips.
-        output_window: surrogate width of the output layer while generating; None leaves the victim's own. A wide one
-            removes most vanishing at its cause; it is not part of the paper.
         top_k: takes the place of sampling: the converter keeps the ``top_k`` elements of largest gradient of a sample;
             None samples, or keeps all without ``sampling``. Not part of the paper.
         rescue_window: where the gradient of a sample has vanished, ask once more with this surrogate width of the
@@ -146,20 +145,22 @@ class SCG(Iterated):
 
     gamma: float = option(0.05, ge=0, le=1)
     threshold: float | Literal["auto"] | None = option("auto", gt=0)
-    loss: Loss = "mse"
     budget: Budget | None = None
     sampling: bool = True
     flipper: bool = True
-    output_window: float | None = option(None, gt=0)
     c: float = option(0.0, ge=0)
     top_k: int | None = option(None, ge=1)
     rescue_window: float | None = option(None, gt=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        resolve(self.loss)
+        if self.rescue_window is not None and self.encodings > 1:
+            raise SpikeflipError(
+                f"rescue_window asks for the gradient of one encoding again, and encodings is {self.encodings}: leave "
+                "one of them out"
+            )
 
-    def prepare(self, victim: Victim, inputs: Tensor) -> loop.Rule:
+    def prepare(self, victim: Victim, inputs: Tensor) -> Rule:
         """See :class:`spikeflip.attacks.iterated.Iterated`."""
         if victim.coding == "direct":
             raise SpikeflipError(
@@ -168,16 +169,18 @@ class SCG(Iterated):
             )
         if self.c and inputs.ndim != 1 + len(victim.input_shape):
             raise SpikeflipError(f"c is {self.c}, but the CWL2 term is defined on images only: leave it at 0")
+        super().prepare(victim, inputs)
         return replace(self, threshold=self._threshold(victim)).update
 
     def asks(self, victim: Victim) -> GradientRequest:
         """See :class:`spikeflip.attacks.iterated.Iterated`."""
-        return replace(self, threshold=self._threshold(victim))._request
+        return replace(self, threshold=self._threshold(victim)).request
 
     @property
-    def _request(self) -> GradientRequest:
+    def request(self) -> GradientRequest:
+        """See :class:`spikeflip.attacks.following.GradientAttack`."""
         assert self.threshold != "auto"
-        return GradientRequest(self.threshold, BPTT(output_window=self.output_window))
+        return replace(super().request, penultimate_threshold=self.threshold)
 
     def _threshold(self, victim: Victim) -> float | None:
         if self.threshold != "auto":
@@ -188,9 +191,9 @@ class SCG(Iterated):
         own = self.threshold == "auto" and victim.penultimate_threshold is None
         return (OWN_THRESHOLD,) * own + (COUNTS,) * takes_counts(victim)
 
-    def update(self, step: loop.Step) -> loop.Move:
+    def update(self, step: Step) -> Move:
         """One pass through the body of Algorithm 1; the settings of the rule hold no ``"auto"``."""
-        gradient = step.gradient(self.loss, self._request)
+        gradient = self.follow(step)
         vanished = ~gradient.values.flatten(1).any(1)
         values, backwards = self._rescue(step, gradient.values, vanished)
         lost = ~values.flatten(1).any(1)
@@ -204,22 +207,23 @@ class SCG(Iterated):
             moved = moved.clamp(0, 1)
         mover = torch.where(lost, Trace.FLIPPER if self.flipper else Trace.UNMOVED, Trace.CONVERTER)
         stuck = None if self.flipper else lost
-        return loop.Move(moved, mover, gradient, vanished, stuck, backwards=backwards)
+        more = self.more_passes
+        return Move(moved, mover, gradient, vanished, stuck, forwards=more, backwards=backwards + more)
 
-    def _rescue(self, step: loop.Step, values: Tensor, vanished: Tensor) -> tuple[Tensor, Tensor | int]:
+    def _rescue(self, step: Step, values: Tensor, vanished: Tensor) -> tuple[Tensor, Tensor | int]:
         """The gradient with vanished samples asked for again, and the backward passes ``(n,)`` that took."""
         if self.rescue_window is None or not bool(vanished.any()):
             return values, 0
         rows = vanished.nonzero().squeeze(1)
         values = values.clone()  # what the victim gave holds until it runs again
         wide = BPTT(output_window=self.rescue_window)
-        found = step.gradient(self.loss, replace(self._request, estimator=wide, rows=rows))
+        found = step.gradient(self.loss, replace(self.request, estimator=wide, rows=rows))
         values[rows] = found.values
         backwards = torch.zeros_like(vanished, dtype=torch.int64)
         backwards[rows] = (~found.output_zero).long()
         return values, backwards
 
-    def _ternary_steps(self, step: loop.Step, gradient: Tensor, vanished: Tensor) -> Tensor:
+    def _ternary_steps(self, step: Step, gradient: Tensor, vanished: Tensor) -> Tensor:
         flips = torch.zeros_like(step.spikes)
         live = ~vanished
         most: Tensor | float = 1.0
@@ -231,9 +235,11 @@ class SCG(Iterated):
         elif bool(live.any()):
             numbers = step.uniform("sample", step.spikes.shape[1:], live) if self.sampling else None
             flips[live] = gradient_to_spike(gradient[live], step.spikes[live], numbers, most)
-        if self.flipper and bool(vanished.any()):
-            numbers = step.uniform("flip", step.spikes.shape[1:], vanished)
-            flips[vanished] = restricted_spike_flipper(step.spikes[vanished], self.gamma, numbers)
+        # What has reached the goal, under a policy that goes on, stays: its encoding is drawn anew.
+        lost = vanished & ~step.success.to(vanished.device)
+        if self.flipper and bool(lost.any()):
+            numbers = step.uniform("flip", step.spikes.shape[1:], lost)
+            flips[lost] = restricted_spike_flipper(step.spikes[lost], self.gamma, numbers)
         return flips
 
 
@@ -250,6 +256,8 @@ def scg(
     budget: Budget | float | None = None,
     sampling: bool = True,
     flipper: bool = True,
+    gradient: str = "bptt",
+    encodings: int = 1,
     output_window: float | None = None,
     c: float = 0.0,
     top_k: int | None = None,
@@ -264,7 +272,8 @@ def scg(
             for a victim that was wrapped on counts.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given. See :func:`every_target`.
-        steps, gamma, threshold, loss, sampling, flipper, output_window, c, top_k, rescue_window: see :class:`SCG`.
+        steps, gamma, threshold, loss, sampling, flipper, gradient, encodings, output_window, c, top_k,
+            rescue_window: see :class:`SCG`.
         budget: a :class:`Budget`, or a number that bounds ``mse``.
         options: ``seed`` (0) of all random streams; ``samples``, ids ``(N,)`` int64 that name the samples' streams, 0
             to N - 1 when not given; ``micro_batch`` (16), samples in memory at a time; ``progress``, called with
@@ -295,6 +304,8 @@ def scg(
         budget=as_budget(budget),
         sampling=sampling,
         flipper=flipper,
+        gradient=gradient,
+        encodings=encodings,
         output_window=output_window,
         c=c,
         top_k=top_k,

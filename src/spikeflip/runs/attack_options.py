@@ -14,6 +14,7 @@ from spikeflip.attacks.metrics import METRICS
 from spikeflip.attacks.options import Option, Range, options_of
 from spikeflip.attacks.scg import THRESHOLD
 from spikeflip.errors import SpikeflipError
+from spikeflip.snn.losses import LOSSES
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _Options = dict[str, tuple[Any, FieldInfo]]
@@ -58,9 +59,9 @@ def _made(option: Option) -> _Options:
             "metric": _option(Literal[tuple(METRICS)], "mse", "What --epsilon bounds."),
         }
     if option.name == "loss":
-        return {
-            "loss": _option(Literal["mse", "ce", "victim"], "victim", "Attack loss; 'victim' is its training loss.")
-        }
+        names: Any = Literal[(*LOSSES, "victim")]
+        default = "victim" if option.default == "mse" else option.default
+        return {"loss": _option(names, default, "Attack loss; 'victim' is its training loss.")}
     if option.name == "threshold":
         words = "Penultimate firing threshold while generating; the victim's own with --no-tuning, or if it has none."
         return {
@@ -93,7 +94,7 @@ def settings_of(attack: str, said: Mapping[str, Any], *, victim_loss: str, tunab
     """
     known = {field.name for field in fields(ATTACKS[attack].settings)}
     found = {name: value for name, value in said.items() if name in known and value is not None}
-    if "loss" in known and said.get("loss", "victim") == "victim":
+    if "loss" in known and said.get("loss", options_model(attack).model_fields["loss"].default) == "victim":
         found["loss"] = victim_loss
     if "threshold" in known:
         tuned = said.get("tuning", True) and (tunable or "threshold" in said)

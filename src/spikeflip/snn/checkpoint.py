@@ -21,7 +21,7 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.limits import LARGEST_DESCRIPTION, MOST_STEPS, most_cells
 from spikeflip.reading import small_text
 from spikeflip.snn.architecture import Shape, count_weights, parse, shapes
-from spikeflip.snn.losses import LOSSES
+from spikeflip.snn.losses import TRAINING_LOSSES
 from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
 from spikeflip.snn.neuron import LIF
 from spikeflip.snn.surrogate import SURROGATES, surrogate_name
@@ -182,8 +182,8 @@ def _check_facts(facts: Mapping[str, Any], classes: int) -> None:
         isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names)
     ):
         raise ValueError(f"classes must be {classes} names")
-    if facts.get("loss") not in (None, *LOSSES):
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)}")
+    if facts.get("loss") not in (None, *TRAINING_LOSSES):
+        raise ValueError(f"loss must be one of {', '.join(TRAINING_LOSSES)}")
     sensor = facts.get("sensor")
     if sensor is not None and not (
         isinstance(sensor, list)

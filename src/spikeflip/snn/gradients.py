@@ -14,7 +14,7 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.memory import Memory
-from spikeflip.snn.neuron import LIF, reverse, reverse_by_slope
+from spikeflip.snn.neuron import LIF, current_of, reverse, reverse_by_slope
 from spikeflip.snn.surrogate import Surrogate
 
 ScoreGradient = Callable[[Tensor, Tensor], Tensor]
@@ -55,6 +55,11 @@ class LayerPass:
     def distance(self) -> Tensor:
         """How far each potential is from where the surrogate is centred, ``(n, T, *layer)``."""
         return self.potential - self.neuron.window_centre
+
+    @property
+    def current(self) -> Tensor:
+        """The weighted input, ``(n, T, *layer)``."""
+        return current_of(self.potential, self.neuron)
 
 
 class Estimator(ABC):

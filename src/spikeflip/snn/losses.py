@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 
-LossName = Literal["mse", "ce"]
+LossName = Literal["mse", "ce", "margin", "dlr"]
 Loss = LossName | Callable[[Tensor, Tensor], Tensor]
 """A name, or a differentiable function from scores ``(N, K)`` and classes ``(N,)`` to one loss a sample ``(N,)``."""
 
@@ -24,7 +24,32 @@ def ce(scores: Tensor, classes: Tensor) -> Tensor:
     return F.cross_entropy(scores, classes, reduction="none")
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "ce": ce}
+def margin(scores: Tensor, classes: Tensor) -> Tensor:
+    """How far the highest other rate is above that of the class; ``(N, K)`` and ``(N,)`` to ``(N,)``."""
+    own = F.one_hot(classes, scores.shape[1]).bool()
+    return scores.masked_fill(own, -torch.inf).amax(1) - scores[own]
+
+
+def dlr(scores: Tensor, classes: Tensor) -> Tensor:
+    """:func:`margin` by the distance of the highest rate from the third: the difference of logits ratio.
+
+    Where these are equal, as rates often are, it is the margin itself.
+
+    Source: F. Croce and M. Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse
+    Parameter-free Attacks, ICML 2020.
+
+    Raises:
+        SpikeflipError: there are fewer than three classes.
+    """
+    if scores.shape[1] < 3:
+        raise SpikeflipError(f"dlr compares three classes, and the victim has {scores.shape[1]}: choose margin")
+    highest = scores.topk(3, dim=1).values
+    between = highest[:, 0] - highest[:, 2]
+    return margin(scores, classes) / torch.where(between > 0, between, 1)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mse": mse, "ce": ce, "margin": margin, "dlr": dlr}
+TRAINING_LOSSES = ("mse", "ce")
 
 
 def resolve(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:

@@ -22,6 +22,8 @@ class Memory:
         self._n = n
         self._kept: dict[Hashable, tuple[Tensor, float]] = {}
         self._rows: Tensor | None = None
+        self.is_frozen = False
+        """Whether what is kept stays as it is: statistics are not taken of further encodings of an iteration."""
 
     def __len__(self) -> int:
         return self._n if self._rows is None else len(self._rows)
@@ -45,6 +47,8 @@ class Memory:
 
     def keep(self, name: Hashable, value: Tensor) -> None:
         """Keep a value ``(n, ...)`` under a name that was recalled before."""
+        if self.is_frozen:
+            return
         kept, initial = self._kept[name]
         if self._rows is None:
             self._kept[name] = value, initial
@@ -54,8 +58,14 @@ class Memory:
     def of(self, rows: Tensor) -> "Memory":
         """The memory of some samples ``(m,)`` int64, in which what they keep is kept."""
         view = Memory(self._n)
-        view._kept = self._kept
+        view._kept, view.is_frozen = self._kept, self.is_frozen
         view._rows = rows if self._rows is None else self._rows[rows.to(self._rows.device)]
+        return view
+
+    def frozen(self) -> "Memory":
+        """The same memory, in which nothing new is kept."""
+        view = Memory(self._n)
+        view._kept, view._rows, view.is_frozen = self._kept, self._rows, True
         return view
 
     def forget(self, rows: Tensor) -> None:

@@ -108,6 +108,21 @@ def integrate(
     return potential, spikes
 
 
+def current_of(potential: Tensor, neuron: LIF) -> Tensor:
+    """The current that gave these potentials, both ``(N, T, ...)``; the inverse of :func:`integrate`."""
+    before, spikes = potential[:, :-1], potential[:, :-1] >= neuron.threshold
+    match neuron.reset:
+        case "hard":
+            carry = before.masked_fill(spikes, 0)
+        case "soft":
+            carry = before - neuron.threshold * spikes
+        case "none":
+            carry = before
+    current = potential.clone()
+    current[:, 1:].sub_(carry, alpha=neuron.decay)
+    return current
+
+
 def reverse(gradient: Tensor, potential: Tensor, neuron: LIF) -> Tensor:
     """Turn the gradient of a layer's spikes into that of its current (Eq. 8, 9), in place.
 
