@@ -18,10 +18,10 @@ THRESHOLD, DECAY = 0.4, 0.6
 
 def network(reset="hard", steps=7):
     neuron = LIF(THRESHOLD, DECAY, reset, Rectangular(0.9))
-    net = SpikingNetwork("9FC-6FC-3FC", (8,), time_steps=steps, neuron=neuron, seed=3).double()
+    net = SpikingNetwork("9FC-6FC-3FC", (8,), time_steps=steps, neuron=neuron, seed=4).double()
     with torch.no_grad():
         for weight in net.weights:
-            weight.mul_(1.5)
+            weight.mul_(2.0)
     return net
 
 
@@ -116,7 +116,7 @@ def test_gradients_are_those_of_a_plain_loop(name, steps, reset):
     request = GradientRequest(estimator=estimator(name))
     whole = net.probe(x).input_gradient(away, request).values
     torch.testing.assert_close(whole, wanted, rtol=1e-10, atol=1e-12)
-    assert wanted.any() or steps < 3  # few potentials lie inside a narrow window
+    assert wanted.any() or steps == 1
     order = torch.tensor([5, 0, 7, 2, 1, 4, 3, 6])
     for rows in (order, *order[:3].split(1)):  # other batch-mates, another order, none
         found = net.probe(x[rows]).input_gradient(lambda scores, at, rows=rows: away(scores, rows[at]), request).values

@@ -115,7 +115,7 @@ def current_of(potential: Tensor, neuron: LIF) -> Tensor:
         case "hard":
             carry = before.masked_fill(spikes, 0)
         case "soft":
-            carry = before - neuron.threshold * spikes
+            carry = before - neuron.threshold * spikes.to(before.dtype)
         case "none":
             carry = before
     current = potential.clone()
