@@ -33,6 +33,7 @@ class Watched(SpikingNetwork):
 def result_of(steps):
     result = AttackResult.blank(ORIGINALS, None)
     result.steps.copy_(torch.tensor(steps))
+    result.moments.copy_(result.steps)
     return result
 
 

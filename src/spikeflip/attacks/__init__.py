@@ -14,7 +14,7 @@ from spikeflip.attacks.pgd import MIFGSM, PGD, mi_fgsm, pgd
 from spikeflip.attacks.registry import ATTACKS, AttackInfo
 from spikeflip.attacks.result import AttackResult, Trace, Vanishing
 from spikeflip.attacks.scg import SCG, scg
-from spikeflip.attacks.stop import FirstSuccess, Smallest
+from spikeflip.attacks.stop import FirstSuccess, Smallest, Verified
 from spikeflip.attacks.targets import every_target, next_target
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Smallest",
     "Trace",
     "Vanishing",
+    "Verified",
     "apgd",
     "bim",
     "choose_gradient",

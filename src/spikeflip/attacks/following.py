@@ -123,7 +123,7 @@ class GradientAttack(Iterated):
 def _join(result: AttackResult, again: AttackResult, rows: Tensor) -> None:
     """Note what another attack made of the samples ``rows``: its costs, and its inputs where the others failed."""
     result.adversarials[rows.to(result.adversarials.device)] = again.adversarials
-    for name in ("success", "prediction", "over_budget"):
+    for name in ("success", "prediction", "over_budget", "moments"):
         getattr(result, name)[rows] = getattr(again, name)
     for name in ("steps", "vanished", "forwards", "backwards"):
         getattr(result, name)[rows] += getattr(again, name)

@@ -6,7 +6,7 @@ and one forward pass: the pass that judges an updated input is the pass whose gr
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.metrics import Recorded
 from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.step import Call, Move, Rule, Step, encode_again
-from spikeflip.attacks.stop import FirstSuccess, Judged, Stop
+from spikeflip.attacks.stop import FirstSuccess, Judged, Stop, Verified
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import winner
 from spikeflip.snn.gradients import GradientRequest
@@ -26,6 +26,8 @@ from spikeflip.victims import Probe, Victim
 Progress = Callable[[int, int], None]
 """Called with the number of finished samples and of all samples."""
 
+_MOST_LOOKS = 2**20
+"""Further encodings of a sample in one iteration."""
 _RESTART = 2**32
 """How far the random streams of a restart lie behind those of the one before, in iterations."""
 
@@ -90,6 +92,10 @@ def run(
     check_goals(labels, targets, len(inputs), victim.classes)
     if budget is not None:
         budget.check(kind, recorded=recorded is not None)
+    if isinstance(stop, Verified) and (kind != "images" or victim.coding != "rate"):
+        raise SpikeflipError(
+            f"confidence is {stop.confidence}, but nothing is drawn to encode these inputs: leave it out"
+        )
     samples = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, samples, len(inputs))
     inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
@@ -121,10 +127,14 @@ def _iterate(call: Call, active: "_Active", rule: Rule, result: AttackResult, lo
     spikes = encode_again(call, active.inputs, call.samples[active.index], active.moments)
     probe = call.victim.probe(spikes, call.asks)
     result.forwards[active.index] += 1
-    success, done = _judge(call, active, winner(probe.scores).cpu(), result, lowest)
+    looks = _Looks(call, active, result)
+    success, done = _judge(call, active, winner(probe.scores).cpu(), result, lowest, looks)
     ended, after = done | (active.iteration == call.steps), active.inputs
     rows = (~ended).nonzero().squeeze(1)
     if len(rows):
+        if bool(looks.drawn.any()):  # the victim ran meanwhile, and a pass holds until it does
+            probe = call.victim.probe(spikes, call.asks)
+            result.forwards[active.index[rows]] += (looks.drawn[rows] > 0).long()
         step = _step(call, active, rows, spikes, probe, success)
         moved, ended[rows] = _update(call, step, active.restart[rows], rule(step), result)
         after = after.clone()
@@ -136,8 +146,44 @@ def _iterate(call: Call, active: "_Active", rule: Rule, result: AttackResult, lo
     return active.advance(after, ~finished, again, call.inputs), bool(finished.any())
 
 
+@dataclass
+class _Looks:
+    """Further encodings of the samples under way, for their policy."""
+
+    call: Call
+    active: "_Active"
+    result: AttackResult
+    drawn: Tensor = field(init=False)
+    """``(n,)``, how many in this pass."""
+
+    def __post_init__(self) -> None:
+        self.drawn = torch.zeros_like(self.active.index)
+
+    def fresh(self, rows: Tensor, draws: int) -> Tensor:
+        """See :class:`spikeflip.attacks.stop.Judged`."""
+        call, active = self.call, self.active
+        first = active.moments[rows] * _MOST_LOOKS + self.drawn[rows]
+        self.drawn[rows] += draws
+        self.result.forwards[active.index[rows]] += draws
+        moments = (first.unsqueeze(1) + torch.arange(draws)).flatten()
+        each = rows.repeat_interleave(draws)
+        won = []
+        for part, when in zip(each.split(call.micro_batch), moments.split(call.micro_batch), strict=True):
+            index, inputs = active.index[part], active.inputs[part.to(active.inputs.device)]
+            spikes = encode_again(call, inputs, call.samples[index], when, "confirm")
+            won.append(_reached(call, index, winner(call.victim.scores(spikes)).cpu()))
+        return torch.cat(won).reshape(len(rows), draws)
+
+
+def _reached(call: Call, index: Tensor, winners: Tensor) -> Tensor:
+    """Whether what the victim says of samples is the goal, ``(n,)`` bool."""
+    if call.targets is None:
+        return (winners >= 0) & (winners != call.labels[index].cpu())
+    return winners == call.targets[index].cpu()
+
+
 def _judge(
-    call: Call, active: "_Active", winners: Tensor, result: AttackResult, lowest: Tensor
+    call: Call, active: "_Active", winners: Tensor, result: AttackResult, lowest: Tensor, looks: _Looks
 ) -> tuple[Tensor, Tensor]:
     """Record what the victim says of every active sample, and keep what is better than all before.
 
@@ -146,15 +192,16 @@ def _judge(
     index, begun = active.index, active.iteration == 0
     first = begun & (active.restart == 0)
     right = winners == call.labels[index].cpu()
-    success = (winners >= 0) & ~right if call.targets is None else winners == call.targets[index].cpu()
-    success &= ~begun
-    verdict = call.stop(Judged(call.change(index, active.inputs), success))
+    success = _reached(call, index, winners) & ~begun
+    verdict = call.stop(Judged(call.change(index, active.inputs), success, active.memory, looks.fresh))
     better = verdict.cost < lowest[index]
     lowest[index[better]] = verdict.cost[better]
     result.adversarials[index[better]] = active.inputs[better.to(active.inputs.device)].to(result.adversarials)
     result.success[index[better]] = True
     told = better | ~result.success[index]
     result.prediction[index[told]] = winners[told]
+    assert result.moments is not None
+    result.moments[index[told]] = active.moments[told]
     result.already_wrong[index[first]] = ~right[first]
     return success, verdict.done | (first & ~right)
 

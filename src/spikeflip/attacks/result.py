@@ -66,6 +66,9 @@ class AttackResult:
     backwards: Tensor
     """``(N,)`` int64: backward passes that went below the output layer, the victim's or a substitute's."""
     trace: Trace | None
+    moments: Tensor | None = None
+    """``(N,)`` int64: where in a sample's random streams the encoding lies that decided on its adversarial; ``steps``
+    where it is not given."""
     notices: tuple[Notice, ...] = ()
     """What was done otherwise than the settings say to a reader; :func:`spikeflip.judge` repeats them."""
 
@@ -98,6 +101,7 @@ class AttackResult:
             forwards=zero(),
             backwards=zero(),
             trace=trace,
+            moments=zero(),
         )
 
     def record(

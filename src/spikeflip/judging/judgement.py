@@ -151,6 +151,7 @@ def judge(
     check_goals(labels, targets, n, victim.classes)
     check_counts(draws=draws, micro_batch=micro_batch)
     steps = torch.ones(n, dtype=torch.int64) if result is None else result.steps
+    moments = steps if result is None or result.moments is None else result.moments
     if len(steps) != n:
         raise SpikeflipError(f"result is of {len(steps)} samples, for {n} inputs: give that of their attack")
     draws = fresh_draws(kind, victim.coding, draws)
@@ -178,7 +179,7 @@ def judge(
 
     clean, silent = answers(inputs, samples, torch.zeros_like(samples))
     right = clean == labels
-    final = torch.where(right, answers(adversarials, samples, steps)[0], clean)
+    final = torch.where(right, answers(adversarials, samples, moments)[0], clean)
     fooled, still_right = torch.zeros(n).double(), torch.zeros(n).double()
     attacked = right.nonzero().squeeze(1).tolist()
     for position, i in enumerate(attacked):

@@ -197,7 +197,7 @@ class _Run:
         facts = read_json(self.out / _MANIFEST)
         shards = [self.finished.folder(number) for number in range(plan.shards)]
         try:
-            merge(shards, self.out, steps=getattr(plan.attack, "most_iterations", 1))
+            merge(shards, self.out, steps=getattr(plan.attack, "most_iterations", 1) * plan.task.config.restarts)
             known = circumstances(plan)
             summary = summarise(self.out / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws, known=known)
             seconds = self.finished.seconds()

@@ -283,6 +283,16 @@ class AttackConfig(DataConfig, VictimConfig):
         ge=1,
         description="Instead of --samples: the first so many correctly classified test inputs of each class.",
     )
+    confidence: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Go on with an image until more than this share of its encodings is shown to fool, at a level of "
+        "5 %; stop at the first success when not given.",
+    )
+    restarts: int = Field(
+        1, ge=1, le=1000, description="How often an input may begin, each time with other random numbers."
+    )
     draws: int = Field(100, ge=1, le=1_000_000, description="Fresh encodings that verify each image.")
     trace: bool = Field(False, description="Also write trace.parquet: penultimate spikes and rule of every iteration.")
     micro_batch: int = Field(16, ge=1, le=1 << 16, description="Samples in memory at a time.")

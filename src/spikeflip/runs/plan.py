@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import ATTACKS, Attack, every_target, next_target
+from spikeflip.attacks import ATTACKS, Attack, Verified, every_target, next_target
 from spikeflip.data import EVENT_SETS, select_per_class
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging import fresh_draws
@@ -116,6 +116,8 @@ class Plan:
             precision=config.precision,
             surrogate=self.task.surrogate,
             device=config.device,
+            confidence=config.confidence,
+            restarts=config.restarts,
             draws=config.draws,
             seed=config.seed,
             micro_batch=config.micro_batch,
@@ -157,6 +159,8 @@ class Plan:
         run = {
             "target": config.target,
             "draws": config.draws,
+            **({} if config.confidence is None else {"confidence": config.confidence}),
+            **({} if config.restarts == 1 else {"restarts": config.restarts}),
             "engine": self.task.engine,
             "precision": config.precision,
             "surrogate": config.surrogate,
@@ -251,7 +255,8 @@ def make_plan(task: Task) -> Plan:
     if task.data.recordings is not None:
         task.data.recordings.check_writable(rows)
     nothing = torch.arange(0)
-    plan.attack(victim, task.data.first[:0].float(), nothing, None if targets is None else nothing)
+    stop = None if config.confidence is None else Verified(config.confidence)
+    plan.attack(victim, task.data.first[:0].float(), nothing, None if targets is None else nothing, stop=stop)
     return plan
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
-from spikeflip.attacks import ATTACKS, AttackResult, Recorded
+from spikeflip.attacks import ATTACKS, AttackResult, Recorded, Verified
 from spikeflip.attacks.metrics import METRICS
 from spikeflip.data import Binning
 from spikeflip.errors import NoMemoryError, SpikeflipError
@@ -73,6 +73,8 @@ class Work:
     surrogate: Surrogate | None
     """In the attack's gradients; the victim's own where None."""
     device: str
+    confidence: float | None
+    restarts: int
     draws: int
     seed: int
     micro_batch: int
@@ -152,6 +154,8 @@ class Worker:
             progress=_stage(report, "attack"),
             trace=work.trace,
             recorded=recorded,
+            stop=None if work.confidence is None else Verified(work.confidence),
+            restarts=work.restarts,
         )
         written = None
         if shard.recordings is not None and binned is not None:

@@ -1,0 +1,130 @@
+"""Going on until a success holds over fresh encodings: what is asked for is kept, what is reported was never seen."""
+
+import math
+
+import pytest
+import torch
+
+from spikeflip import LIF, Rectangular, SpikeflipError, SpikingNetwork, judge, scg
+from spikeflip.attacks import Smallest, Verified, bim, pgd
+from spikeflip.attacks.stop import Judged, _draws, _needed, _part
+from spikeflip.snn.memory import Memory
+
+
+def tail(draws, share, least):
+    return sum(math.comb(draws, k) * share**k * (1 - share) ** (draws - k) for k in range(least, draws + 1))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("look", [1, 2, 7, 40])
+def test_a_look_spends_its_part_of_the_error(share, look):
+    policy = Verified(share)
+    draws, part = _draws(policy, look), _part(0.05, look)
+    needed = _needed(draws, share, part)
+    assert tail(draws, share, needed) <= part < tail(draws, share, needed - 1)
+    assert needed <= draws  # it can be passed
+
+
+def test_all_looks_together_spend_no_more_than_the_error():
+    assert sum(_part(0.05, look) for look in range(1, 10_000)) <= 0.05
+
+
+def judged(fresh, n=1):
+    return Judged(None, torch.ones(n, dtype=torch.bool), Memory(n), fresh)
+
+
+def test_whose_share_is_not_above_the_confidence_passes_in_at_most_the_error_of_cases():
+    """A thousand samples of a share of exactly the confidence, each looked at ten times."""
+    generator, policy, passed = torch.Generator().manual_seed(0), Verified(0.8, error=0.2), 0
+    for _ in range(300):
+        one = judged(lambda rows, draws: torch.rand(len(rows), draws, generator=generator) < 0.8)
+        passed += any(bool(policy(one).done) for _ in range(10))
+    assert 0 < passed <= 0.2 * 300
+
+
+def test_what_is_looked_at_a_hundred_times_would_pass_without_the_bound():
+    """The same with every look at the whole error: what the union bound is for."""
+    generator, share, passed = torch.Generator().manual_seed(0), 0.8, 0
+    needed = _needed(100, share, 0.2)
+    for _ in range(300):
+        passed += any(int((torch.rand(100, generator=generator) < share).sum()) >= needed for _ in range(10))
+    assert passed > 0.2 * 300
+
+
+def test_of_those_that_never_pass_the_best_is_kept():
+    shares = iter([0.5, 0.7, 0.6])
+    cost = []
+    one = judged(lambda rows, draws: torch.arange(draws).expand(len(rows), draws) < next(shares) * draws)
+    for _ in range(3):
+        verdict = Verified(0.9)(one)
+        assert not verdict.done.any()
+        cost.append(verdict.cost.item())
+    assert cost == pytest.approx([0.5, 0.3, 0.4])
+    passed = Verified(0.9)(judged(lambda rows, draws: torch.ones(len(rows), draws, dtype=torch.bool)))
+    assert passed.done.item()
+    assert passed.cost.item() < 0
+
+
+def coin(slope=4.0):
+    """One pixel a class, several steps: class k fires as often as pixel k does."""
+    network = SpikingNetwork("2FC", (2,), time_steps=9, neuron=LIF(0.5, 0.0, "hard", Rectangular(slope)))
+    with torch.no_grad():
+        network.weights[0].copy_(torch.eye(2))
+    return network
+
+
+IMAGES, LABELS = torch.tensor([[0.9, 0.3], [0.8, 0.4], [0.6, 0.1]]), torch.tensor([0, 0, 0])
+
+
+@pytest.mark.parametrize("attack", [bim, scg])
+def test_success_holds_over_encodings_that_were_never_looked_at(attack):
+    options = {"loss": "margin", "steps": 60} | ({"threshold": None} if attack is scg else {})
+    plain = attack(coin(), IMAGES, LABELS, **options)
+    sure = attack(coin(), IMAGES, LABELS, stop=Verified(0.9), **options)
+    before = judge(coin(), IMAGES, plain.adversarials, LABELS, None, plain, draws=400)
+    after = judge(coin(), IMAGES, sure.adversarials, LABELS, None, sure, draws=400)
+    assert attack is scg or before.rows["verified"].min() < 0.85
+    assert after.rows["verified"].min() > 0.9
+    assert after.rows["success"].all()  # in the one encoding that decided
+    assert (sure.forwards > plain.forwards).all()
+    assert (sure.forwards >= sure.steps + 1 + 110).all()
+
+
+def test_looks_change_neither_gradients_nor_batch_mates():
+    options = {"loss": "margin", "steps": 12, "stop": Verified(0.9)}
+    whole = bim(coin(), IMAGES, LABELS, **options)
+    order = torch.tensor([2, 0, 1])
+    for size in (1, 2, 3):
+        part = bim(coin(), IMAGES[order], LABELS[order], samples=order, micro_batch=size, **options)
+        assert torch.equal(part.adversarials, whole.adversarials[order])
+        assert part.forwards.tolist() == whole.forwards[order].tolist()
+
+
+def test_the_encoding_that_decided_is_the_one_that_is_judged():
+    """The best of several steps or starts is judged in its own encoding, not in that of the last step."""
+    for options in ({"stop": Smallest("l2"), "steps": 9}, {"restarts": 4, "steps": 1, "step_size": 0.2}):
+        result = bim(coin(), IMAGES, LABELS, loss="margin", **options)
+        found = judge(coin(), IMAGES, result.adversarials, LABELS, None, result, draws=2)
+        assert found.rows["success"].tolist() == result.success.tolist()
+        assert (result.moments != result.steps).any()
+
+
+def test_where_nothing_is_drawn_there_is_nothing_to_verify():
+    network = SpikingNetwork("2FC", (2,), time_steps=9, coding="latency")
+    for victim, inputs in ((network, IMAGES), (coin(), torch.ones(3, 9, 2))):
+        with pytest.raises(SpikeflipError, match=r"confidence is 0\.9, but nothing is drawn"):
+            scg(victim, inputs, LABELS, stop=Verified(0.9), threshold=None)
+    for wrong in (0, 1, -0.1, 1.5, math.nan):
+        with pytest.raises(SpikeflipError, match=r"confidence is .*: give a share between 0 and 1"):
+            Verified(wrong)
+    with pytest.raises(SpikeflipError, match="error is 0: give a share between 0 and 1"):
+        Verified(0.9, error=0)
+    with pytest.raises(SpikeflipError, match=r"confidence is 0\.999, which takes over 2,000 encodings to tell"):
+        Verified(0.999)
+
+
+def test_works_with_the_attacks_within_a_ball():
+    result = pgd(coin(), IMAGES, LABELS, loss="margin", budget=0.6, steps=30, stop=Verified(0.9))
+    found = judge(coin(), IMAGES, result.adversarials, LABELS, None, result, draws=400)
+    assert (found.rows["verified"][result.success] > 0.88).all()
+    assert result.success.any()
