@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from spikeflip.attacks import METRICS
+from spikeflip.attacks import ATTACKS, METRICS
 from spikeflip.rates import RATES
 
 METHOD = (Path(__file__).parents[1] / "docs" / "method.md").read_text()
@@ -24,3 +24,11 @@ def test_metrics():
 def test_rates():
     rates = RATES.values()
     assert table("Rates") == [f"| `{one.name}` | {one.of} | {one.meaning.format(again=AGAIN)} |" for one in rates]
+
+
+def test_attacks():
+    rows = [
+        f"| `{name}` | {', '.join(one.inputs)} | {', '.join(one.goals)} | {one.source} |"
+        for name, one in ATTACKS.items()
+    ]
+    assert table("Attacks") == rows

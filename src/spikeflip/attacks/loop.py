@@ -6,7 +6,7 @@ and one forward pass: the pass that judges an updated input is the pass whose gr
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -146,18 +146,12 @@ def _iterate(call: Call, active: "_Active", rule: Rule, result: AttackResult, lo
     return active.advance(after, ~finished, again, call.inputs), bool(finished.any())
 
 
-@dataclass
 class _Looks:
-    """Further encodings of the samples under way, for their policy."""
+    """Further encodings of the samples under way, for their policy; ``drawn`` ``(n,)`` are how many in this pass."""
 
-    call: Call
-    active: "_Active"
-    result: AttackResult
-    drawn: Tensor = field(init=False)
-    """``(n,)``, how many in this pass."""
-
-    def __post_init__(self) -> None:
-        self.drawn = torch.zeros_like(self.active.index)
+    def __init__(self, call: Call, active: "_Active", result: AttackResult) -> None:
+        self.call, self.active, self.result = call, active, result
+        self.drawn = torch.zeros_like(active.index)
 
     def fresh(self, rows: Tensor, draws: int) -> Tensor:
         """See :class:`spikeflip.attacks.stop.Judged`."""

@@ -272,8 +272,8 @@ def scg(
             for a victim that was wrapped on counts.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given. See :func:`every_target`.
-        steps, gamma, threshold, loss, sampling, flipper, gradient, encodings, output_window, c, top_k,
-            rescue_window: see :class:`SCG`.
+        steps, gamma, threshold, loss, sampling, flipper, c, top_k, rescue_window: see :class:`SCG`.
+        gradient, encodings, output_window: see :class:`SCG`.
         budget: a :class:`Budget`, or a number that bounds ``mse``.
         options: ``seed`` (0) of all random streams; ``samples``, ids ``(N,)`` int64 that name the samples' streams, 0
             to N - 1 when not given; ``micro_batch`` (16), samples in memory at a time; ``progress``, called with
