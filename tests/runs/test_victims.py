@@ -1,6 +1,7 @@
 """Runs on victims that ``train`` did not write: code of one's own, NIR graphs, defended ones; and what guards them."""
 
 import json
+import shutil
 import sys
 import textwrap
 
@@ -26,7 +27,7 @@ CODE = textwrap.dedent('''
 
     import spikeflip
 
-    SEED = 0
+    SEED, SCALE = 0, 1.0
 
 
     class Neuron(nn.Module):
@@ -99,6 +100,50 @@ CODE = textwrap.dedent('''
 
     def broken(victim):
         raise ValueError("no defence today")
+
+
+    class Mask(spikeflip.Defence):
+        """A random mask, drawn when it is made; and weights of its own."""
+
+        def __init__(self, victim):
+            super().__init__(victim)
+            self.keep = (torch.rand(victim.input_shape) > 0.3).float()
+            self.scale = torch.tensor(SCALE)
+
+        def transform(self, spikes):
+            return spikes * self.keep * self.scale
+
+        def backward(self, spikes, gradient):
+            return gradient * self.keep
+
+
+    class Random(spikeflip.Defence):
+        def transform(self, spikes):
+            return (torch.rand_like(spikes) > 0.5).float()
+
+
+    class OfBatch(spikeflip.Defence):
+        def transform(self, spikes):
+            return torch.full_like(spikes, float(len(spikes) > 1))
+
+
+    class InPlace(spikeflip.Defence):
+        def transform(self, spikes):
+            spikes[:, :3] = 0
+            return spikes
+
+
+    class Raises(spikeflip.Defence):
+        def transform(self, spikes):
+            raise KeyError("mask")
+
+
+    class WayBack(spikeflip.Defence):
+        def transform(self, spikes):
+            return spikes
+
+        def backward(self, spikes, gradient):
+            return gradient[:, :1]
 ''')
 OWN = {"input_shape": "6,1,8,8", "layout": "steps"}
 SMALL = {"samples": 4, "steps": 3, "draws": 3, "shard_size": 2}
@@ -290,6 +335,12 @@ def test_workers_make_the_victim_themselves(tmp_path):
         ({"defence": "mine:broken"}, "the defence mine:broken raised an error (ValueError: no defence today): mend it"),
         ({"victim": "nowhere.nir", "layout": None}, "nowhere.nir cannot be attacked: there is no such file"),
         ({"victim": "nowhere", "layout": None, "input_shape": None}, "there is no victim at nowhere"),
+        ({"defence": "mine:Random"}, "behind its defences, is not to be judged: the model draws random numbers"),
+        (
+            {"defence": "mine:OfBatch"},
+            "is not to be judged: a sample's scores depend on the other samples",
+        ),
+        ({"defence": "mine:Raises"}, "transform of the defence Raises raised an error (KeyError: 'mask'): mend it"),
         ({"attack": "conversion", "steps": 2}, "but conversion needs the weights of a SpikingNetwork"),
     ],
 )
@@ -304,6 +355,85 @@ def test_mistakes_are_one_sentence(tmp_path, options, message):
 def test_options_of_one_s_own_models_are_not_for_victims_of_train(small_victim, tmp_path):
     with pytest.raises(SpikeflipError, match="--layout steps is for models of your own, and 'train' wrote this victim"):
         run_attack(AttackConfig(victim=small_victim, layout="steps"), tmp_path / "run")
+
+
+def test_a_defence_is_the_same_where_it_is_attacked_judged_and_gone_on_with(tmp_path, monkeypatch):
+    options = {"defence": "mine:Mask", "shard_size": 1}
+    run_attack(config(**options), tmp_path / "parts")
+    run_attack(config(**options | {"shard_size": 4}), tmp_path / "whole")
+    one, two = (load_file(tmp_path / name / "adversarials.safetensors") for name in ("parts", "whole"))
+    assert torch.equal(one["adversarials"], two["adversarials"])
+    import mine
+
+    monkeypatch.setattr(mine, "SCALE", 0.5)
+    with pytest.raises(SpikeflipError, match=r"holds a run with other options .*victim's description"):
+        run_attack(config(**options), tmp_path / "parts")
+
+
+def test_a_defence_that_works_in_place_leaves_the_inputs_alone(tmp_path):
+    sys.path.insert(0, str(tmp_path))
+    import mine
+
+    spikes = (torch.rand(2, 6, 1, 8, 8) < 0.5).float()
+    before = spikes.clone()
+    defended = mine.InPlace(mine.wrapped())
+    defended.probe(spikes).input_gradient(lambda scores, _: torch.ones_like(scores))
+    defended.scores(spikes)
+    assert torch.equal(spikes, before)
+    with pytest.raises(
+        SpikeflipError, match=r"backward of the defence WayBack gives .* return a gradient of the shape"
+    ):
+        mine.WayBack(mine.wrapped()).probe(spikes).input_gradient(lambda scores, _: torch.ones_like(scores))
+
+
+@pytest.mark.parametrize("metric", ["l0_events", "moved", "moved_us", "moved_us_max"])
+@pytest.mark.parametrize("bins", ["duration", "events", None])
+def test_budgets_in_events_are_kept_by_runs_on_recordings(small_recordings, tmp_path, metric, bins):
+    _, data = small_recordings
+    how = {"time_bin": 5} if bins is None else {"bins": bins}
+    own = {"victim": "mine:events", "input_shape": "6,2,8,8", "layout": "steps", "sensor": "8x8", **how}
+    options = {"input": data / "left", "label": 0, "steps": 4, "metric": metric, "epsilon": 40}
+    summary = run_attack(AttackConfig(**own, **options), tmp_path / "run")
+    assert f"{metric}_mean" in summary
+    rows = read_facts(tmp_path / "run", "summary")
+    assert rows["n"] == 6
+
+
+def test_changes_are_measured_in_the_bins_of_the_original(small_recordings, tmp_path):
+    """Bins by events move with what is added and removed; what was changed does not."""
+    import pyarrow.parquet
+
+    _, data = small_recordings
+    own = {"victim": "mine:events", "input_shape": "6,2,8,8", "layout": "steps", "sensor": "8x8", "bins": "events"}
+    run_attack(AttackConfig(**own, input=data, steps=9), tmp_path / "run")
+    rows = pyarrow.parquet.read_table(tmp_path / "run" / "rows.parquet").to_pydict()
+    changed = [a + r for a, r in zip(rows["events_added"], rows["events_removed"], strict=True)]
+    assert rows["l0_events"] == changed
+    assert any(changed)
+
+
+def test_simulated_recordings_may_have_a_budget_in_moved_spikes(tmp_path):
+    (tmp_path / "simulated.py").write_text(CODE + "\n\ndef build():\n    return small((2 * 16 * 16, 24, 10))\n")
+    own = {"victim": "simulated:build", "input_shape": "6,2,16,16", "layout": "steps", "simulate_events": True}
+    summary = run_attack(AttackConfig(**own, samples=3, steps=3, metric="moved", epsilon=50), tmp_path / "run")
+    sys.modules.pop("simulated")
+    assert "moved_mean" in summary
+
+
+def test_folders_of_recordings_are_labelled_by_their_numbers(small_recordings, tmp_path):
+    _, data = small_recordings
+    own = {"victim": "mine:events", "input_shape": "6,2,8,8", "layout": "steps", "sensor": "8x8", "time_bin": 5}
+    summary = run_attack(AttackConfig(**own, data=str(data), split="train", steps=1), tmp_path / "named")
+    assert "classes-by-order" in [notice["code"] for notice in summary["notices"]]
+    (tmp_path / "numbers").mkdir()
+    (tmp_path / "numbers" / "1").symlink_to(data / "left")
+    run_attack(AttackConfig(**own, data="numbers", split="train", steps=1), tmp_path / "numbered")
+    assert read_facts(tmp_path / "numbered", "config")["classes"] == ["0", "1"]
+    for name in ("a", "b", "c"):
+        (tmp_path / "more" / name).mkdir(parents=True)
+        shutil.copy(data / "left" / "0.npz", tmp_path / "more" / name / "0.npz")
+    with pytest.raises(SpikeflipError, match="has the classes a, b, c, and the victim has 2 without names"):
+        run_attack(AttackConfig(**own, data="more", split="train", steps=1), tmp_path / "run")
 
 
 def test_a_surrogate_is_swapped_in_a_model_of_one_s_own(tmp_path):
@@ -321,7 +451,7 @@ def test_the_command_prints_json_alone_and_reads_no_code_from_files(run, tmp_pat
     status, out, err = run("attack", "--victim", "mine:snn", *own, *arguments)
     assert (status, json.loads(out)["n"]) == (0, 2)
     assert "talk: a model is built" in err
-    for line in ('victim = "mine:snn"', 'defence = ["mine:Median"]'):
+    for line in ('victim = "mine:snn"', 'victim = "./mine:snn"', 'victim = "mine:snn/"', 'defence = ["mine:Median"]'):
         (tmp_path / "options.toml").write_text(line)
         status, out, err = run("attack", "-c", "options.toml", *own, *arguments[:-2], "other")
         assert (status, out) == (2, "")

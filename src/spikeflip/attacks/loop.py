@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks.budget import Budget
-from spikeflip.attacks.metrics import Recorded
+from spikeflip.attacks.metrics import METRICS, Recorded
 from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.step import Call, Move, Rule, Step, encode_again
-from spikeflip.attacks.stop import FirstSuccess, Judged, Stop, Verified
+from spikeflip.attacks.stop import FirstSuccess, Judged, Smallest, Stop, Verified
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import winner
 from spikeflip.snn.gradients import GradientRequest
@@ -92,6 +92,8 @@ def run(
     check_goals(labels, targets, len(inputs), victim.classes)
     if budget is not None:
         budget.check(kind, recorded=recorded is not None)
+    if isinstance(stop, Smallest):
+        METRICS[stop.metric].check(kind, recorded=recorded is not None)
     if isinstance(stop, Verified) and (kind != "images" or victim.coding != "rate"):
         raise SpikeflipError(
             f"confidence is {stop.confidence}, but nothing is drawn to encode these inputs: leave it out"

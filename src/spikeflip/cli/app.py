@@ -60,7 +60,7 @@ app = App(
     help="Attack spiking neural networks with spike-compatible perturbations, and judge the result honestly.",
     version=_version,
     help_format="plaintext",
-    default_parameter=Parameter(consume_multiple=True, negative_iterable=""),
+    default_parameter=Parameter(negative_iterable=""),
     help_epilogue="Any command takes -c FILE: a TOML file with its options, named as here.",
     result_action="return_value",
     suppress_keyboard_interrupt=False,
@@ -217,7 +217,8 @@ def transfer(
     if json:
         print_json(found)
     elif not quiet:
-        print_summary(f"{run.name} on {victim.victim.name}", found)
+        behind = "".join(f" behind {name}" for name in victim.defence or ())
+        print_summary(f"{run.name} on {victim.victim.name}{behind}", found)
 
 
 @app.command

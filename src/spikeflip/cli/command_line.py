@@ -77,8 +77,10 @@ def read_options(file: Path) -> dict[str, Any]:
         parts = value if isinstance(value, list) else [value]
         if any(not isinstance(part, str | bool | int | float) or "\0" in str(part) for part in parts):
             raise SpikeflipError(f"-c {file}: {name} is no text, number, truth value or list of these: write one")
-        if name in ("defence", "run-code") or (name == "victim" and names_code(value)):
-            raise SpikeflipError(f"-c {file}: a file cannot name code to be run: give --{name} on the command line")
+        option = name.replace("_", "-")
+        code = option == "victim" and isinstance(value, str) and names_code(Path(value))
+        if code or option in ("defence", "run-code"):
+            raise SpikeflipError(f"-c {file}: a file cannot name code to be run: give --{option} on the command line")
     return values
 
 

@@ -203,7 +203,7 @@ def judge(
         "verified": fooled,
         "still_right": still_right,
         **({} if result is None else _counts(result)),
-        **_sizes(inputs.detach(), adversarials.detach(), recorded, micro_batch),
+        **sizes(inputs.detach(), adversarials.detach(), recorded, budget=budget, micro_batch=micro_batch),
     }
     said = (*getattr(victim, "notices", ()), *(() if result is None else result.notices))
     return Judgement(kind, draws, rows, Circumstances(classes=victim.classes, budget=budget, attack=said))
@@ -222,15 +222,31 @@ def _counts(result: AttackResult) -> dict[str, Tensor]:
     }
 
 
-def _sizes(inputs: Tensor, adversarials: Tensor, recorded: Recorded | None, micro_batch: int) -> dict[str, Tensor]:
-    """The perturbation of every sample, ``(N,)`` each, in every metric; without recordings in those that all have."""
-    metrics = [metric for metric in METRICS.values() if metric.on == "all" or recorded is not None]
-    parts: dict[str, list[Tensor]] = {metric.name: [] for metric in metrics}
+def sizes(
+    inputs: Tensor,
+    adversarials: Tensor,
+    recorded: Recorded | None,
+    *,
+    budget: Budget | None = None,
+    micro_batch: int = 64,
+) -> dict[str, Tensor]:
+    """The perturbation of every sample, ``(N,)`` each, in the metrics that all inputs have.
+
+    Args:
+        inputs: ``(N, ...)``.
+        adversarials: of the same shape.
+        recorded: of the recordings that they are frames of; then in all metrics.
+        budget: in its metric too.
+        micro_batch: samples in memory at a time.
+    """
+    wanted = {None if budget is None else budget.metric}
+    metrics = [one for one in METRICS.values() if one.on == "all" or recorded is not None or one.name in wanted]
+    parts: dict[str, list[Tensor]] = {one.name: [] for one in metrics}
     for rows in torch.arange(len(inputs)).split(micro_batch):
         before, after = inputs[rows].double().cpu(), adversarials[rows].double().cpu()
         change = Change(before, after, None if recorded is None else recorded.rows(rows))
-        for metric in metrics:
-            parts[metric.name].append(metric(change))
+        for one in metrics:
+            parts[one.name].append(one(change))
     return {name: torch.cat(values) for name, values in parts.items()}
 
 

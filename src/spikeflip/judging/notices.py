@@ -233,7 +233,7 @@ def nothing_moved(rows: Rows) -> Notice | None:
 def budget_not_reached(rows: Rows, known: Circumstances) -> Notice | None:
     """No input came within :data:`NEAR` of the budget: it bounded nothing."""
     attacked, budget = ~rows["already_wrong"], known.budget
-    if budget is None or not bool(attacked.any()):
+    if budget is None or budget.metric not in rows or not bool(attacked.any()):
         return None
     if "over_budget" in rows and bool(rows["over_budget"][attacked].any()):
         return None

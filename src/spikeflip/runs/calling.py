@@ -71,7 +71,8 @@ def random_inputs(model: Any, config: CallingConfig, *, rate: float = EXAMPLE_RA
     coding = model.coding if is_victim(model) else None
     said = config.input_shape
     shape = shape_of(config, model)
-    samples = _how_many(model, shape, "the victim's own shape" if said is None else f"--input-shape {said}")
+    what = "the victim's own shape" if said is None else f"--input-shape {said}"
+    samples = _how_many(model, (config.time_steps or 1, *shape), what)
     ids = torch.arange(samples)
     if config.layout == "static" or coding == "direct":
         return uniform(seed, ids, "encode", 0, shape)

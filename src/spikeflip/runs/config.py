@@ -228,7 +228,8 @@ class _PlaceConfig(_Config):
     )
     defence: list[str] | None = Field(
         None,
-        description="PACKAGE.MODULE:CLASS that wraps the victim, and is run; of several, the first is the innermost.",
+        description="PACKAGE.MODULE:CLASS that wraps the victim, and is run; given more than once, the first is the "
+        "innermost.",
     )
 
 

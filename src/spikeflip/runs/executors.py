@@ -195,6 +195,7 @@ def tell(job: Job, notes: list[str]) -> None:
 def _serve(connection: "Connection[Any, Any]", work: Work, threads: int) -> None:
     """What a worker process does: attack the shards it is sent until nobody sends any."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
+    sys.stdout = sys.stderr  # what a model's own code prints is no part of the driver's answer
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     torch.set_num_threads(threads)
 

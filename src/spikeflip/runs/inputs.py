@@ -265,7 +265,7 @@ def labelled_by_name(data: Inputs, loaded: LoadedVictim) -> Inputs:
     """
     classes = loaded.facts.get("classes")
     if not classes:
-        return data
+        return _labelled_by_number(data, loaded)
     unknown = [name for name in data.classes if name not in classes]
     if unknown:
         raise SpikeflipError(
@@ -274,6 +274,29 @@ def labelled_by_name(data: Inputs, loaded: LoadedVictim) -> Inputs:
         )
     positions = torch.tensor([classes.index(name) for name in data.classes])
     return replace(data, labels=positions[data.labels], classes=tuple(classes))
+
+
+def _labelled_by_number(data: Inputs, loaded: LoadedVictim) -> Inputs:
+    """The data for a victim that names no classes: by their numbers, else in the order of their names.
+
+    Raises:
+        SpikeflipError: the names are no numbers of its classes, and not as many as it has.
+    """
+    numbers = tuple(map(str, range(loaded.victim.classes)))
+    if set(data.classes) <= set(numbers):
+        positions = torch.tensor([int(name) for name in data.classes])
+        return replace(data, labels=positions[data.labels], classes=numbers)
+    if len(data.classes) != len(numbers):
+        raise SpikeflipError(
+            f"{data.facts['name']} has the classes {', '.join(data.classes)[:200]}, and the victim has {len(numbers)} "
+            "without names: name the sub-folders by their numbers, from 0"
+        )
+    said = Notice(
+        "classes-by-order",
+        f"the victim does not name its classes: they are taken in the order of the folders' names, {data.classes[0]} "
+        f"being 0; name the folders by numbers from 0 where that is wrong",
+    )
+    return replace(data, notices=(*data.notices, said))
 
 
 def binning_for(loaded: LoadedVictim) -> Binning:
@@ -302,6 +325,8 @@ def _checked(stored: object, loaded: LoadedVictim) -> Binning:
             raise TypeError("it is no table")
         binning = Binning(**stored)
     except (TypeError, SpikeflipError) as error:
+        if loaded.facts.get("binning") is None:
+            raise SpikeflipError(f"--bins and --time-bin do not go together: {error!s:.200}") from error
         raise SpikeflipError(f"the victim's binning is damaged ({error!s:.200}): train or save it anew") from error
     if binning.counted:
         raise SpikeflipError("the victim's frames count events, and only frames of 0 and 1 are read: train it anew")

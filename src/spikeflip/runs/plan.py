@@ -7,10 +7,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import ATTACKS, Attack, Verified, every_target, next_target
+from spikeflip.attacks import ATTACKS, Attack, Recorded, Verified, every_target, next_target
+from spikeflip.attacks.iterated import Options
 from spikeflip.data import EVENT_SETS, select_per_class
 from spikeflip.errors import SpikeflipError
 from spikeflip.judging import fresh_draws
+from spikeflip.limits import ran_out
 from spikeflip.runs.attack_options import settings_of
 from spikeflip.runs.config import AttackConfig, VictimConfig
 from spikeflip.runs.inputs import (
@@ -26,9 +28,11 @@ from spikeflip.runs.shard import Shard, Work
 from spikeflip.runs.victim import LoadedVictim, files_of, load_victim
 from spikeflip.snn.coding import encode_for, winner
 from spikeflip.snn.engines.choose import EngineName
+from spikeflip.snn.network import ReluNetwork, SpikingNetwork
 from spikeflip.snn.surrogate import Surrogate
 from spikeflip.snn.validation import Kind, at_a_time, kind_of
-from spikeflip.victims import Victim
+from spikeflip.victims import Victim, WrappedModel
+from spikeflip.victims.examining.checks import batch_independence, raised, same_call_twice
 from spikeflip.victims.victim import check_victim
 
 PLACES = {"root", "victim", "download", "input"}
@@ -109,7 +113,7 @@ class Plan:
         return Work(
             victim=VictimConfig(**{name: getattr(config, name) for name in VictimConfig.model_fields}),
             files=files_of(config),
-            weights=self.task.loaded.sha256,
+            expected=(self.task.loaded.sha256, self.task.loaded.description_sha256),
             attack=config.attack,
             settings=self.settings,
             engine=self.task.engine,
@@ -189,7 +193,7 @@ def open_task(config: AttackConfig, loaded: LoadedVictim | None = None) -> Task:
         SpikeflipError: one of both cannot be used, they do not fit each other, or the attack lacks an option given.
     """
     recordings = config.input is not None or is_recordings(config)
-    for name in () if recordings else ("label", "sensor", "columns", "time_unit"):
+    for name in () if recordings else ("label", "sensor", "columns", "time_unit", "bins", "time_bin"):
         if (value := getattr(config, name)) is not None:
             option = "--" + name.replace("_", "-")
             raise SpikeflipError(
@@ -221,7 +225,30 @@ def open_task(config: AttackConfig, loaded: LoadedVictim | None = None) -> Task:
             f"{data.facts['name']} gives inputs {tuple(first.shape[1:])}, the victim takes {victim.input_shape}: give "
             "what it was trained on as --data or --input"
         ) from error
-    return Task(config, loaded, engine, surrogate, data)
+    task = Task(config, loaded, engine, surrogate, data)
+    if loaded.defences or not isinstance(loaded.plain, SpikingNetwork | ReluNetwork | WrappedModel):
+        _try(task)
+    return task
+
+
+def _try(task: Task) -> None:
+    """Raise a SpikeflipError if a victim that is the user's own code does not answer alike what is alike.
+
+    Models are tried when they are wrapped, and own networks need not be.
+    """
+    rows = torch.arange(len(task.data.labels))[:3]
+    victim = task.victim
+    seen = encode_for(victim, task.data.read(rows).float(), seed=task.config.seed, samples=rows).to(victim.device)
+    try:
+        for check in (same_call_twice, batch_independence):
+            if not (verdict := check(victim, seen)):
+                raise SpikeflipError(f"the victim, behind its defences, is not to be judged: {verdict.finding}")
+    except SpikeflipError:
+        raise
+    except Exception as error:
+        if ran_out(error):
+            raise
+        raise SpikeflipError(f"the victim's code raised an error ({raised(error)}): mend it") from error
 
 
 def make_plan(task: Task) -> Plan:
@@ -255,8 +282,10 @@ def make_plan(task: Task) -> Plan:
     if task.data.recordings is not None:
         task.data.recordings.check_writable(rows)
     nothing = torch.arange(0)
-    stop = None if config.confidence is None else Verified(config.confidence)
-    plan.attack(victim, task.data.first[:0].float(), nothing, None if targets is None else nothing, stop=stop)
+    options: Options = {"stop": None if config.confidence is None else Verified(config.confidence)}
+    if task.data.recordings is not None:
+        options["recorded"] = Recorded.of([])
+    plan.attack(victim, task.data.first[:0].float(), nothing, None if targets is None else nothing, **options)
     return plan
 
 

@@ -29,6 +29,8 @@ class Written:
     """Adversarial recordings on disk: the frames they were read back as, their files, and counts ``(N,)`` of events."""
 
     frames: Tensor
+    in_same_bins: Tensor
+    """The same, where a recording is binned by its events: in the bins of the original."""
     files: list[str]
     counts: dict[str, Tensor]
 
@@ -107,6 +109,7 @@ def write_adversarials(
         progress: called with (written, all).
     """
     frames = torch.empty(adversarials.shape, dtype=torch.uint8)
+    same = torch.empty_like(frames)
     files: list[str] = []
     counts: dict[str, list[int]] = {name: [] for name in ("events", "events_added", "events_removed", "events_outside")}
     for i, row in enumerate(rows.tolist()):
@@ -119,6 +122,8 @@ def write_adversarials(
         write_recording(recording, path, format=writable_format(recording), durable=False)
         again = read_recording(path, height=recording.height, width=recording.width)
         frames[i] = bin_events(again, before.binning).frames
+        by_time = before.binning.rule == "time"
+        same[i] = frames[i] if by_time else bin_events(again, before.binning, edges=before.edges).frames
         files.append(f"{FOLDER}/{goal}{name}")
         added = int(((adversarials[i].cpu() == 1) & (before.frames == 0)).sum())
         events = len(before.recording)
@@ -126,4 +131,6 @@ def write_adversarials(
             counts[key].append(value)
         if progress is not None:
             progress(i + 1, len(rows))
-    return Written(frames, files, {name: torch.tensor(values, dtype=torch.int64) for name, values in counts.items()})
+    return Written(
+        frames, same, files, {name: torch.tensor(values, dtype=torch.int64) for name, values in counts.items()}
+    )

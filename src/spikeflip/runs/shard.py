@@ -17,6 +17,7 @@ from spikeflip.attacks.metrics import METRICS
 from spikeflip.data import Binning
 from spikeflip.errors import NoMemoryError, SpikeflipError
 from spikeflip.judging import judge
+from spikeflip.judging.judgement import sizes
 from spikeflip.limits import ran_out
 from spikeflip.runs.config import VictimConfig
 from spikeflip.runs.folder import write_table
@@ -26,10 +27,12 @@ from spikeflip.snn.engines.choose import EngineName, Precision
 from spikeflip.snn.surrogate import Surrogate
 from spikeflip.snn.validation import kind_of
 from spikeflip.victims import Victim
+from spikeflip.victims.examining.checks import raised
 from spikeflip.writing import write_bytes
 
 ROWS, TRACE, INPUTS = "rows.parquet", "trace.parquet", "adversarials.safetensors"
-LATER_COLUMNS = frozenset({"silent", *(metric.name for metric in METRICS.values() if metric.on != "all")})
+_EVENTS = frozenset(metric.name for metric in METRICS.values() if metric.on != "all")
+LATER_COLUMNS = _EVENTS | {"silent"}
 """Columns of rows that runs of earlier versions do not have."""
 
 Report = Callable[[str, int, int], None]
@@ -64,8 +67,8 @@ class Work:
     victim: VictimConfig
     files: Mapping[str, NDArray[np.uint8]]
     """The victim's files by name; none for one that is made by code."""
-    weights: str
-    """Their checksum."""
+    expected: tuple[str, str]
+    """Checksums of the victim's weights and of all else that is known of it."""
     attack: str
     settings: Mapping[str, Any]
     engine: EngineName
@@ -95,7 +98,7 @@ class Worker:
     @classmethod
     def of(cls, work: Work) -> "Worker":
         """A worker with a victim of its own, made of what it was sent."""
-        return cls(work, load_sent(work.victim, work.files, work.device, expected=work.weights))
+        return cls(work, load_sent(work.victim, work.files, work.device, expected=work.expected))
 
     def attack(self, shard: Shard, folder: Path, report: Report) -> float:
         """Attack a shard, write what comes of it into ``folder``, and judge that; returns the seconds it took.
@@ -105,19 +108,8 @@ class Worker:
         started = time.monotonic()
         try:
             self._attack(shard, folder, report)
-        except (MemoryError, RuntimeError) as error:
-            if ran_out(error) != "memory":
-                raise
-            if self._halved or self._micro_batch == 1:
-                raise NoMemoryError(
-                    f"memory ran out at a micro-batch of {self._micro_batch}: give a smaller --micro-batch, or a "
-                    "device with more memory"
-                ) from error
-        except SpikeflipError as error:
-            # A recording that cannot be written is the folder's failure, not a mistake in what was asked.
-            if isinstance(error.__cause__, OSError) and "cannot be written" in str(error):
-                raise error.__cause__ from None
-            raise
+        except Exception as error:
+            self._told(error)
         else:
             return time.monotonic() - started
         self._halved = True
@@ -127,6 +119,23 @@ class Worker:
         if self.loaded.victim.device.type == "cuda":
             torch.cuda.empty_cache()
         return self.attack(shard, folder, report)
+
+    def _told(self, error: Exception) -> None:
+        """Raise what a user can do about an error; return where half the micro-batch may do."""
+        if ran_out(error) == "memory":
+            if self._halved or self._micro_batch == 1:
+                raise NoMemoryError(
+                    f"memory ran out at a micro-batch of {self._micro_batch}: give a smaller --micro-batch, or a "
+                    "device with more memory"
+                ) from error
+            return
+        # A recording that cannot be written is the folder's failure, not a mistake in what was asked.
+        if isinstance(error, SpikeflipError) and isinstance(error.__cause__, OSError) and "cannot be wr" in str(error):
+            raise error.__cause__ from None
+        ours = self.loaded.is_network and not self.loaded.defences
+        if ours or ran_out(error) or isinstance(error, SpikeflipError | OSError):
+            raise error
+        raise SpikeflipError(f"the victim's code raised an error ({raised(error)}): mend it") from error
 
     @property
     def _micro_batch(self) -> int:
@@ -183,11 +192,16 @@ class Worker:
             draws=work.draws,
             seed=work.seed,
             samples=samples,
+            budget=getattr(attack, "budget", None),
             recorded=recorded,
             micro_batch=_JUDGED_AT_A_TIME // 2 if self._halved else _JUDGED_AT_A_TIME,
             progress=_stage(report, "judge"),
         )
         rows = {"input": torch.tensor(shard.inputs), **judgement.rows}
+        if written is not None:
+            # In the bins of the original, which its changed events need not give again.
+            measured = sizes(inputs, written.in_same_bins.float(), recorded)
+            rows |= {name: measured[name] for name in _EVENTS}
         rows["lost_in_judging"] = result.success & ~judgement.rows["success"]
         write_table(folder / ROWS, rows | ({} if written is None else _of_files(written, result)))
         if result.trace is not None:

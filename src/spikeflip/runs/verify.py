@@ -1,7 +1,8 @@
 """Attacking some inputs of a finished run again, to see whether the run says what its configuration gives.
 
-A sample's result depends on no other sample, its random streams are named by its id: only the rows looked at are run,
-as one small run of their own, and what that writes is compared with what the run holds.
+A sample's random streams are named by its id, and on this package's networks its result depends on no other sample:
+only the rows looked at are run, as one small run of their own, and what that writes is compared with what the run
+holds. Foreign models round by how many samples they see: of these, whole shards are run.
 """
 
 import hashlib
@@ -175,7 +176,7 @@ def _parts(plan: Plan, samples: int, seed: int) -> list[NDArray[np.int64]]:
     The layers of foreign models round by how many samples there are, so that only the same batches give the same.
     """
     n, random = len(plan.rows), np.random.default_rng(seed)
-    if plan.task.loaded.is_own:
+    if plan.task.loaded.is_network:
         chosen = np.sort(random.choice(n, min(samples, n), replace=False))
         return [chosen[first : first + _TOGETHER] for first in range(0, len(chosen), _TOGETHER)] or [chosen]
     size = plan.task.config.shard_size

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
@@ -23,7 +23,7 @@ from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, describe,
 from spikeflip.snn.engines.choose import EngineName, Precision
 from spikeflip.snn.network import ReluNetwork, SpikingNetwork
 from spikeflip.snn.surrogate import SURROGATES, Rectangular, Surrogate
-from spikeflip.victims import Victim, WrappedModel, load_nir, wrap
+from spikeflip.victims import Defence, Victim, WrappedModel, load_nir, wrap
 from spikeflip.victims.factory import load_defence, load_factory
 from spikeflip.victims.modules import named_buffers, named_parameters
 from spikeflip.victims.nir.file import read as read_graph
@@ -75,7 +75,7 @@ class LoadedVictim:
         return str(self.description["description_sha256"])
 
     @property
-    def is_own(self) -> bool:
+    def is_network(self) -> bool:
         """Whether it is one of this package's networks, whose results do not depend on what is run with a sample."""
         return isinstance(self.plain, SpikingNetwork | ReluNetwork)
 
@@ -146,9 +146,26 @@ def load_victim(config: VictimConfig, device: str = "cpu") -> LoadedVictim:
         found = LoadedVictim(config, network, _describe_checkpoint(checkpoint), checkpoint.facts)
     if not defences:
         return found
-    both = json.dumps([found.description_sha256, config.defence])
+    found = replace(found, defences=defences)
+    both = json.dumps([found.description_sha256, config.defence, _seen_of_defences(found)])
     described = {"defences": config.defence, "description_sha256": hashlib.sha256(both.encode()).hexdigest()}
-    return replace(found, description={**found.description, **described}, defences=defences)
+    return replace(found, description={**found.description, **described})
+
+
+def _seen_of_defences(loaded: LoadedVictim) -> list[str]:
+    """Checksums of the tensors and models that each defence holds, from the outermost on."""
+    checksums, layer = [], loaded.victim
+    while layer is not loaded.plain and hasattr(layer, "victim"):
+        held = {name: value for name, value in vars(layer).items() if name != "victim"}
+        inside = nn.Module()
+        for name, value in held.items():
+            if isinstance(value, nn.Module) and name.isidentifier():
+                inside.add_module(name, value)
+            elif isinstance(value, Tensor):
+                inside.register_buffer(name, value.detach())
+        checksums.append(weights_sha256(inside))
+        layer = layer.victim
+    return checksums
 
 
 def files_of(config: VictimConfig) -> dict[str, NDArray[np.uint8]]:
@@ -161,12 +178,12 @@ def files_of(config: VictimConfig) -> dict[str, NDArray[np.uint8]]:
 
 
 def load_sent(
-    config: VictimConfig, files: Mapping[str, NDArray[np.uint8]], device: str, *, expected: str
+    config: VictimConfig, files: Mapping[str, NDArray[np.uint8]], device: str, *, expected: tuple[str, str]
 ) -> LoadedVictim:
     """The victim of a configuration and its files, on a machine that has been sent both.
 
     Raises:
-        SpikeflipError: its weights are not those that are expected.
+        SpikeflipError: its weights, or what else is known of it, are not those that are expected.
     """
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
@@ -175,10 +192,14 @@ def load_sent(
             place = Path(folder) if DESCRIPTION in files else Path(folder) / next(iter(files))
             config = config.model_copy(update={"victim": place})
         found = load_victim(config, device)
-    if found.sha256 != expected:
+    if found.sha256 != expected[0]:
         raise SpikeflipError(
             f"{config.victim} gives a model with other weights in each process (sha256 {found.sha256[:12]}, not "
-            f"{expected[:12]}): load its weights from a file, or seed them"
+            f"{expected[0][:12]}): load its weights from a file, or seed them"
+        )
+    if found.description_sha256 != expected[1]:
+        raise SpikeflipError(
+            f"{config.victim} or its defences are not the same in each process: make them without random numbers"
         )
     return found
 
@@ -225,7 +246,9 @@ def _of_graph(file: Path, config: VictimConfig, device: str) -> LoadedVictim:
     steps, shape = config.time_steps, None
     if config.input_shape is not None:
         said, *shape = shape_of(config)
-        steps = steps or said
+        if steps not in (None, said):
+            raise SpikeflipError(f"--time-steps is {steps}, and --input-shape says {said}: give one of them")
+        steps = said
     try:
         says_surrogate = read_graph(file, KEY)[1] is not None
     except SpikeflipError as error:
@@ -248,7 +271,10 @@ def _of_code(place: str, config: VictimConfig, device: str) -> LoadedVictim:
     model = load_factory(place)
     if is_victim(model):
         _leave_out(config, (*CallingConfig.model_fields,), f"for models, and {place} returns a victim")
-        inside = getattr(model, "model", model)
+        innermost: Any = model
+        while isinstance(innermost, Defence):
+            innermost = innermost.victim
+        inside = getattr(innermost, "model", innermost)
         digest = weights_sha256(inside) if isinstance(inside, nn.Module) else NOT_KNOWN
         victim: Victim = model
     else:
@@ -274,17 +300,23 @@ def _describe(victim: Victim, source: str, weights: str, config: VictimConfig) -
     said = {name: getattr(config, name) for name in CallingConfig.model_fields if getattr(config, name) is not None}
     model = getattr(victim, "model", victim)
     facts = {
-        "source": source,
+        **said,
         "model": type(model).__name__,
         "input_shape": list(victim.input_shape),
         "steps": victim.time_steps,
         "coding": victim.coding,
         "threshold": victim.penultimate_threshold,
-        **said,
     }
+    if isinstance(victim, WrappedModel):
+        facts["layout"] = str(victim.calling.layout)
+        facts["spiking_layers"] = {name: _mean(victim.layers[name].threshold) for name in victim.spiking_layers}
     all_else = json.dumps(facts, sort_keys=True)
     sha256 = hashlib.sha256(all_else.encode()).hexdigest()
-    return {**facts, "weights_sha256": weights, "description_sha256": sha256}
+    return {"source": source, **facts, "weights_sha256": weights, "description_sha256": sha256}
+
+
+def _mean(threshold: Tensor | float | None) -> float | None:
+    return float(threshold.float().mean()) if isinstance(threshold, Tensor) else threshold
 
 
 def weights_sha256(model: nn.Module) -> str:

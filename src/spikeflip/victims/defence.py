@@ -1,12 +1,15 @@
 """Defences that change what a victim sees: a victim in front of another."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.limits import ran_out
 from spikeflip.notices import Notice
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.coding import Coding
@@ -52,7 +55,7 @@ class Defence(ABC):
         """
         with torch.inference_mode(False), torch.enable_grad():
             source = spikes.clone().requires_grad_()
-            shown = self.transform(source)
+            shown = self.transform(source * 1)  # no leaf, so that it may be worked on in place
             if not shown.requires_grad:
                 raise SpikeflipError(
                     f"the defence {type(self).__name__} has no gradient: override backward, for example with "
@@ -113,9 +116,35 @@ class Defence(ABC):
         """Of the input and the layers, as far as they are known: what a pass takes of memory."""
         return tuple(getattr(self.victim, "shapes", (self.input_shape,)))
 
+    @contextmanager
+    def _named(self, method: str) -> Iterator[None]:
+        """An error of the user's code is the user's to mend."""
+        try:
+            yield
+        except SpikeflipError:
+            raise
+        except Exception as error:
+            if ran_out(error):
+                raise
+            said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            raise SpikeflipError(
+                f"{method} of the defence {type(self).__name__} raised an error ({said}): mend it"
+            ) from error
+
+    def _way_back(self, spikes: Tensor, gradient: Tensor) -> Tensor:
+        with self._named("backward"):
+            found = self.backward(spikes, gradient)
+        if not isinstance(found, Tensor) or found.shape != spikes.shape:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise SpikeflipError(
+                f"backward of the defence {type(self).__name__} gives {shape}: return a gradient of the shape of the "
+                f"spikes, {tuple(spikes.shape)}"
+            )
+        return found
+
     def _shown(self, spikes: Tensor) -> Tensor:
-        with torch.no_grad():
-            shown = self.transform(spikes if spikes.is_floating_point() else spikes.float())
+        with torch.no_grad(), self._named("transform"):
+            shown = self.transform(spikes.clone() if spikes.is_floating_point() else spikes.float())
         if not isinstance(shown, Tensor) or len(shown) != len(spikes):
             found = tuple(shown.shape) if isinstance(shown, Tensor) else type(shown).__name__
             raise SpikeflipError(
@@ -137,5 +166,5 @@ class DefendedProbe:
         found = self._inner.input_gradient(score_gradient, request)
         rows = (request or GradientRequest()).rows_of(len(self._spikes), self._spikes.device)
         spikes = self._spikes[rows]
-        values = self._defence.backward(spikes if spikes.is_floating_point() else spikes.float(), found.values)
+        values = self._defence._way_back(spikes if spikes.is_floating_point() else spikes.float(), found.values)
         return replace(found, values=values)

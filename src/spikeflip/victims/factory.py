@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from spikeflip.errors import SpikeflipError
 from spikeflip.victims.examining.checks import raised
 from spikeflip.victims.victim import Victim, is_victim
@@ -43,7 +45,9 @@ def load_defence(place: str) -> Callable[[Victim], Victim]:
 
     def defend(victim: Victim) -> Victim:
         try:
-            defended = made(victim)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # the same each time that it is made
+                defended = made(victim)
         except (Exception, SystemExit) as error:
             raise SpikeflipError(
                 f"the defence {place} raised an error ({raised(error)}): mend it; it is called with the victim"
