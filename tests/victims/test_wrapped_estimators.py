@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from asking import away, gradient, same
 from equations import spikes
 from torch import nn
 
 from spikeflip import LIF, Rectangular, SpikeflipError, SpikingNetwork, wrap
 from spikeflip.attacks import pgd, scg
 from spikeflip.snn.estimators import HART, StraightThrough, estimator
-from spikeflip.snn.gradients import Estimator, GradientRequest
+from spikeflip.snn.gradients import Estimator
 from spikeflip.snn.memory import Memory
 
 THRESHOLD, DECAY, T = 1233 / 4096, 0.5, 6
@@ -115,24 +116,6 @@ def plain(own, layout):
     layers = layers_of(own, made)
     model = WithState(*layers) if layout == "steps+state" else nn.Sequential(*layers)
     return wrap(model, spikes(4, T, 20).double(), layout=layout, surrogate=SURROGATE)
-
-
-def away(scores, rows):
-    return (1 + rows[:, None] % 7 + torch.arange(scores.shape[1]) / 7).to(scores)
-
-
-def gradient(victim, inputs, how, *, rows=None, memory=None, threshold=None, direction=away):
-    request = GradientRequest(threshold, estimator(how) if isinstance(how, str) else how, rows, memory)
-    return victim.probe(inputs, request).input_gradient(direction, request)
-
-
-def same(victim, own, inputs, how, tolerance=1e-9, **options):
-    one, two = (gradient(v, inputs, how, **options) for v in (victim, own))
-    assert two.values.any()
-    assert (one.values - two.values).abs().max() <= tolerance * two.values.abs().max()
-    for name in ("loss_zero", "output_zero", "penultimate_spikes"):
-        assert torch.equal(getattr(one, name), getattr(two, name)), name
-    return one.values
 
 
 @pytest.mark.parametrize("layout", ["steps", "steps+state", "TB"])
@@ -366,7 +349,9 @@ def test_refusals(own):
     for how in ("rga", "hart", "windowed"):
         assert "in layer '1', but of a Sequence it is not known how its potential goes" in refusal(once, how)
     assert "HART(width=1.0) cuts or averages the gradient over time in layer '1'" in refusal(steps, HART())
-    assert "asks layer '1' for how fast its potential decays, which a layer of another framework" in refusal(steps, "rga")
+    assert "asks layer '1' for how fast its potential decays, which a layer of another framework" in refusal(
+        steps, "rga"
+    )
     last = wrap(steps.model, inputs, layout="steps", readout="last", surrogate=SURROGATE)
     assert "and the readout 'last' may look at one alone" in refusal(last, "windowed")
     assert "fires in 12 calls of (9, 16)" in refusal(wrap(Twice(own), inputs, layout="steps"), "pdsg")

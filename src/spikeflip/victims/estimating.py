@@ -125,8 +125,8 @@ class Estimate:
         """
         reaching: dict[int, set[int]] = {}
         for node in nodes(scores):
-            if isinstance(layer := getattr(node, "layer", None), LayerEstimate):
-                reaching.setdefault(layer.index, set()).add(node.number)  # type: ignore[attr-defined]
+            if isinstance(call := getattr(node, "heard", None), _Call):
+                reaching.setdefault(call.layer.index, set()).add(call.number)
         layers = [layer for layer in self._layers.values() if not layer.runs_whole]
         if steps is None:
             steps = max((len(reaching.get(layer.index, ())) for layer in layers), default=0)
@@ -250,6 +250,14 @@ class LayerEstimate:
         return self.whole.memory if self._is_output else self.whole.draft
 
 
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """Which call of a layer's spike function a node of the graph is."""
+
+    layer: LayerEstimate
+    number: int
+
+
 class _Fire(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -260,12 +268,12 @@ class _Fire(torch.autograd.Function):
         layer: LayerEstimate,
     ) -> Tensor:
         # The node of the graph is this object: what the scores depend on is found by these.
-        ctx.layer, ctx.number = layer, layer.note(potential - centre)
+        ctx.heard = _Call(layer, layer.note(potential - centre))
         return function(potential)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        return gradients[0] * ctx.layer.slope_of(ctx.number), None, None, None
+        return gradients[0] * ctx.heard.layer.slope_of(ctx.heard.number), None, None, None
 
 
 class _Run(torch.autograd.Function):

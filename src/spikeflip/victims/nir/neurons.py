@@ -223,7 +223,7 @@ class _Firing(Spiking):
             return torch.stack(potentials), torch.stack(spikes)
 
         neuron = LIF(
-            threshold=float(self.threshold if self.soft else first),
+            threshold=float(first),
             decay=float(self.membrane.decay),
             reset="soft" if self.soft else "hard",
             surrogate=surrogate,
