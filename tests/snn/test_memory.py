@@ -47,3 +47,25 @@ def test_some_samples_keep_theirs_and_leave_the_others_alone():
     assert one.recall("m", column(0)).tolist() == [[30]]
     one.keep("m", column(31))
     assert memory.recall("m", column(0, 0, 0, 0)).tolist() == [[0], [10], [0], [31]]
+
+
+def test_a_draft_is_taken_over_of_some_samples_and_where_it_changed():
+    memory = Memory(4)
+    for name in ("kept", "changed"):
+        memory.recall(name, column(0, 0, 0, 0))
+        memory.keep(name, column(1, 2, 3, 4))
+    some = memory.of(torch.tensor([3, 1, 0]))
+    draft = some.draft()
+    draft.keep("changed", draft.recall("changed", column(0, 0, 0)) * 10)
+    draft.recall("new", column(0, 0, 0), initial=7)
+    draft.keep("new", column(8, 8, 8))
+    some.keep("kept", column(40, 20, 10))
+    assert memory.recall("changed", column(0, 0, 0, 0))[:, 0].tolist() == [1, 2, 3, 4]
+    some.adopt(draft, torch.tensor([True, False, True]))
+    assert memory.recall("changed", column(0, 0, 0, 0))[:, 0].tolist() == [10, 2, 3, 40]
+    assert memory.recall("kept", column(0, 0, 0, 0))[:, 0].tolist() == [10, 20, 3, 40]
+    assert memory.recall("new", column(0, 0, 0, 0))[:, 0].tolist() == [8, 7, 7, 8]
+    frozen = memory.frozen().draft()
+    frozen.keep("kept", column(0, 0, 0, 0))
+    memory.adopt(frozen, torch.ones(4, dtype=torch.bool))
+    assert memory.recall("kept", column(0, 0, 0, 0))[:, 0].tolist() == [10, 20, 3, 40]

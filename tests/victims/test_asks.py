@@ -34,7 +34,10 @@ def test_no_graph_is_made_of_a_pass_whose_gradient_is_of_another_threshold():
     labels, run = victim.scores(spikes).argmax(1), victim.forward
     for threshold, expected in ((0.9, {False, True}), (None, {True})):
         graphs = []
-        victim.forward = lambda *given, graph, to=graphs: (to.append(graph), run(*given, graph=graph))[1]
+        victim.forward = lambda *given, graph, to=graphs, **named: (
+            to.append(graph),
+            run(*given, graph=graph, **named),
+        )[1]
         result = scg(victim, spikes, labels, threshold=threshold, steps=2, flipper=False)
         assert result.forwards.sum() > 0
         assert set(graphs) == expected

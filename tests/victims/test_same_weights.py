@@ -7,13 +7,15 @@ rounding and no potential at the threshold (SpikingJelly fires there, snnTorch a
 
 import pytest
 import torch
-from asking import ask
+from asking import ask, gradient
 from equations import spikes
 from norse_styles import norse_parameters
 from spikingjelly_styles import sj
 from torch import nn
 
-from spikeflip import LIF, Rectangular, SpikingNetwork, scg
+from spikeflip import LIF, Rectangular, SpikeflipError, SpikingNetwork, scg
+from spikeflip.attacks import pgd
+from spikeflip.snn.memory import Memory
 from spikeflip.victims import wrap
 
 THRESHOLD, HIGHER = 1233 / 4096, 2255 / 4096
@@ -94,6 +96,43 @@ def test_same_gradients(network, victim, options):
     assert torch.equal(found.output_zero, wanted.output_zero)
     assert torch.equal(found.penultimate_spikes, wanted.penultimate_spikes)
     assert wanted.values.any()
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize("how", ["straight-through", "pdsg", "assg", "windowed", "rga", "hart"])
+def test_same_estimates(network, victim, how):
+    """Over several steps, with what is kept from one to the next; or refused."""
+    by_steps = victim.calling.layout == "steps"
+    if how in ("rga", "hart") or (how == "windowed" and not by_steps):
+        with pytest.raises(SpikeflipError, match="choose bptt, straight-through, pdsg or assg"):
+            gradient(victim, spikes(4, 6, 20), how)
+        return
+    memories = Memory(50), Memory(50)
+    for seed, threshold in ((3, None), (4, HIGHER), (5, None)):
+        inputs = spikes(50, 6, 20, seed=seed)
+        found, wanted = (
+            gradient(v, inputs, how, memory=memory, threshold=threshold)
+            for v, memory in zip((victim, network), memories, strict=True)
+        )
+        assert wanted.values.any()
+        assert (found.values - wanted.values).abs().max() < 2e-6 * wanted.values.abs().max()
+        assert torch.equal(found.output_zero, wanted.output_zero)
+        assert torch.equal(found.penultimate_spikes, wanted.penultimate_spikes)
+        assert torch.equal(victim.scores(inputs), network.scores(inputs))
+
+
+@pytest.mark.frameworks
+@pytest.mark.parametrize(("attack", "how"), [(pgd, "assg"), (scg, "pdsg"), (scg, "assg")])
+def test_attacks_by_estimators(network, victim, attack, how):
+    inputs, options = spikes(12, 6, 20, seed=4), {"threshold": HIGHER}
+    labels = network.scores(inputs).argmax(1)
+    if attack is pgd:
+        inputs, options = torch.rand(12, 20, generator=torch.Generator().manual_seed(2)), {}
+    one, two = (attack(v, inputs, labels, steps=6, seed=1, gradient=how, **options) for v in (network, victim))
+    assert torch.equal(one.adversarials, two.adversarials)
+    assert torch.equal(one.success, two.success)
+    assert one.success.any()
+    assert one.steps.max() > 2
 
 
 @pytest.mark.frameworks

@@ -20,9 +20,11 @@ from spikeflip.snn.surrogate import Rectangular
 class StraightThrough(Estimator):
     """Every spike passes its gradient on, wherever the potential is."""
 
+    pointwise = True
+
     def slope(self, layer: LayerPass) -> Tensor:
         """See :class:`spikeflip.snn.gradients.Estimator`."""
-        return torch.full_like(layer.potential, 1 / layer.neuron.window_centre)
+        return torch.zeros_like(layer.potential) + 1 / layer.neuron.window_centre
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,16 @@ class PDSG(Estimator):
 
     def slope(self, layer: LayerPass) -> Tensor:
         """See :class:`spikeflip.snn.gradients.Estimator`."""
-        scale, u = layer.neuron.window_centre, layer.potential
-        places = u.flatten(3) if u.ndim > 3 else u.unsqueeze(-1)  # (n, T, channel, place)
-        n = places.shape[3] * torch.arange(1, u.shape[1] + 1, device=u.device, dtype=u.dtype).reshape(-1, 1)
+        scale = layer.neuron.window_centre
+        h = layer.distance / scale
+        places = h.flatten(3) if h.ndim > 3 else h.unsqueeze(-1)  # (n, T, channel, place)
+        n = places.shape[3] * torch.arange(1, h.shape[1] + 1, device=h.device, dtype=h.dtype).reshape(-1, 1)
         # Around a value of the channel itself: large potentials that vary little keep their digits.
         shifted = places - places[:, :1, :, :1]
         total, square = shifted.sum(3).cumsum(1), shifted.square().sum(3).cumsum(1)
         variance = ((square - total.square() / n) / (n - 1).clamp(min=1)).clamp(min=0)
-        spread = torch.where(variance > 0, variance.sqrt() / scale, 1).reshape(*u.shape[:3], *[1] * (u.ndim - 3))
-        z = layer.distance / scale / spread - 0.5
+        spread = torch.where(variance > 0, variance.sqrt(), 1).reshape(*h.shape[:3], *[1] * (h.ndim - 3))
+        z = h / spread - 0.5
         return torch.exp(-0.5 * z.square()) / (spread * (math.sqrt(2 * math.pi) * scale))
 
 
@@ -160,6 +163,11 @@ class Widened(Estimator):
     def averaged(self) -> bool:
         """See :class:`spikeflip.snn.gradients.Estimator`."""
         return self.estimator.averaged
+
+    @property
+    def pointwise(self) -> bool:
+        """See :class:`spikeflip.snn.gradients.Estimator`."""
+        return self.estimator.pointwise
 
     def slope(self, layer: LayerPass) -> Tensor:
         """See :class:`spikeflip.snn.gradients.Estimator`."""

@@ -79,6 +79,11 @@ class Estimator(ABC):
         """Whether the gradient of the weighted input is replaced by its mean over time."""
         return False
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether the slope at a potential depends on that potential alone, not on other steps and neurons."""
+        return False
+
     @abstractmethod
     def slope(self, layer: LayerPass) -> Tensor:
         """The stand-in for do/du at every potential, ``(n, T, *layer)``."""

@@ -21,6 +21,7 @@ class Memory:
     def __init__(self, n: int) -> None:
         self._n = n
         self._kept: dict[Hashable, tuple[Tensor, float]] = {}
+        self._changed: set[Hashable] = set()
         self._rows: Tensor | None = None
         self.is_frozen = False
         """Whether what is kept stays as it is: statistics are not taken of further encodings of an iteration."""
@@ -49,6 +50,7 @@ class Memory:
         """Keep a value ``(n, ...)`` under a name that was recalled before."""
         if self.is_frozen:
             return
+        self._changed.add(name)
         kept, initial = self._kept[name]
         if self._rows is None:
             self._kept[name] = value, initial
@@ -58,7 +60,7 @@ class Memory:
     def of(self, rows: Tensor) -> "Memory":
         """The memory of some samples ``(m,)`` int64, in which what they keep is kept."""
         view = Memory(self._n)
-        view._kept, view.is_frozen = self._kept, self.is_frozen
+        view._kept, view._changed, view.is_frozen = self._kept, self._changed, self.is_frozen
         view._rows = rows if self._rows is None else self._rows[rows.to(self._rows.device)]
         return view
 
@@ -67,6 +69,22 @@ class Memory:
         view = Memory(self._n)
         view._kept, view._rows, view.is_frozen = self._kept, self._rows, True
         return view
+
+    def draft(self) -> "Memory":
+        """A copy, whose changes :meth:`adopt` takes over of some samples; frozen if this one is."""
+        draft = Memory(len(self))
+        draft.is_frozen = self.is_frozen
+        for name, (kept, initial) in self._kept.items():
+            draft._kept[name] = (kept if self._rows is None else kept[self._rows.to(kept.device)]).clone(), initial
+        return draft
+
+    def adopt(self, draft: "Memory", rows: Tensor) -> None:
+        """Keep what was kept in a draft of this memory of the samples ``rows`` ``(n,)`` bool."""
+        for name in draft._changed:
+            value, initial = draft._kept[name]
+            before = self.recall(name, value, initial=initial)
+            of_sample = rows.to(value.device).reshape(-1, *[1] * (value.ndim - 1))
+            self.keep(name, torch.where(of_sample, value, before))
 
     def forget(self, rows: Tensor) -> None:
         """Let the samples ``rows`` ``(n,)`` bool begin anew."""

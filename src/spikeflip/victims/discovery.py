@@ -105,7 +105,7 @@ def _learn_after_reset(victim: WrappedModel, start: State, runs: list[Callable[[
 
 
 def learn_order(victim: WrappedModel, inputs: Tensor, penultimate: str | None) -> None:
-    """Which layer comes when, and where the samples are in what the last two spiking layers handle."""
+    """Which layer comes when, and where the samples are in what the spiking layers handle."""
     layers = victim.layers
     modules = {name: layer.module for name, layer in layers.items()}
     seen = []
@@ -138,7 +138,8 @@ def learn_order(victim: WrappedModel, inputs: Tensor, penultimate: str | None) -
     victim.order = order
     (given_one, made_one), (given_three, made_three) = seen
     victim.into_last = _axis(given_one, given_three, order.last)
-    victim.penultimate_axis = _axis(made_one, made_three, order.penultimate)
+    axes = {name: _axis(made_one, made_three, name) for name in order.spiking}
+    victim.axes = {name: axis for name, axis in axes.items() if axis is not None}
 
 
 def _axis(one: dict[str, object], three: dict[str, object], name: str | None) -> SampleAxis | None:

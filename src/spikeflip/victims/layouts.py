@@ -23,6 +23,11 @@ Readout = Literal["mean", "last", "max", "sum", "none"]
 ReadoutFunction = Callable[[Tensor], Tensor]
 """From the output ``(T, N, K)`` to scores ``(N, K)``."""
 Select = Callable[[object], Tensor]
+Between = Callable[[int, object], object]
+"""Called before each time step but the first, with its number and the state that the model returned, None if it keeps
+its state itself; what it answers takes that state's place."""
+BY_STEPS: tuple[Layout, ...] = ("steps", "steps+state", "static")
+"""Layouts in which the model is called once a time step, ``"static"`` if an image is given several times."""
 
 MEANINGS: dict[Layout, str] = {
     "TB": "(T, N, *input) at once",
@@ -43,23 +48,34 @@ def _fresh(x: Tensor) -> Tensor:
     return x.clone(memory_format=torch.contiguous_format)
 
 
-def _time_first(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
+def on(_step: int, state: object) -> object:
+    """Nothing happens between two calls of the model."""
+    return state
+
+
+def _time_first(model: nn.Module, spikes: Tensor, select: Select, _between: Between) -> Tensor:
     return select(model(_fresh(spikes.transpose(0, 1))))
 
 
-def _batch_first(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
+def _batch_first(model: nn.Module, spikes: Tensor, select: Select, _between: Between) -> Tensor:
     out = select(model(_fresh(spikes)))
     return out.transpose(0, 1) if out.ndim > 2 else out
 
 
-def _steps(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
-    return torch.stack([select(model(_fresh(x))) for x in spikes.unbind(1)])
+def _steps(model: nn.Module, spikes: Tensor, select: Select, between: Between) -> Tensor:
+    outputs = []
+    for t, x in enumerate(spikes.unbind(1)):
+        if t:
+            between(t, None)
+        outputs.append(select(model(_fresh(x))))
+    return torch.stack(outputs)
 
 
-def _steps_with_state(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
+def _steps_with_state(model: nn.Module, spikes: Tensor, select: Select, between: Between) -> Tensor:
     state: object = None
     outputs = []
-    for x in spikes.unbind(1):
+    for t, x in enumerate(spikes.unbind(1)):
+        state = between(t, state) if t else None
         answer = model(_fresh(x), state)
         if not isinstance(answer, tuple) or len(answer) < 2:
             raise UnreadableError(
@@ -71,25 +87,25 @@ def _steps_with_state(model: nn.Module, spikes: Tensor, select: Select) -> Tenso
     return torch.stack(outputs)
 
 
-def _flat(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
+def _flat(model: nn.Module, spikes: Tensor, select: Select, _between: Between) -> Tensor:
     n, t = spikes.shape[:2]
     out = select(model(_fresh(spikes.flatten(0, 1))))
     # One row a frame; a model that averages over time itself returns one a sample.
     return out.unflatten(0, (n, t)).transpose(0, 1) if len(out) == n * t and t > 1 else out
 
 
-def _static(model: nn.Module, images: Tensor, select: Select) -> Tensor:
+def _static(model: nn.Module, images: Tensor, select: Select, between: Between) -> Tensor:
     if images.shape[1] > 1:  # the loop over time is outside of the model
-        return _steps(model, images, select)
+        return _steps(model, images, select, between)
     return select(model(_fresh(images.squeeze(1))))
 
 
-def _time_last(model: nn.Module, spikes: Tensor, select: Select) -> Tensor:
+def _time_last(model: nn.Module, spikes: Tensor, select: Select, _between: Between) -> Tensor:
     out = select(model(_fresh(spikes.movedim(1, -1))))
     return out.movedim(-1, 0) if out.ndim > 2 else out
 
 
-_CALLS: dict[Layout, Callable[[nn.Module, Tensor, Select], Tensor]] = {
+_CALLS: dict[Layout, Callable[[nn.Module, Tensor, Select, Between], Tensor]] = {
     "TB": _time_first,
     "BT": _batch_first,
     "steps": _steps,
@@ -100,7 +116,9 @@ _CALLS: dict[Layout, Callable[[nn.Module, Tensor, Select], Tensor]] = {
 }
 
 
-def run(model: nn.Module, spikes: Tensor, layout: Layout | LayoutFunction, output: Output) -> Tensor:
+def run(
+    model: nn.Module, spikes: Tensor, layout: Layout | LayoutFunction, output: Output, between: Between = on
+) -> Tensor:
     """The chosen part of the model's output, ``(T, N, K)``, or ``(N, K)`` where it has no axis of time.
 
     Args:
@@ -108,6 +126,7 @@ def run(model: nn.Module, spikes: Tensor, layout: Layout | LayoutFunction, outpu
         spikes: ``(N, T, *input)``; images for the layout ``"static"``, one a call of the model.
         layout: how the model is called.
         output: which part of what it returns.
+        between: what happens between two calls of the model, with one of the layouts ``BY_STEPS``.
     """
 
     def select(answer: object) -> Tensor:
@@ -115,7 +134,7 @@ def run(model: nn.Module, spikes: Tensor, layout: Layout | LayoutFunction, outpu
 
     if callable(layout):
         return select(layout(model, _fresh(spikes)))
-    return _CALLS[layout](model, spikes, select)
+    return _CALLS[layout](model, spikes, select, between)
 
 
 def read(out: Tensor, readout: Readout | ReadoutFunction) -> Tensor:

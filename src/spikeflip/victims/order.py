@@ -22,6 +22,8 @@ class SampleAxis:
 
     dim: int
     together: bool
+    ndim: int = 0
+    """Axes of the tensor where it was found."""
 
     def totals(self, tensor: Tensor, n: int) -> Tensor:
         """The sum over everything of one sample, ``(n,)``; zeros for a tensor that does not hold n samples."""
@@ -46,7 +48,7 @@ class SampleAxis:
             shape = (3, frames) if together else (frames, 3)
             first = three.unflatten(dim, shape).select(dim if together else dim + 1, 0)
             if torch.allclose(first.float(), one.float(), atol=1e-3):
-                return cls(dim, together)
+                return cls(dim, together, one.ndim)
         return None
 
 

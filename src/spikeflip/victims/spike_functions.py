@@ -9,7 +9,7 @@ import reprlib
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,18 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.snn.surrogate import Surrogate
 from spikeflip.victims.modules import named_modules, named_parameters
 
+if TYPE_CHECKING:
+    from spikeflip.victims.estimating import LayerEstimate
+
 
 @dataclass(frozen=True)
 class Change:
-    """How a layer fires in one pass: ``delta`` higher than by itself, and with another surrogate if one is given."""
+    """How a layer fires in one pass: ``delta`` higher than by itself, and with another derivative if one is given."""
 
     delta: Tensor | float = 0.0
     surrogate: Surrogate | None = None
+    estimate: "LayerEstimate | None" = None
+    """What an estimator of gradients makes of the layer, in place of a surrogate."""
 
     def fire(self, potential: Tensor, function: Callable[[Tensor], Tensor], centre: Tensor | float = 0.0) -> Tensor:
         """``function`` of a potential, changed: ``step(u - delta)`` forward, the derivative at ``u`` backward.
@@ -34,6 +39,8 @@ class Change:
             function: the layer's own spike function.
             centre: the threshold, where the function gets the potential itself and not its distance to it.
         """
+        if self.estimate is not None:
+            return self.estimate.fire(potential, lambda u: function(u - self.delta), centre)
         if self.surrogate is not None:
             spikes: Tensor = _Fire.apply(potential, function, self, centre)
             return spikes
@@ -129,6 +136,10 @@ class NeuronType:
         function: Callable[[Tensor], Tensor] = getattr(module, self.spike_function)
         return function
 
+    def why_not_whole(self, module: nn.Module, change: Change) -> str | None:
+        """Why the gradient of a layer cannot be made over the whole sequence at once; None where it can."""
+        return f"of a {type(module).__name__} it is not known how its potential goes from step to step"
+
     def replacement(self, module: nn.Module, change: Change) -> dict[str, object]:
         """The attributes to put before those of a layer so that it fires as ``change`` says."""
         own = getattr(module, self.spike_function)
@@ -205,7 +216,7 @@ class _Norse(NeuronType):
             name = getattr(activation, "__name__", type(activation).__name__)
             raise SpikeflipError(
                 f"the spike function of a {type(module).__name__} with the activation {name} cannot be replaced: build "
-                "the layer with method='super', or leave threshold, output window and surrogate out"
+                "the layer with method='super', or choose bptt and leave threshold, output window and surrogate out"
             )
         return activation
 

@@ -101,6 +101,12 @@ class State:
             memo: dict[int, object] = {}
             return State({slot: _copy(slot.get(), memo) for slot in dict.fromkeys((*self._starts, *slots(model)))})
 
+    def cut(self) -> None:
+        """Put copies in all slots, behind which the graph ends."""
+        memo: dict[int, object] = {}
+        for slot in self._starts:
+            slot.put(_copy(slot.get(), memo))
+
     @contextmanager
     def tried(self, model: nn.Module) -> Iterator[None]:
         """The model as it starts, for the duration; afterwards as it was, without attributes that it got meanwhile."""
@@ -211,6 +217,11 @@ def _copy(value: object, memo: dict[int, object], device: torch.device | None = 
         result = value._make(_copy(entry, memo, device) for entry in value)
     memo[id(value)] = result
     return result
+
+
+def without_graph(value: object) -> object:
+    """A value with copies of its tensors, behind which the graph ends, those in containers too."""
+    return _copy(value, {})
 
 
 def tensors(value: object) -> Iterator[Tensor]:

@@ -13,13 +13,16 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.coding import Coding
-from spikeflip.snn.gradients import BPTT, GradientRequest
+from spikeflip.snn.estimators import Widened
+from spikeflip.snn.gradients import BPTT, Estimator, GradientRequest
 from spikeflip.snn.surrogate import Rectangular, Surrogate
 from spikeflip.victims import layouts
+from spikeflip.victims.estimating import EVERYWHERE, Estimate
 from spikeflip.victims.modules import modules, named_buffers, named_parameters
 from spikeflip.victims.order import Order, SampleAxis, on_end, on_start
 from spikeflip.victims.spike_functions import Change, SpikingLayer, check_surrogate
 from spikeflip.victims.state import State, mode, shadowed
+from spikeflip.victims.windows import Borders
 from spikeflip.victims.wrapped_probe import Pass, WrappedProbe
 
 LOG = logging.getLogger(__name__)
@@ -58,7 +61,8 @@ class WrappedModel:
         self.coding: Coding = "direct" if calling.layout == "static" else "rate"
         self.order = Order((), None, None)
         self.into_last: SampleAxis | None = None
-        self.penultimate_axis: SampleAxis | None = None
+        self.axes: Mapping[str, SampleAxis] = {}
+        """Where samples are in what the spiking layers give."""
         self.state = State({})
         self.counts = False
         """Whether its inputs are counts of events, and not spikes of 0 and 1."""
@@ -146,12 +150,7 @@ class WrappedModel:
         """How spiking layers fire in a gradient pass, where otherwise than by themselves; by layer."""
         request = request or GradientRequest()
         estimator, threshold = request.estimator, request.penultimate_threshold
-        if not isinstance(estimator, BPTT) or estimator.window is not None:
-            raise SpikeflipError(f"{estimator} is asked for, but a wrapped model gives BPTT over all time steps alone")
-        surrogate = self._surrogate if estimator.surrogate is None else estimator.surrogate
-        if surrogate is not None:
-            self._check_has_layers(f"a surrogate {surrogate}")
-        changes = {} if surrogate is None else dict.fromkeys(self.order.spiking, Change(0.0, surrogate))
+        changes = self._derivatives(request)
         if threshold is not None:
             name = self.order.penultimate
             own = None if name is None else self.layers[name].threshold
@@ -160,18 +159,72 @@ class WrappedModel:
             delta = threshold - own
             if bool(torch.as_tensor(delta != 0).any()):
                 changes[name] = replace(changes.get(name, Change()), delta=delta)
-        if (width := estimator.output_window) is not None:
-            name = self.order.last
-            if name is None:
-                raise SpikeflipError(f"output window is {width}, but {_NO_LAYER}, or leave the window out")
-            window: Surrogate = Rectangular() if surrogate is None else surrogate
-            changes[name] = replace(changes.get(name, Change()), surrogate=window.with_width(width))
+        if estimator.reach is not None or estimator.averaged:
+            self._check_cut(estimator, changes)
         return changes
 
-    def forward(self, spikes: Tensor, changes: Mapping[str, Change], *, graph: bool) -> Pass:
-        """One pass as the gradient sees it: neurons in training mode, firing as ``changes`` say."""
+    def _derivatives(self, request: GradientRequest) -> dict[str, Change]:
+        """Spiking layers with other derivatives than their own, as an estimator says."""
+        estimator = request.estimator
+        wide: Surrogate | None = None
+        if isinstance(estimator, Widened) and isinstance(estimator.estimator, BPTT):
+            wide, estimator = Rectangular(estimator.width), estimator.estimator
+        by_steps = self._called_by_steps
+        if not isinstance(estimator, BPTT) or (estimator.window is not None and not by_steps):
+            self._check_has_layers(str(estimator))
+            estimate = Estimate(request, self.order, self.axes)
+            given, layers = self._surrogate, self.layers
+            return {
+                name: Change(0.0, given, estimate.layer(name, layers[name].threshold, given))
+                for name in self.order.spiking
+            }
+        surrogate = self._surrogate if estimator.surrogate is None else estimator.surrogate
+        if surrogate is not None:
+            self._check_has_layers(f"a surrogate {surrogate}")
+        changes = {} if surrogate is None else dict.fromkeys(self.order.spiking, Change(0.0, surrogate))
+        if (width := estimator.output_window) is not None:
+            wide = (Rectangular() if surrogate is None else surrogate).with_width(width)
+        if wide is not None:
+            name = self.order.last
+            if name is None:
+                raise SpikeflipError(f"output window is {wide.width}, but {_NO_LAYER}, or leave the window out")
+            changes[name] = replace(changes.get(name, Change()), surrogate=wide)
+        return changes
+
+    @property
+    def _called_by_steps(self) -> bool:
+        layout = self.calling.layout
+        return layout in layouts.BY_STEPS and (layout != "static" or self.time_steps > 1)
+
+    def _check_cut(self, estimator: Estimator, changes: Mapping[str, Change]) -> None:
+        """Raise a SpikeflipError unless the gradient's way between time steps can be cut, or averaged."""
+        if self._called_by_steps and not estimator.averaged:
+            if (readout := self.calling.readout) not in ("mean", "sum", "max"):
+                raise SpikeflipError(
+                    f"{estimator} cuts the gradient between time steps, and the readout {readout!r} may look at one "
+                    f"alone: choose {EVERYWHERE}"
+                )
+            return
+        for name in self.order.spiking:
+            layer = self.layers[name]
+            why = layer.kind.why_not_whole(layer.module, changes[name])
+            if why is not None:
+                raise SpikeflipError(
+                    f"{estimator} cuts or averages the gradient over time in layer {name!r}, but {why}: choose "
+                    f"{EVERYWHERE}, or windowed for a model that is called once a time step"
+                )
+
+    def forward(self, spikes: Tensor, changes: Mapping[str, Change], *, graph: bool, window: int | None = None) -> Pass:
+        """One pass as the gradient sees it: neurons in training mode, firing as ``changes`` say.
+
+        With a ``window`` of time steps, beyond whose first nothing goes back, if the model is called once a step.
+        """
         source = self._cast(spikes).requires_grad_(graph)
-        found = Pass(source, source, changes)
+        estimate = next((change.estimate.whole for change in changes.values() if change.estimate is not None), None)
+        found = Pass(source, source, changes, estimate)
+        between = layouts.on if window is None else Borders(window, self.state)
+        if estimate is not None:
+            estimate.begin(len(source))
 
         def keep(to: list[Tensor]) -> Callable[[str, object], None]:
             return lambda _name, value: to.append(value) if isinstance(value, Tensor) else None
@@ -183,7 +236,10 @@ class WrappedModel:
             stack.enter_context(self.firing(changes))
             stack.enter_context(on_start(last, keep(found.into_last)))
             stack.enter_context(on_end(before, keep(found.penultimate)))
-            found.scores = self._run(source)
+            found.scores = self._run(source, between)
+        if estimate is not None:
+            inside = self.calling.layout == "static" and source.shape[1] == 1
+            estimate.heard_all(found.scores, len(source), None if inside else source.shape[1])
         return found
 
     @contextmanager
@@ -200,9 +256,9 @@ class WrappedModel:
         with mode(self._modules, self._parameters, neurons), self.state.fresh():
             yield
 
-    def _run(self, spikes: Tensor) -> Tensor:
+    def _run(self, spikes: Tensor, between: layouts.Between = layouts.on) -> Tensor:
         calling = self.calling
-        out = layouts.run(self.model, spikes, calling.layout, calling.output)
+        out = layouts.run(self.model, spikes, calling.layout, calling.output, between)
         return layouts.read(out if out.dtype in (torch.float32, torch.float64) else out.float(), calling.readout)
 
     def _cast(self, spikes: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from spikeflip.snn.gradients import GradientRequest, InputGradient, ScoreGradient
 from spikeflip.snn.probe import all_zero
+from spikeflip.victims.estimating import Estimate
 from spikeflip.victims.order import SampleAxis
 from spikeflip.victims.spike_functions import Change
 
@@ -24,6 +25,8 @@ class Pass:
     scores: Tensor
     changes: Mapping[str, Change]
     """How its spiking layers fired."""
+    estimate: Estimate | None = None
+    """What an estimator makes of it, where that takes the place of derivatives."""
     into_last: list[Tensor] = field(default_factory=list)
     """What the last spiking layer was given, one entry a call of it."""
     penultimate: list[Tensor] = field(default_factory=list)
@@ -51,7 +54,8 @@ class WrappedProbe:
                 the model as it is costs a second forward pass.
 
         Raises:
-            SpikeflipError: the model has no such layer, or its spike function cannot be reached.
+            SpikeflipError: the model has no such layer, its spike function cannot be reached, or it does not serve the
+                estimator.
         """
         request = request or GradientRequest()
         victim, rows = self._victim, request.rows_of(len(self.scores), self.scores.device)
@@ -60,7 +64,7 @@ class WrappedProbe:
             found = self._pass or victim.forward(self._spikes, victim.changes(), graph=True)
             self._pass = None
             return self._backward(found, score_gradient, rows, rows)
-        found = victim.forward(self._spikes[rows], victim.changes(request), graph=True)
+        found = victim.forward(self._spikes[rows], victim.changes(request), graph=True, window=request.estimator.reach)
         return self._backward(found, score_gradient, rows, torch.arange(len(rows), device=rows.device))
 
     def _backward(self, found: Pass, score_gradient: ScoreGradient, rows: Tensor, place: Tensor) -> InputGradient:
@@ -77,8 +81,11 @@ class WrappedProbe:
         if victim.into_last is not None and into_last and bool((all_zero(values) & ~loss_zero).any()):
             output_zero |= ~_per_sample(victim.into_last, [x.abs() for x in into_last], n)[place].bool()
         spikes = torch.full((n,), -1.0, device=values.device)
-        if victim.penultimate_axis is not None and found.penultimate:
-            spikes = _per_sample(victim.penultimate_axis, found.penultimate, n)
+        if found.estimate is not None:
+            found.estimate.keep(~output_zero)
+        axis = victim.axes.get(victim.order.penultimate or "")
+        if axis is not None and found.penultimate:
+            spikes = _per_sample(axis, found.penultimate, n)
         return InputGradient(values, loss_zero, output_zero, spikes[place])
 
 

@@ -5,6 +5,7 @@ No layer keeps anything between calls: states go in and out.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.synapses import channels_last
 from spikeflip.victims.nir.graph import NEURONS, Flat, Group, Node
-from spikeflip.victims.nir.neurons import Discretisation, build
+from spikeflip.victims.nir.neurons import Discretisation, Integrating, Spiking, build
 from spikeflip.victims.nir.shapes import flat_axes, numbers, parameter, whole
 
 Carry = object
@@ -51,6 +52,12 @@ class NirModule(nn.Module):
             module = _module(node, into[path], delays.get(path), how)
             names[path] = self._add(path, module)
         self.plan = Plan(groups, names, shapes, _over(groups, flat.output), flat.input, flat.output)
+        loops = (path for group in groups if group.loop for path in group.nodes)
+        parts = (path for path, name in names.items() if isinstance(getattr(self, name), Integrating | _Delay))
+        beside = next(chain(loops, parts), None)
+        for module in self.children():
+            if isinstance(module, Spiking):
+                module.beside = beside
 
     def _add(self, path: str, module: nn.Module) -> str:
         """Register a module under its path, as far as modules can have such names."""

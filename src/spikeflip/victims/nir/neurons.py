@@ -65,6 +65,8 @@ class Spiking(nn.Module):
     """What fires: ``spike`` of a potential, with a surrogate derivative centred on the threshold."""
 
     threshold: Tensor | float
+    beside: str | None = None
+    """A node of the graph that carries something from step to step beside its neurons."""
 
     def __init__(self, threshold: NDArray[np.float64] | float, surrogate: Surrogate, inclusive: bool) -> None:
         super().__init__()
@@ -105,10 +107,16 @@ class Membrane(nn.Module):
 
     def forward(self, x: Tensor, carry: Tensor | None) -> Tensor:
         """One step; ``carry`` is None at first."""
+        return self.step(self.drive(x), carry)
+
+    def drive(self, x: Tensor) -> Tensor:
+        """What an input adds to the potential; of one step, or of all."""
         if not _is(self.gain, 1.0):
             x = x * self.gain
-        if not _is(self.offset, 0.0):
-            x = x + self.offset
+        return x if _is(self.offset, 0.0) else x + self.offset
+
+    def step(self, x: Tensor, carry: Tensor | None) -> Tensor:
+        """The potential after one step in which ``x`` is added; ``carry`` is None at first."""
         if carry is None:
             if _is(self.start, 0.0):
                 return x
@@ -118,7 +126,7 @@ class Membrane(nn.Module):
         return torch.add(x, carry, alpha=self.decay)
 
 
-class _Integrating(nn.Module):
+class Integrating(nn.Module):
     """A membrane, behind a synapse if there is one; its potential is what it gives."""
 
     def __init__(self, membrane: Membrane, synapse: Membrane | None) -> None:
@@ -168,14 +176,60 @@ class _Firing(Spiking):
                 given = current = self.synapse(given, current)
             potential = self.membrane(given, carry)
             fired = self.spike(potential)
-            if self.soft:
-                carry = potential - fired * self.threshold
-            else:
-                carry = torch.addcmul(potential, potential, fired, value=-1)
-                if not _is(self.reset_to, 0.0):
-                    carry = carry + fired * self.reset_to
+            carry = self._reset(potential, fired)
             spikes.append(fired)
         return torch.stack(spikes), (current, carry)
+
+    def _reset(self, potential: Tensor, fired: Tensor) -> Tensor:
+        if self.soft:
+            return potential - fired * self.threshold
+        carry = torch.addcmul(potential, potential, fired, value=-1)
+        return carry if _is(self.reset_to, 0.0) else carry + fired * self.reset_to
+
+    def why_not_whole(self, *, moved: bool) -> str | None:
+        """Why these are no neurons of :mod:`spikeflip.snn.neuron`; None where they are.
+
+        Args:
+            moved: whether they fire elsewhere than at their threshold.
+        """
+        if self.beside is not None:
+            return f"node {self.beside!r} of the graph carries something from step to step as well"
+        if self.synapse is not None:
+            return "it has synapses that remember"
+        constants = (self.threshold, self.membrane.decay, self.reset_to, self.membrane.start)
+        if any(isinstance(constant, Tensor) for constant in constants):
+            return "its neurons differ in their constants"
+        if not (_is(self.reset_to, 0.0) and _is(self.membrane.start, 0.0)):
+            return "its neurons rest or are reset elsewhere than at 0"
+        if self.soft and moved:
+            return "a soft reset subtracts another amount than the threshold that is asked for"
+        return None
+
+    def whole(self, x: Tensor, change: Change) -> Tensor:
+        """Spikes ``(T, N, ...)`` with the way back of an estimator, from the resting state."""
+        assert change.estimate is not None
+        at, surrogate = self.threshold + change.delta, change.surrogate or self.surrogate
+        # Neurons that fire above their threshold fire at the next number.
+        first = at if self.inclusive else _next(at, x.dtype)
+
+        def run(current: Tensor) -> tuple[Tensor, Tensor]:
+            carry, potentials, spikes = None, [], []
+            for given in current.unbind(0):
+                potential = self.membrane.step(given, carry)
+                fired = self.fire(potential, at, surrogate)
+                carry = self._reset(potential, fired)
+                potentials.append(potential)
+                spikes.append(fired)
+            return torch.stack(potentials), torch.stack(spikes)
+
+        neuron = LIF(
+            threshold=float(first),
+            decay=float(self.membrane.decay),
+            reset="soft" if self.soft else "hard",
+            surrogate=surrogate,
+            centre=float(self.threshold),
+        )
+        return change.estimate.run(self.membrane.drive(x), run, neuron)
 
 
 @dataclass(frozen=True)
@@ -186,7 +240,17 @@ class _NirNeurons(NeuronType):
         if not isinstance(module, Spiking):
             raise TypeError(f"{type(module).__name__} is no neuron of NIR")
         surrogate = module.surrogate if change.surrogate is None else change.surrogate
-        return {"spike": lambda v: module.fire(v, module.threshold + change.delta, surrogate)}
+        estimate, at = change.estimate, module.threshold + change.delta
+        if estimate is None:
+            return {"spike": lambda v: module.fire(v, at, surrogate)}
+        if estimate.cuts and isinstance(module, _Firing):
+            return {"forward": lambda x, state=None: (module.whole(x, change), state)}
+        return {"spike": lambda v: estimate.fire(v, lambda u: module.fire(u, at, surrogate), module.threshold)}
+
+    def why_not_whole(self, module: nn.Module, change: Change) -> str | None:
+        if not isinstance(module, _Firing):
+            return "it has no potential that decays"
+        return module.why_not_whole(moved=not _is(change.delta, 0.0))
 
     def function(self, module: nn.Module) -> Any:
         return lambda distance: _Step.apply(distance, 0.0, 0.0, module.surrogate, module.inclusive)
@@ -212,7 +276,7 @@ def build(node: Node, shape: Shape, how: Discretisation) -> nn.Module:
     own = how.own if _is_own(node, shape, how) else None
     membrane = _membrane(node, shape, how) if own is None else Membrane(decay=own.decay, gain=1.0)
     if threshold is None:
-        return _Integrating(membrane, synapse)
+        return Integrating(membrane, synapse)
     reset_to: Any = None
     if how.reset == "hard":
         reset_to = parameter(node, "v_reset", shape) if "v_reset" in node.values else 0.0
@@ -279,6 +343,11 @@ def _hold(module: nn.Module, name: str, value: NDArray[np.float64] | float) -> N
         setattr(module, name, float(value.flat[0]))
     else:
         module.register_buffer(name, torch.from_numpy(value.astype(np.float32)))
+
+
+def _next(value: Tensor | float, dtype: torch.dtype) -> float:
+    number = torch.as_tensor(value, dtype=dtype)
+    return float(torch.nextafter(number, torch.tensor(torch.inf, dtype=dtype)))
 
 
 def _is(value: Tensor | float, number: float) -> bool:
