@@ -61,7 +61,10 @@ CODE = textwrap.dedent('''
 
 
     def events():
-        return small((2 * 8 * 8, 24, 2))
+        net = small((2 * 8 * 8, 24, 2))
+        for parameter in net.parameters():
+            parameter.data.mul_(4)
+        return net
 
 
     def random():
