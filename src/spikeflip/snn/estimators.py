@@ -13,6 +13,7 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.gradients import BPTT, Estimator, LayerPass
+from spikeflip.snn.neuron import mean_current
 from spikeflip.snn.surrogate import Rectangular
 
 
@@ -47,7 +48,7 @@ class RGA(Estimator):
     def slope(self, layer: LayerPass) -> Tensor:
         """See :class:`spikeflip.snn.gradients.Estimator`."""
         decay, scale = layer.neuron.decay, layer.neuron.window_centre
-        mean = layer.current.mean(1, keepdim=True) / scale
+        mean = mean_current(layer.potential, layer.neuron) / scale
         steep = (1 - self.gamma + self.gamma * decay) / (1 + decay)
         rate = torch.where(mean >= 1 - decay, steep, self.gamma) * ((mean >= 0) & (mean <= 2))
         return (rate / scale).to(layer.potential).expand_as(layer.potential)
@@ -73,7 +74,8 @@ class HART(Estimator):
     def slope(self, layer: LayerPass) -> Tensor:
         """See :class:`spikeflip.snn.gradients.Estimator`."""
         scale = layer.neuron.window_centre
-        return (self.width - (layer.distance / scale).abs()).clamp(min=0) / (self.width**2 * scale)
+        away = layer.distance.abs().mul_(-1 / scale).add_(self.width).clamp_(min=0)
+        return away.mul_(1 / (self.width**2 * scale))
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,23 @@ class PDSG(Estimator):
         """See :class:`spikeflip.snn.gradients.Estimator`."""
         scale = layer.neuron.window_centre
         h = layer.distance / scale
-        places = h.flatten(3) if h.ndim > 3 else h.unsqueeze(-1)  # (n, T, channel, place)
-        n = places.shape[3] * torch.arange(1, h.shape[1] + 1, device=h.device, dtype=h.dtype).reshape(-1, 1)
+        spread = self._spread(h)
+        spread = torch.where(spread > 0, spread, 1).to(h).reshape(*h.shape[:3], *[1] * (h.ndim - 3))
+        z = h.div_(spread).sub_(0.5)
+        return z.square_().mul_(-0.5).exp_().div_(spread * (math.sqrt(2 * math.pi) * scale))
+
+    @staticmethod
+    def _spread(h: Tensor) -> Tensor:
+        """The standard deviation over places and steps so far, ``(n, T, channel)``; 0 of a single number."""
+        places = h.flatten(3) if h.ndim > 3 else h.unsqueeze(-1)
+        of, steps = places.shape[3], torch.arange(1, h.shape[1] + 1, device=h.device).unsqueeze(-1)
+        variance, mean = torch.var_mean(places, 3, correction=0)
         # Around a value of the channel itself: large potentials that vary little keep their digits.
-        shifted = places - places[:, :1, :, :1]
-        total, square = shifted.sum(3).cumsum(1), shifted.square().sum(3).cumsum(1)
-        variance = ((square - total.square() / n) / (n - 1).clamp(min=1)).clamp(min=0)
-        spread = torch.where(variance > 0, variance.sqrt(), 1).reshape(*h.shape[:3], *[1] * (h.ndim - 3))
-        z = h / spread - 0.5
-        return torch.exp(-0.5 * z.square()) / (spread * (math.sqrt(2 * math.pi) * scale))
+        variance, mean = variance.double(), (mean - mean[:, :1]).double()
+        so_far = mean.cumsum(1) / steps
+        within = ((variance + mean.square()).cumsum(1) / steps - so_far.square()).clamp(min=0)
+        total = of * steps
+        return (within * total / (total - 1).clamp(min=1) * (total > 1)).sqrt()
 
 
 @dataclass(frozen=True)
@@ -134,12 +144,13 @@ class ASSG(Estimator):
         mean = memory.recall(("assg mean", layer.index), size, initial=1.0)
         spread = memory.recall(("assg spread", layer.index), size)
         if not memory.is_frozen:
-            mean = mean.lerp(size, 0.1)
-            spread = spread.lerp((size - mean).abs(), 0.1)
+            mean = mean.lerp_(size, 0.1)
+            spread = spread.lerp_(size.sub_(mean).abs_(), 0.1)
             memory.keep(("assg mean", layer.index), mean)
             memory.keep(("assg spread", layer.index), spread)
-        sharpness = 2 * math.tan(math.pi * self.vanishing) / math.pi / (mean + 1.5 * spread + 1e-4)
-        return sharpness / (2 * scale * (1 + (math.pi / 2 * sharpness * h).square()))
+        width = 2 * math.tan(math.pi * self.vanishing) / math.pi
+        sharpness = torch.add(mean, spread, alpha=1.5, out=size).add_(1e-4).reciprocal_().mul_(width)
+        return sharpness.div_(h.mul_(sharpness).square_().mul_((math.pi / 2) ** 2).add_(1).mul_(2 * scale))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class Memory:
         self._kept: dict[Hashable, tuple[Tensor, float]] = {}
         self._changed: set[Hashable] = set()
         self._rows: Tensor | None = None
+        self._range: slice | None = None  # of the rows, where they follow each other: these are looked at in place
         self.is_frozen = False
         """Whether what is kept stays as it is: statistics are not taken of further encodings of an iteration."""
 
@@ -38,13 +39,15 @@ class Memory:
             initial: the value of samples of which nothing was kept yet.
 
         Returns:
-            ``(n, ...)``, to be read only: what changes is given to :meth:`keep`.
+            ``(n, ...)``; what is changed in it must be given to :meth:`keep`.
         """
         if name not in self._kept:
             whole = like.new_full((self._n, *like.shape[1:]), initial)
             self._kept[name] = whole, initial
         kept, _ = self._kept[name]
-        return kept if self._rows is None else kept[self._rows.to(kept.device)]
+        if self._rows is None:
+            return kept
+        return kept[self._range] if self._range else kept[self._rows.to(kept.device)]
 
     def keep(self, name: Hashable, value: Tensor) -> None:
         """Keep a value ``(n, ...)`` under a name that was recalled before."""
@@ -54,6 +57,8 @@ class Memory:
         kept, initial = self._kept[name]
         if self._rows is None:
             self._kept[name] = value, initial
+        elif self._range:
+            kept[self._range].copy_(value)
         else:
             kept[self._rows.to(kept.device)] = value
 
@@ -62,12 +67,13 @@ class Memory:
         view = Memory(self._n)
         view._kept, view._changed, view.is_frozen = self._kept, self._changed, self.is_frozen
         view._rows = rows if self._rows is None else self._rows[rows.to(self._rows.device)]
+        view._range = _range_of(view._rows)
         return view
 
     def frozen(self) -> "Memory":
         """The same memory, in which nothing new is kept."""
         view = Memory(self._n)
-        view._kept, view._rows, view.is_frozen = self._kept, self._rows, True
+        view._kept, view._rows, view._range, view.is_frozen = self._kept, self._rows, self._range, True
         return view
 
     def draft(self) -> "Memory":
@@ -105,3 +111,10 @@ class Memory:
         other = Memory(n)
         other._kept = {name: (change(kept, initial), initial) for name, (kept, initial) in self._kept.items()}
         return other
+
+
+def _range_of(rows: Tensor) -> slice | None:
+    """The rows as a slice, where each follows the one before."""
+    if not len(rows) or not bool((rows.diff() == 1).all()):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1)

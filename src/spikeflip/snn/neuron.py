@@ -110,17 +110,28 @@ def integrate(
 
 def current_of(potential: Tensor, neuron: LIF) -> Tensor:
     """The current that gave these potentials, both ``(N, T, ...)``; the inverse of :func:`integrate`."""
-    before, spikes = potential[:, :-1], potential[:, :-1] >= neuron.threshold
+    current = potential.clone()
+    current[:, 1:].sub_(_carried(potential[:, :-1], neuron), alpha=neuron.decay)
+    return current
+
+
+def mean_current(potential: Tensor, neuron: LIF) -> Tensor:
+    """The mean over time of the current that gave these potentials ``(N, T, ...)``: ``(N, 1, ...)``."""
+    total = potential.sum(1, keepdim=True)
+    if potential.shape[1] > 1:
+        total = total.sub_(_carried(potential[:, :-1], neuron).sum(1, keepdim=True), alpha=neuron.decay)
+    return total / potential.shape[1]
+
+
+def _carried(potential: Tensor, neuron: LIF) -> Tensor:
+    """What is left of potentials after the reset."""
     match neuron.reset:
         case "hard":
-            carry = before.masked_fill(spikes, 0)
+            return potential.masked_fill(potential >= neuron.threshold, 0)
         case "soft":
-            carry = before - neuron.threshold * spikes.to(before.dtype)
+            return potential - neuron.threshold * (potential >= neuron.threshold).to(potential.dtype)
         case "none":
-            carry = before
-    current = potential.clone()
-    current[:, 1:].sub_(carry, alpha=neuron.decay)
-    return current
+            return potential
 
 
 def reverse(gradient: Tensor, potential: Tensor, neuron: LIF) -> Tensor:
@@ -163,6 +174,8 @@ def reverse_by_slope(
             window over all steps when not given.
     """
     steps = potential.shape[1]
+    if reach == 1:
+        return gradient.mul_(slope)
     reach = steps if reach is None else reach
     room = torch.empty_like(potential[:, 0])
     for t in reversed(range(steps)):
