@@ -3,6 +3,7 @@
 import pytest
 import torch
 from asking import ask
+from asking import gradient as estimated
 from equations import CLASSES
 from model_styles import STYLES, named
 from torch import nn
@@ -93,6 +94,18 @@ def test_scores_and_gradients_are_those_of_a_plain_loop(style):
     assert torch.equal(found.penultimate_spikes, count)
     assert not found.loss_zero.any()
     assert not found.output_zero.any()
+
+
+@pytest.mark.parametrize("how", ["straight-through", "pdsg", "assg"])
+def test_estimators_see_one_sample_at_a_time_and_leave_the_model_alone(style, how):
+    victim, inputs = wrapped(style, style.model()), style.inputs()
+    scores, own = victim.scores(inputs), gradient(victim, inputs)[0].values
+    found = estimated(victim, inputs, how).values
+    assert_close(estimated(victim, inputs, how, rows=torch.tensor([3, 1])).values, found[[3, 1]], 1e-5)
+    assert torch.equal(estimated(victim, inputs, how).values, found)
+    assert torch.equal(victim.scores(inputs), scores)
+    assert torch.equal(gradient(victim, inputs)[0].values, own)
+    assert not torch.allclose(found, own, rtol=0.1)
 
 
 def test_another_threshold_moves_the_firing_decision_alone(style):

@@ -104,12 +104,12 @@ def test_graphs_of_others(tmp_path, how, reset):
     """Layer by layer backwards; potentials that equal a threshold do not fire, and weights make many of these."""
     dt = 2.0**-13
     given, last = (nir.Linear((numbers(*shape, seed=1) * 8).round() / 8) for shape in ((5, 6), (3, 5)))
-    lifs = [neurons(n=n, tau=full(n, 2 * dt)) for n in (5, 3)]
+    lifs = [neurons(n=n, tau=full(n, 2 * dt), r=full(n, r)) for n, r in ((5, 2.0), (3, 4.0))]
     victim = load(tmp_path, chain(given, lifs[0], last, lifs[1]), reset=reset, dt=dt)
     victim.model.double()
     inputs = spikes(8, 7, 6).double()
     neuron = LIF(float(np.nextafter(0.25, 1)), 0.5, reset, Rectangular(1.0), centre=0.25)
-    one, two = (torch.from_numpy(node.weight).double() for node in (given, last))
+    one, two = torch.from_numpy(given.weight).double(), 2 * torch.from_numpy(last.weight).double()
     u = potentials(inputs @ one.T, reset)
     v = potentials((u > 0.25).double() @ two.T, reset)
     assert (u == 0.25).any()

@@ -6,116 +6,35 @@ import pytest
 import torch
 from asking import away, gradient, same
 from equations import spikes
+from own_neurons import (
+    DECAY,
+    SURROGATE,
+    THRESHOLD,
+    Frames,
+    Neuron,
+    Sequence,
+    T,
+    Whole,
+    layers_of,
+    linear,
+    network,
+    plain,
+)
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from spikeflip import LIF, Rectangular, SpikeflipError, SpikingNetwork, wrap
+from spikeflip import LIF, SpikeflipError, SpikingNetwork, wrap
 from spikeflip.attacks import pgd, scg
-from spikeflip.snn.estimators import HART, StraightThrough, estimator
+from spikeflip.snn.estimators import estimator
 from spikeflip.snn.gradients import Estimator
 from spikeflip.snn.memory import Memory
 
-THRESHOLD, DECAY, T = 1233 / 4096, 0.5, 6
-SURROGATE = Rectangular(1.0)
 SLOPES = ["straight-through", "pdsg", "assg"]
-
-
-class Fire(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, u):
-        ctx.save_for_backward(u)
-        return (u >= 0).to(u)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return gradient * (ctx.saved_tensors[0].abs() <= 0.5)
-
-
-class Neuron(nn.Module):
-    """The paper's, one step a call; its membrane is what it remembers."""
-
-    def __init__(self, thresh=THRESHOLD):
-        super().__init__()
-        self.thresh, self.mem, self.act = thresh, None, Fire.apply
-
-    def forward(self, current):
-        self.mem = current if self.mem is None else DECAY * self.mem + current
-        fired = self.act(self.mem - self.thresh)
-        self.mem = self.mem * (1 - fired)
-        return fired
-
-
-class Sequence(Neuron):
-    """The same over (T, N, ...)."""
-
-    def forward(self, current):
-        mem, out = torch.zeros_like(current[0]), []
-        for x in current.unbind(0):
-            mem = DECAY * mem + x
-            out.append(self.act(mem - self.thresh))
-            mem = mem * (1 - out[-1])
-        return torch.stack(out)
-
-
-class WithState(nn.Module):
-    """The membranes go in and out."""
-
-    def __init__(self, *layers):
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
-
-    def forward(self, x, state):
-        state = state or [None] * len(self.layers)
-        for i, layer in enumerate(self.layers):
-            if isinstance(layer, Neuron):
-                layer.mem = state[i]
-                x = layer(x)
-                state[i], layer.mem = layer.mem, None
-            else:
-                x = layer(x)
-        return x, state
-
-
-class Frames(nn.Module):
-    """A layer of no time, on each of (T, N, ...)."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x):
-        return self.layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-
-def network(architecture="16FC-12FC-5FC", shape=(20,), reset="hard"):
-    own = SpikingNetwork(
-        architecture, shape, time_steps=T, neuron=LIF(THRESHOLD, DECAY, reset, SURROGATE), seed=2
-    ).double()
-    with torch.no_grad():
-        for weight in own.weights:
-            weight.copy_((weight * 2.5 * 64).round() / 64)
-    return own
 
 
 @pytest.fixture(scope="module")
 def own():
     return network()
-
-
-def linear(weight):
-    layer = nn.Linear(*weight.shape[::-1], bias=False, dtype=weight.dtype)
-    layer.weight.data.copy_(weight.detach())
-    return layer
-
-
-def layers_of(own, neuron):
-    return [layer for weight in own.weights for layer in (linear(weight), neuron())]
-
-
-def plain(own, layout):
-    made = {"steps": Neuron, "steps+state": Neuron, "TB": Sequence}[layout]
-    layers = layers_of(own, made)
-    model = WithState(*layers) if layout == "steps+state" else nn.Sequential(*layers)
-    return wrap(model, spikes(4, T, 20).double(), layout=layout, surrogate=SURROGATE)
 
 
 @pytest.mark.parametrize("layout", ["steps", "steps+state", "TB"])
@@ -286,17 +205,6 @@ def test_neurons_with_thresholds_of_their_own(own):
         gradient(victim, inputs, "pdsg")
 
 
-class Whole(nn.Module):
-    """A threshold on whatever it is given."""
-
-    def __init__(self):
-        super().__init__()
-        self.thresh, self.act = THRESHOLD, Fire.apply
-
-    def forward(self, x):
-        return self.act(x - self.thresh)
-
-
 def test_a_layer_that_is_given_all_steps_at_once(own):
     inputs = spikes(9, T, 20, seed=3).double()
     memoryless = SpikingNetwork(
@@ -315,70 +223,54 @@ def test_a_layer_that_is_given_all_steps_at_once(own):
         gradient(framed, inputs, "pdsg")
 
 
-class Twice(nn.Module):
-    """One module of neurons in two places."""
+class Inside(nn.Module):
+    """Runs T times on an image, and answers with what its last neurons are given."""
 
-    def __init__(self, own):
+    def __init__(self, body):
         super().__init__()
-        self.one, self.two, self.three = (linear(weight) for weight in network("16FC-16FC-5FC").weights)
-        self.neuron, self.last = Whole(), Whole()
+        self.body = body
 
     def forward(self, x):
-        return self.last(self.three(self.neuron(self.two(self.neuron(self.one(x))))))
+        *before, last = self.body
+        repeated = x.expand(T, *x.shape)
+        for layer in before:
+            repeated = layer(repeated)
+        last(repeated)
+        return repeated.mean(0)
 
 
-class Deaf(Neuron):
-    """Has a spike function and does not call it."""
-
-    def forward(self, current):
-        return Fire.apply(current - self.thresh)
-
-
-def refusal(victim, how):
-    with pytest.raises(SpikeflipError) as caught:
-        gradient(victim, spikes(9, T, 20, seed=3).double(), how)
-    message = str(caught.value)
-    assert "\n" not in message
-    assert "choose" in message
-    return message
+def test_time_inside_the_model_and_neurons_that_are_not_read(own):
+    image = spikes(9, 20, seed=3).double()
+    body = nn.Sequential(*layers_of(own, Sequence))
+    inside = wrap(Inside(body), image, layout="static", surrogate=SURROGATE)
+    outside = wrap(body[:-1], image.unsqueeze(1).repeat_interleave(T, 1), surrogate=SURROGATE)
+    for how in SLOPES:
+        one = gradient(inside, image.unsqueeze(1), how).values
+        two = gradient(outside, image.unsqueeze(1).repeat_interleave(T, 1), how).values
+        assert two.any()
+        torch.testing.assert_close(one, two.sum(1, keepdim=True), atol=1e-12, rtol=1e-9)
+    with pytest.raises(SpikeflipError, match="but of a Sequence it is not known"):
+        gradient(inside, image.unsqueeze(1), "windowed")
 
 
-def test_refusals(own):
+class Again(nn.Module):
+    """A layer that is run again on the way back."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return checkpoint(self.layer, x, use_reentrant=False)
+
+
+def test_layers_that_run_again_on_the_way_back(own):
     inputs = spikes(9, T, 20, seed=3).double()
-    once, steps = plain(own, "TB"), plain(own, "steps")
-    for how in ("rga", "hart", "windowed"):
-        assert "in layer '1', but of a Sequence it is not known how its potential goes" in refusal(once, how)
-    assert "HART(width=1.0) cuts or averages the gradient over time in layer '1'" in refusal(steps, HART())
-    assert "asks layer '1' for how fast its potential decays, which a layer of another framework" in refusal(
-        steps, "rga"
+    layers = layers_of(own, Sequence)
+    plainly, again = (
+        wrap(nn.Sequential(*with_it), inputs, surrogate=SURROGATE)
+        for with_it in (layers, [Again(nn.Sequential(*layers[:3])), *layers[3:]])
     )
-    last = wrap(steps.model, inputs, layout="steps", readout="last", surrogate=SURROGATE)
-    assert "and the readout 'last' may look at one alone" in refusal(last, "windowed")
-    assert "fires in 12 calls of (9, 16)" in refusal(wrap(Twice(own), inputs, layout="steps"), "pdsg")
-    deaf = nn.Sequential(linear(own.weights[0]), Deaf(), *layers_of(own, Neuron)[2:])
-    assert "layer '1' does not call its spike function" in refusal(wrap(deaf, inputs, layout="steps"), "assg")
-    unknown = wrap(nn.Sequential(*layers_of(own, Neuron)), inputs, layout="steps", neurons={})
-    unknown.order = type(unknown.order)((), None, None)
-    with pytest.raises(SpikeflipError, match="no spiking layer of the model is known: pass neurons="):
-        gradient(unknown, inputs, StraightThrough())
-    low = nn.Sequential(*layers_of(own, Neuron))
-    low[3].thresh = 0.0
-    assert "layer '3' has a threshold that is not positive" in refusal(wrap(low, inputs, layout="steps"), "pdsg")
-
-
-def test_no_threshold(own):
-    inputs = spikes(9, T, 20, seed=3).double()
-    victim = wrap(plain(own, "steps").model, inputs, layout="steps", neurons={Neuron: (None, "act")})
-    assert "layer '1' has no threshold: choose bptt" in refusal(victim, "pdsg")
-
-
-def test_bptt_of_a_known_surrogate_for_an_estimator_that_asks(own):
-    @dataclass(frozen=True)
-    class Asks(Estimator):
-        def slope(self, layer):
-            return layer.neuron.surrogate.derivative(layer.distance)
-
-    inputs = spikes(9, T, 20, seed=3).double()
-    victim = plain(own, "steps")
-    torch.testing.assert_close(gradient(victim, inputs, Asks()).values, gradient(victim, inputs, "bptt").values)
-    assert "for its surrogate as a derivative" in refusal(victim.with_surrogate(None), Asks())
+    for how in SLOPES:
+        one, two = (gradient(victim, inputs, how, memory=Memory(9)).values for victim in (plainly, again))
+        assert torch.equal(one, two)
