@@ -15,7 +15,7 @@ from torch import Tensor
 
 Purpose = Literal[
     "encode", "sample", "flip", "judge", "train", "batch", "weights", "dropout", "shift", "write", "search", "noise",
-    "start", "expect", "confirm",
+    "start", "expect", "confirm", "inner-start", "inner-encode",
 ]  # fmt: skip
 
 # A purpose's number is part of every stream: never renumber, only append.
@@ -35,6 +35,8 @@ _PURPOSES: dict[Purpose, int] = {
     "start": 12,
     "expect": 13,
     "confirm": 14,
+    "inner-start": 15,
+    "inner-encode": 16,
 }
 
 

@@ -97,6 +97,8 @@ def training_label(now: Any) -> str:
 _TRAINING_FACTS = (
     "accuracy",
     "accuracy_n",
+    "robust_accuracy",
+    "robust_accuracy_n",
     "training_accuracy",
     "training_accuracy_n",
     "learned",
@@ -124,6 +126,9 @@ def print_training(checkpoint: Any, out: Path) -> None:
         if name in facts:  # victims of earlier versions know less
             rate, n = facts[name], facts[f"{name}_n"]
             found.append(f"no {what}" if rate is None else f"{rate:.2%} of {n:,} {what} right")
+    if facts.get("robust_accuracy") is not None:
+        radius, rate, n = facts["config"]["adversarial"], facts["robust_accuracy"], facts["robust_accuracy_n"]
+        found.append(f"{rate:.2%} of {n:,} test images right when attacked within {radius:g}")
     say(f"{checkpoint.network.architecture}: {', '.join(found)}")
     say(f"victim: {out}")
     for notice in facts.get("notices", ()):

@@ -174,6 +174,22 @@ class TrainConfig(DataConfig):
         lt=1,
         description="The same for a share of all potentials, as earlier versions had it, instead of --initial-share.",
     )
+    adversarial: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Adversarial training: every update learns from images that were attacked within this distance of "
+        "each pixel, which lies in [0, 1]; such as 0.1.",
+    )
+    adversarial_steps: int | None = Field(
+        None, ge=1, le=1000, description="Steps of that attack in each update; 3 when not given."
+    )
+    adversarial_warm_up: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of the updates over which the distance grows from 0; 0.3 when not given.",
+    )
     firing_threshold: float | None = Field(
         None, gt=0, le=1e6, description="Firing threshold of all neurons; that of the network's preset when not given."
     )

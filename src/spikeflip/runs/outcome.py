@@ -7,13 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikeflip.attacks.adversarial_training import ascend
 from spikeflip.intervals import wilson
+from spikeflip.judging import judge
 from spikeflip.notices import Notice
 from spikeflip.snn.coding import encode_for
 from spikeflip.snn.firing import Firing, measure_firing
 from spikeflip.snn.network import Network, SpikingNetwork
 from spikeflip.snn.training import Labelled, accuracy
 from spikeflip.snn.training_state import History
+from spikeflip.snn.validation import at_a_time
+from spikeflip.victims import Victim
 
 # Of the training samples, so many say whether anything was learned where there are few test inputs or none.
 _TRIED = 200
@@ -21,6 +25,8 @@ _FEW = 30
 _MOSTLY_SILENT = 0.9
 # As training does, which keeps their spikes in memory.
 _WATCHED = 32
+# Under attack: images of the test set, steps of the gradient, and encodings of what these end with.
+_ATTACKED, _STEPS, _DRAWS, _TOGETHER = 100, 25, 20, 20
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Outcome:
         chance: the share of the most frequent class among the samples that ``learned`` is told from.
         learned: whether its accuracy is above chance beyond the 95 % interval.
         notices: what a reader of the accuracy must know.
+        robust_accuracy: of the first 100 test images, as :func:`robust_accuracy` measures it; None where it does not.
+        robust_accuracy_n: how many were attacked; None where nothing was to be.
     """
 
     accuracy: float | None
@@ -46,12 +54,16 @@ class Outcome:
     chance: float
     learned: bool
     notices: tuple[Notice, ...] = ()
+    robust_accuracy: float | None = None
+    robust_accuracy_n: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For a victim's description; the notices are left out, which it joins with others."""
+        attacked = {"robust_accuracy": self.robust_accuracy, "robust_accuracy_n": self.robust_accuracy_n}
         return {
             "accuracy": self.accuracy,
             "accuracy_n": self.accuracy_n,
+            **(attacked if self.robust_accuracy_n is not None else {}),
             "training_accuracy": self.training_accuracy,
             "training_accuracy_n": self.training_accuracy_n,
             "chance": self.chance,
@@ -60,7 +72,15 @@ class Outcome:
         }
 
 
-def judge_training(network: Network, trained: Labelled, test: Labelled, history: History, *, seed: int) -> Outcome:
+def judge_training(
+    network: Network,
+    trained: Labelled,
+    test: Labelled,
+    history: History,
+    *,
+    seed: int,
+    radius: float | None = None,
+) -> Outcome:
     """Measure a trained victim.
 
     Args:
@@ -69,6 +89,7 @@ def judge_training(network: Network, trained: Labelled, test: Labelled, history:
         test: inputs that it was not trained on, none or more.
         history: of the training, whose notices say what was tried.
         seed: of the encodings.
+        radius: of the L∞ ball in which test images are attacked too, where they are.
     """
     few = trained[0][:_TRIED], trained[1][:_TRIED]
     on_training = accuracy(network, *few, seed=seed)
@@ -79,7 +100,47 @@ def judge_training(network: Network, trained: Labelled, test: Labelled, history:
     learned = learned and len(trained[1].unique()) > 1
     firing = _firing(network, few[0][:_WATCHED], seed) if isinstance(network, SpikingNetwork) else None
     outcome = Outcome(on_test, len(test[1]), on_training, len(few[1]), firing, chance, learned)
+    if radius is not None:
+        attacked = test[0][:_ATTACKED], test[1][:_ATTACKED]
+        robust = robust_accuracy(network, *attacked, radius, seed=seed) if len(test[1]) else None
+        outcome = replace(outcome, robust_accuracy=robust, robust_accuracy_n=len(attacked[1]))
     return replace(outcome, notices=tuple(_notices(outcome, history)))
+
+
+def robust_accuracy(victim: Victim, images: Tensor, labels: Tensor, radius: float, *, seed: int = 0) -> float:
+    """The accuracy on images that were attacked by projected gradient descent in 25 steps, all of them on every image.
+
+    Args:
+        victim: what is attacked.
+        images: ``(N, *input)`` in [0, 1], at least one.
+        labels: true classes ``(N,)`` int64.
+        radius: of the L∞ ball, in the same units.
+        seed: of all random numbers; a sample's position names its streams.
+
+    Returns:
+        The mean share of 20 fresh encodings of each attacked image that are right, of one where they are all the same;
+        images that were wrong from the start count 0, as in :func:`spikeflip.judge`.
+    """
+
+    def attacked(rows: Tensor) -> Tensor:
+        def encoded(found: Tensor, step: int) -> Tensor:
+            return encode_for(victim, found, seed=seed, samples=rows, step=step)
+
+        return ascend(
+            victim,
+            images[rows],
+            labels[rows].to(victim.device),
+            radius,
+            steps=_STEPS,
+            seed=seed,
+            samples=rows,
+            moment=0,
+            encoded=encoded,
+        )
+
+    together = at_a_time(victim, images, _TOGETHER)
+    found = torch.cat([attacked(rows).to(images) for rows in torch.arange(len(images)).split(together)])
+    return float(judge(victim, images, found, labels, draws=_DRAWS, seed=seed).rows["still_right"].mean())
 
 
 def _compared(rate: float, classes: Tensor) -> tuple[float, bool]:

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from spikeflip.attacks.adversarial_training import AdversarialTraining
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import TrainConfig
 from spikeflip.snn.training_settings import Training
@@ -66,10 +67,19 @@ class Recipe:
     twin: Training | None = None
     of_twin: bool = False
     """Whether a ReLU twin itself is trained, which has no firing to begin with."""
+    adversarial: AdversarialTraining | None = None
+    """What each update's images are attacked with, where they are; not those that the twin before it learns from."""
+
+    @property
+    def perturb(self) -> AdversarialTraining | None:
+        """The same for the training; None where nothing would be changed."""
+        return self.adversarial if self.adversarial and self.adversarial.epsilon else None
 
     def as_json(self) -> dict[str, Any]:
         """The settings that were given or chosen, for a victim's description."""
         made = {name: value for name, value in asdict(self.training).items() if name not in _ELSEWHERE}
+        if self.adversarial is not None:
+            made["adversarial"] = asdict(self.adversarial)
         return made if self.twin is None else made | {"twin": asdict(self.twin)}
 
     def sentence(self, samples: int) -> str:
@@ -82,6 +92,9 @@ class Recipe:
         )
         if made.coding_steps is not None:
             steps += f", images coded in {made.coding_steps} time steps"
+        if (attacked := self.adversarial) is not None:
+            steps += f", images attacked within {attacked.epsilon:g} in {attacked.steps} steps"
+            steps += f", less for the first {attacked.warm_up:.0%}" if attacked.warm_up else ""
         twin = "" if self.twin is None else f"a ReLU twin for {self.twin.updates:,} updates, then "
         loss = f", mse for the first {made.mse_first:.0%}" if made.mse_first else ""
         if self.of_twin:
@@ -139,9 +152,30 @@ def choose_recipe(
         chosen["mse_first"] = _MSE_FIRST
     training = Training(**(chosen | given))
     if not colour or config.twin or config.start is not None or not config.twin_first:
-        return Recipe(training, of_twin=config.twin)
+        return Recipe(training, of_twin=config.twin, adversarial=_adversarial(config))
     kept = {name: given[name] for name in _ELSEWHERE}
-    return Recipe(training, Training(**(_chosen(_TWINS["colour"], samples, {}) | kept | {"loss": "ce"})))
+    twin = Training(**(_chosen(_TWINS["colour"], samples, {}) | kept | {"loss": "ce"}))
+    return Recipe(training, twin, adversarial=_adversarial(config))
+
+
+def check_adversarial(config: TrainConfig, recordings: bool) -> None:
+    """Raise a SpikeflipError if something is said of adversarial training, and there is none or cannot be one."""
+    if config.adversarial is None:
+        for name, value in _how_attacked(config).items():
+            option = f"--adversarial-{name.replace('_', '-')}"
+            raise SpikeflipError(f"{option} {value:g} says how --adversarial attacks: give that too")
+    elif recordings or config.simulate_events:
+        given = f"--data {config.data} is of recordings" if recordings else "--simulate-events makes recordings of them"
+        raise SpikeflipError(f"--adversarial {config.adversarial:g} is for images, and {given}: leave one out")
+
+
+def _adversarial(config: TrainConfig) -> AdversarialTraining | None:
+    return None if config.adversarial is None else AdversarialTraining(config.adversarial, **_how_attacked(config))
+
+
+def _how_attacked(config: TrainConfig) -> dict[str, Any]:
+    said = {"steps": config.adversarial_steps, "warm_up": config.adversarial_warm_up}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _chosen(amount: _Amount, samples: int, given: dict[str, Any]) -> dict[str, Any]:

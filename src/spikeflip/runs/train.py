@@ -18,7 +18,7 @@ from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordin
 from spikeflip.runs.lock import LOCK, check_unlocked, locked
 from spikeflip.runs.outcome import judge_training
 from spikeflip.runs.plan import differences
-from spikeflip.runs.recipe import Kind, choose_recipe, held_out
+from spikeflip.runs.recipe import Kind, check_adversarial, choose_recipe, held_out
 from spikeflip.snn.architecture import Shape, parse
 from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
 from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
@@ -94,7 +94,13 @@ def run_training(
             return _trained(config, out)
         if isinstance(runner, ReluNetwork):
             history = train_twin(
-                runner, *parts, recipe.training, progress=progress, state=states[0], fingerprint=fingerprint
+                runner,
+                *parts,
+                recipe.training,
+                progress=progress,
+                state=states[0],
+                fingerprint=fingerprint,
+                perturb=recipe.perturb,
             )
         else:
             if recipe.twin is not None:
@@ -102,9 +108,17 @@ def run_training(
                 found = (*found, *of_twin)
                 fingerprint += f" {asdict(recipe.twin)}"
             history = train(
-                runner, *parts, recipe.training, progress=progress, state=states[0], fingerprint=fingerprint
+                runner,
+                *parts,
+                recipe.training,
+                progress=progress,
+                state=states[0],
+                fingerprint=fingerprint,
+                perturb=recipe.perturb,
             )
-        outcome = judge_training(runner, parts[0], (test.values, test.labels), history, seed=config.seed)
+        outcome = judge_training(
+            runner, parts[0], (test.values, test.labels), history, seed=config.seed, radius=config.adversarial
+        )
         facts = {
             "config": _stored(config),
             "recipe": recipe.as_json(),
@@ -306,6 +320,7 @@ def _check(config: TrainConfig, recordings: bool) -> None:
                 f"--{name.replace('_', '-')} {value} is for recordings, and --data {config.data} is of images: "
                 "leave it out"
             )
+    check_adversarial(config, recordings)
     if config.twin and config.start is not None:
         raise SpikeflipError("--start is for spiking victims, and --twin trains a ReLU network: leave one out")
     option = "--twin" if config.twin else f"--coding {config.coding}"

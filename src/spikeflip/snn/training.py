@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.batches import Masks, batches, schedule, shifted
-from spikeflip.snn.coding import encode, encode_for, winner
+from spikeflip.snn.batches import Masks, batches, schedule
+from spikeflip.snn.coding import encode_for, winner
 from spikeflip.snn.firing import Firing, measure_firing
 from spikeflip.snn.losses import LossName, score_gradient
 from spikeflip.snn.network import Network, SpikingNetwork
+from spikeflip.snn.perturbing import Batch, Perturb, identity_of
 from spikeflip.snn.startup import revive_outputs, scale_weights
 from spikeflip.snn.training_settings import Training
 from spikeflip.snn.training_state import History, restore_state, save_state
@@ -65,6 +66,7 @@ def train(
     progress: Progress | None = None,
     state: Path | None = None,
     fingerprint: str = "",
+    perturb: Perturb | None = None,
 ) -> History:
     """Train a network in place by BPTT (Eq. 8) with Adam.
 
@@ -76,6 +78,7 @@ def train(
         progress: called after every update.
         state: a file in which the training is saved at every validation and from which it goes on when it exists.
         fingerprint: of the data; a saved state of other data is refused.
+        perturb: gives the inputs that each update learns from, as adversarial training does; the data's own if None.
 
     Returns:
         Losses, validation accuracies and the firing of the layers. Where the network fell silent the training went back
@@ -107,6 +110,7 @@ def train(
         "neuron": repr(network.neuron),
         "settings": asdict(settings),
         "data": fingerprint,
+        **identity_of(perturb),
     }
 
     def scale() -> None:
@@ -123,7 +127,7 @@ def train(
             scale()
 
     def update(batch: Tensor, number: int) -> Seen:
-        return _update(network, data, batch, settings, number)
+        return _update(network, data, batch, settings, number, perturb)
 
     def measure() -> Firing:
         return measure_firing(network, spikes(*seen), micro_batch=settings.micro_batch)
@@ -277,7 +281,9 @@ def accuracy(network: Network, inputs: Tensor, classes: Tensor, *, seed: int = 0
     return right / max(1, len(inputs))
 
 
-def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Training, update: int) -> Seen:
+def _update(
+    network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Training, update: int, perturb: Perturb | None
+) -> Seen:
     """Put the gradient of one batch into the parameters; returns what was seen of it."""
     engine, device = network.engine, network.device
     sums, total, right, silent = engine.weight_sums(), 0.0, 0.0, 0
@@ -285,19 +291,9 @@ def _update(network: SpikingNetwork, data: Labelled, batch: Tensor, settings: Tr
     dropout = Masks(network, settings.dropout, settings.widest_dropout, seed=settings.seed, update=update)
     loss_name: LossName = "mse" if update <= settings.mse_first * settings.updates else settings.loss
     for rows in batch.split(settings.micro_batch):
-        values, classes = data[0][rows], data[1][rows].to(device)
-        if settings.shift:
-            values = shifted(values, settings.shift, seed=settings.seed, rows=rows, update=update)
-        spikes = encode(
-            values,
-            network.input_shape,
-            min(settings.coding_steps or network.time_steps, network.time_steps),
-            coding=network.coding,
-            seed=settings.seed,
-            samples=rows,
-            purpose="train",
-            step=update,
-        ).to(device)
+        part = Batch.of(network, data, rows, update, settings)
+        values, classes = part.inputs if perturb is None else perturb(part), part.labels
+        spikes = part.encoded(values, "train", update)
         scores: list[Tensor] = []
         losses: list[Tensor] = []
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.batches import Masks, shifted
+from spikeflip.snn.batches import Masks
 from spikeflip.snn.losses import resolve
+from spikeflip.snn.perturbing import Batch, Perturb, identity_of
 from spikeflip.snn.training import Labelled, Progress, Steps, optimise
 from spikeflip.snn.training_settings import Training
 from spikeflip.snn.training_state import History
@@ -30,6 +31,7 @@ def train_twin(
     progress: Progress | None = None,
     state: Path | None = None,
     fingerprint: str = "",
+    perturb: Perturb | None = None,
 ) -> History:
     """Train a ReLU network in place with Adam; resumable as :func:`spikeflip.snn.training.train`.
 
@@ -38,7 +40,7 @@ def train_twin(
         data: training images ``(N, *input)`` and classes.
         validation: held-out images and classes; none are needed.
         settings: as for a spiking network, on logits instead of rates; ``initial_rate`` is for spiking networks.
-        progress, state, fingerprint: as for :func:`spikeflip.snn.training.train`.
+        progress, state, fingerprint, perturb: as for :func:`spikeflip.snn.training.train`.
 
     Returns:
         Losses and validation accuracies.
@@ -60,6 +62,7 @@ def train_twin(
         "architecture": network.architecture,
         "settings": asdict(settings),
         "data": fingerprint,
+        **identity_of(perturb),
     }
 
     def begin() -> None:
@@ -68,21 +71,22 @@ def train_twin(
                 weight.mul_(_HE)
 
     def update(batch: Tensor, number: int) -> Seen:
-        return _update(network, data, batch, settings, number)
+        return _update(network, data, batch, settings, number, perturb)
 
     steps = Steps(begin, update)
     return optimise(network, data, validation, settings, steps, identity, progress=progress, state=state)
 
 
-def _update(network: ReluNetwork, data: Labelled, batch: Tensor, settings: Training, update: int) -> Seen:
+def _update(
+    network: ReluNetwork, data: Labelled, batch: Tensor, settings: Training, update: int, perturb: Perturb | None
+) -> Seen:
     """Put the gradient of one batch into the parameters; returns what was seen of it."""
     network.zero_grad()
     masks = Masks(network, settings.dropout, settings.widest_dropout, seed=settings.seed, update=update)
     total, right = 0.0, 0.0
     for rows in batch.split(settings.micro_batch):
-        images, classes = data[0][rows], data[1][rows].to(network.device)
-        if settings.shift:
-            images = shifted(images, settings.shift, seed=settings.seed, rows=rows, update=update)
+        part = Batch.of(network, data, rows, update, settings)
+        images, classes = part.inputs if perturb is None else perturb(part), part.labels
         logits = network(images.to(network.device), masks.draw(len(rows)))
         loss = resolve(settings.loss)(logits, classes).sum()
         (loss / len(batch)).backward()
