@@ -29,8 +29,8 @@ class AdversarialTraining:
     Args:
         epsilon: radius of the ball in L∞, in [0, 1] as the images.
         steps: of the gradient in each update, each ``2.5 epsilon / steps`` long.
-        warm_up: share of the updates over which the ball grows linearly to its full radius. Deep spiking networks
-            learn nothing from random weights within a full ball.
+        warm_up: share of the updates over which the ball grows linearly to its full radius, so that random weights
+            learn the classes first.
 
     Raises:
         SpikeflipError: a value is out of range.
