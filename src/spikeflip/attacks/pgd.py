@@ -98,6 +98,7 @@ def pgd(
     Source: A. Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR 2018. A sample stops
     at its first success.
 
+    >>> import torch
     >>> from spikeflip import SpikingNetwork
     >>> network, images = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1), torch.full((2, 20), 0.5)
     >>> found = pgd(network, images, torch.tensor([0, 1]), steps=2).adversarials
