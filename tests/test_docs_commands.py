@@ -341,9 +341,10 @@ def test_page_on_victims(here, package):
 
 
 def test_page_on_training(here):
-    (block,) = of_kind("docs/training.md", "commands")
-    run_block(block)
+    for block in of_kind("docs/training.md", "commands"):
+        run_block(block)
     assert spikeflip.load_checkpoint("victims/digits").facts["recipe"]["updates"] == 60
+    assert spikeflip.load_checkpoint("victims/hardened").facts["robust_accuracy_n"]
 
 
 def test_page_on_nir(here):
