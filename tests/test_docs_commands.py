@@ -24,12 +24,12 @@ from documents import DOCUMENTS, HOME, Block, blocks, commands, inline, lines_of
 from stand_ins import few_digits, recording_by_place, small_networks, small_sizes, write_data
 
 import spikeflip
-from spikeflip.attacks import ATTACKS
 from spikeflip.cli.app import app, main, take_options
 from spikeflip.cli.command_line import split_options
 from spikeflip.data import write_recording
 from spikeflip.experiments import EXPERIMENTS
 from spikeflip.experiments.presets import SMOKE
+from spikeflip.interop import EVERY_ATTACK
 from spikeflip.runs import attack
 
 APPENDED: dict[str, dict[str, str]] = {
@@ -120,7 +120,7 @@ def test_all_that_is_typed_is_understood(document, tmp_path):
 
 def test_options_and_commands_in_the_text_exist():
     known, missing = set(OF_OTHERS), []
-    for one in ATTACKS:
+    for one in EVERY_ATTACK:
         take_options(["attack", "--attack", one], None)
         for argument in app["attack"].assemble_argument_collection():
             known.update(argument.names)

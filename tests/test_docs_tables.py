@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from spikeflip.attacks import ATTACKS, METRICS
+from spikeflip.interop import LIBRARY_ATTACKS
 from spikeflip.rates import RATES
 
 METHOD = (Path(__file__).parents[1] / "docs" / "method.md").read_text()
@@ -32,3 +33,11 @@ def test_attacks():
         for name, one in ATTACKS.items()
     ]
     assert table("Attacks") == rows
+
+
+def test_attacks_of_other_libraries():
+    page = (Path(__file__).parents[1] / "docs" / "attacks.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| `") and ":" in line.split("`")[1]]
+    told = {row[0][3:-1]: (row[1], row[-1][:-2]) for row in rows if row[0][3:-1] in LIBRARY_ATTACKS}
+    assert told == {name: (", ".join(one.goals), one.source) for name, one in LIBRARY_ATTACKS.items()}
+    assert list(told) == list(LIBRARY_ATTACKS)

@@ -4,6 +4,7 @@ import pytest
 from attack_libraries import INPUTS
 
 from spikeflip import SpikingNetwork, simulate_saccades
+from spikeflip.cli.app import main
 from spikeflip.snn.coding import winner
 
 
@@ -15,3 +16,13 @@ def setting(digit_victim, digits):
         "images": (digit_victim, digits.images[:INPUTS], digits.labels[:INPUTS]),
         "spikes": (network, spikes, winner(network.scores(spikes)).clamp_min(0)),
     }
+
+
+@pytest.fixture(scope="session")
+def small_library_victim(tmp_path_factory):
+    """The folder of a victim, trained in a moment."""
+    folder = tmp_path_factory.mktemp("victims") / "small"
+    network = ["--network", "8C3-AP2-24FC-10FC", "--updates", "30", "--learning-rate", "0.01"]
+    still = ["--dropout", "0", "--widest-dropout", "0", "--initial-rate", "0", "--validation", "200"]
+    main(["train", *network, *still, "--out", str(folder), "--quiet"])
+    return folder

@@ -40,6 +40,7 @@ class Attack(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     only: ClassVar[Kind | None]
     goals: ClassVar[tuple[str, ...]]
+    alone: ClassVar[bool]
     summary: ClassVar[str]
     source: ClassVar[str]
 
@@ -64,6 +65,8 @@ class Described:
     """The kind of inputs that it is defined on, where it is one."""
     goals: ClassVar[tuple[str, ...]] = ("untargeted", "targeted")
     """What it can aim at."""
+    alone: ClassVar[bool] = True
+    """Whether a sample's result depends on no other sample."""
     summary: ClassVar[str]
     """What it does, in one line."""
     source: ClassVar[str]

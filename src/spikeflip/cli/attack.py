@@ -72,11 +72,11 @@ def _name(option: str) -> str:
 
 
 def _options(attack: str, given: Sequence[str]) -> type[BaseModel]:
-    from spikeflip.attacks import ATTACKS
+    from spikeflip.interop import EVERY_ATTACK
     from spikeflip.runs.attack_options import options_model, refuse_others
 
-    if attack not in ATTACKS:
-        raise SpikeflipError(f"--attack is {attack!r}: choose from {', '.join(ATTACKS)}")
+    if attack not in EVERY_ATTACK:
+        raise SpikeflipError(f"--attack is {attack!r}: choose from {', '.join(EVERY_ATTACK)}")
     refuse_others(attack, given)
     shown = Parameter(group=f"Options of {attack}")
     own = options_model(attack).model_fields

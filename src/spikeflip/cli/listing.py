@@ -4,11 +4,11 @@
 def listed(what: str) -> dict[str, str]:
     """The attacks, networks, data or formats, by name, each with a line on it."""
     if what == "attacks":
-        from spikeflip.attacks import ATTACKS
+        from spikeflip.interop import EVERY_ATTACK
 
         return {
             name: f"{info.summary}; on {' and '.join(info.inputs)}, {' and '.join(info.goals)} ({info.source})"
-            for name, info in ATTACKS.items()
+            for name, info in EVERY_ATTACK.items()
         }
     if what == "networks":
         from spikeflip.snn.presets import PRESETS

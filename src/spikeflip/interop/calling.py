@@ -1,6 +1,6 @@
 """What the three ways of calling our attacks share: which attack, which victim, which classes, and the call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Real
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import ATTACKS, FGSM, Attack, Budget
+from spikeflip.attacks import ATTACKS, FGSM, Attack, AttackInfo, Budget
 from spikeflip.attacks.iterated import as_budget
 from spikeflip.errors import SpikeflipError
 from spikeflip.interop.module import Answer, asking, precise
@@ -33,8 +33,8 @@ class Outcome:
     """``(N, K)``, of the one encoding that judged them last."""
 
 
-def settings_of(attack: str | Attack, settings: dict[str, Any]) -> Attack:
-    """An attack by its name in the registry, or its settings, with some of them replaced.
+def settings_of(attack: str | Attack, settings: dict[str, Any], among: Mapping[str, AttackInfo] = ATTACKS) -> Attack:
+    """An attack by its name ``among`` others, or its settings, with some of them replaced.
 
     Raises:
         SpikeflipError: there is no such attack, or it has no such setting.
@@ -45,10 +45,10 @@ def settings_of(attack: str | Attack, settings: dict[str, Any]) -> Attack:
                 f"the attack is {attack!r}: give its name, such as 'scg', or its settings, such as SCG()"
             )
         kind = type(attack)
-    elif attack in ATTACKS:
-        kind = ATTACKS[attack].settings
+    elif attack in among:
+        kind = among[attack].settings
     else:
-        raise SpikeflipError(f"there is no attack {attack!r}: choose from {', '.join(ATTACKS)}")
+        raise SpikeflipError(f"there is no attack {attack!r}: choose from {', '.join(among)}")
     known = [field.name for field in fields(kind)]
     for name in settings:
         if name not in known:

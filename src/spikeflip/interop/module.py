@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import encode_for
-from spikeflip.snn.gradients import BPTT, GradientRequest
+from spikeflip.snn.gradients import BPTT, GradientRequest, InputGradient
 from spikeflip.snn.validation import Kind, check_counts, check_values, kind_of
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import is_victim, takes_counts
@@ -180,11 +180,15 @@ class VictimModule(nn.Module):
         for rows, seen in self._encodings(inputs, kind, call):
             # The passes of the call are gone: a victim need not remember any but its last.
             found = self.victim.probe(seen, self.asks).input_gradient(partial(_some_of, scores[rows]), self.asks)
+            self.noted(rows, found)
             values = found.values.to(gradient)
             gradient[rows] += values.sum(1) if kind == "images" else values
         if not bool(torch.isfinite(gradient).all()):
             raise SpikeflipError("the victim's input gradient is not finite: check its weights and its surrogate")
         return gradient
+
+    def noted(self, rows: Tensor, found: InputGradient) -> None:
+        """Called with the gradient of one encoding of the images ``rows`` ``(n,)`` of a call."""
 
 
 class _Scores(torch.autograd.Function):

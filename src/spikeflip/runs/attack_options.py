@@ -9,11 +9,12 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
-from spikeflip.attacks import ATTACKS, Budget
+from spikeflip.attacks import Budget
 from spikeflip.attacks.metrics import METRICS
 from spikeflip.attacks.options import Option, Range, options_of
 from spikeflip.attacks.scg import THRESHOLD
 from spikeflip.errors import SpikeflipError
+from spikeflip.interop import EVERY_ATTACK
 from spikeflip.snn.losses import LOSSES
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -28,7 +29,7 @@ def options_model(attack: str) -> type[BaseModel]:
         KeyError: there is no such attack.
     """
     made: _Options = {}
-    for option in options_of(ATTACKS[attack].settings).values():
+    for option in options_of(EVERY_ATTACK[attack].settings).values():
         made |= _made(option)
     found: type[BaseModel] = create_model(
         f"Options of {attack}",
@@ -40,7 +41,7 @@ def options_model(attack: str) -> type[BaseModel]:
 
 def refuse_others(attack: str, names: Iterable[str]) -> None:
     """Raise a SpikeflipError for the first of these options that other attacks have, and this one has not."""
-    others = {name for other in ATTACKS for name in options_model(other).model_fields}
+    others = {name for other in EVERY_ATTACK for name in options_model(other).model_fields}
     for name in sorted(set(names) & (others - options_model(attack).model_fields.keys())):
         raise SpikeflipError(f"--{name.replace('_', '-')} is no option of {attack}: leave it out")
 
@@ -92,7 +93,7 @@ def settings_of(attack: str, said: Mapping[str, Any], *, victim_loss: str, tunab
         victim_loss: what the victim was trained with.
         tunable: whether it has a penultimate threshold; where it has none, none is asked for unless it is said.
     """
-    known = {field.name for field in fields(ATTACKS[attack].settings)}
+    known = {field.name for field in fields(EVERY_ATTACK[attack].settings)}
     found = {name: value for name, value in said.items() if name in known and value is not None}
     if "loss" in known and said.get("loss", options_model(attack).model_fields["loss"].default) == "victim":
         found["loss"] = victim_loss

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from spikeflip.attacks import ATTACKS
 from spikeflip.attacks.scg import OWN_THRESHOLD, THRESHOLD
+from spikeflip.interop import EVERY_ATTACK
 from spikeflip.judging.notices import DEEPER, LOSS, OUTPUT, Circumstances
 from spikeflip.snn.network import ReluNetwork
 
@@ -43,7 +43,7 @@ def learned(facts: Mapping[str, Any]) -> bool:
 
 def _remedies(plan: Plan, attack: Any) -> dict[int, tuple[str, ...]]:
     """The options that help against vanished gradients, of those that the attack has and that were not taken."""
-    config, options = plan.task.config, ATTACKS[plan.task.config.attack].settings.__dataclass_fields__
+    config, options = plan.task.config, EVERY_ATTACK[plan.task.config.attack].settings.__dataclass_fields__
     spiking = not isinstance(plan.task.victim, ReluNetwork) and config.attack != "conversion"
     flipper = ["leave out --no-flipper"] if "flipper" in options and not attack.flipper else []
     threshold: list[str] = []

@@ -343,12 +343,12 @@ class AttackConfig(DataConfig, VictimConfig):
         """What is no option of runs must be one of the attack."""
         if not isinstance(given, dict):
             return given
-        from spikeflip.attacks import ATTACKS
+        from spikeflip.interop import EVERY_ATTACK
         from spikeflip.runs.attack_options import options_model, refuse_others
 
         attack = given.get("attack", "scg")
-        if attack not in ATTACKS:
-            raise SpikeflipError(f"--attack is {attack!r}: choose from {', '.join(ATTACKS)}")
+        if attack not in EVERY_ATTACK:
+            raise SpikeflipError(f"--attack is {attack!r}: choose from {', '.join(EVERY_ATTACK)}")
         own = {name: value for name, value in given.items() if name in cls.model_fields}
         said = {name: value for name, value in given.items() if name not in own} | dict(own.pop("settings", {}))
         refuse_others(attack, said)

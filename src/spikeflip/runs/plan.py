@@ -7,10 +7,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import ATTACKS, Attack, Recorded, Verified, every_target, next_target
+from spikeflip.attacks import Attack, Recorded, Verified, every_target, next_target
 from spikeflip.attacks.iterated import Options
 from spikeflip.data import EVENT_SETS, select_per_class
 from spikeflip.errors import SpikeflipError
+from spikeflip.interop import EVERY_ATTACK
 from spikeflip.judging import fresh_draws
 from spikeflip.limits import ran_out
 from spikeflip.runs.attack_options import settings_of
@@ -90,7 +91,7 @@ class Plan:
     @property
     def attack(self) -> Attack:
         """What is run."""
-        return ATTACKS[self.task.config.attack].settings(**self.settings)
+        return EVERY_ATTACK[self.task.config.attack].settings(**self.settings)
 
     @property
     def shards(self) -> int:
@@ -282,7 +283,11 @@ def make_plan(task: Task) -> Plan:
     if task.data.recordings is not None:
         task.data.recordings.check_writable(rows)
     nothing = torch.arange(0)
-    options: Options = {"stop": None if config.confidence is None else Verified(config.confidence)}
+    options: Options = {
+        "stop": None if config.confidence is None else Verified(config.confidence),
+        "restarts": config.restarts,
+        "trace": config.trace,
+    }
     if task.data.recordings is not None:
         options["recorded"] = Recorded.of([])
     plan.attack(victim, task.data.first[:0].float(), nothing, None if targets is None else nothing, **options)
@@ -344,10 +349,10 @@ def stored_options(config: AttackConfig) -> dict[str, Any]:
 
 def _check_inputs(config: AttackConfig, kind: Kind) -> None:
     """Raise a SpikeflipError if the attack is not defined on such inputs, or has no such goal."""
-    info, goal = ATTACKS[config.attack], "untargeted" if config.target == "none" else "targeted"
+    info, goal = EVERY_ATTACK[config.attack], "untargeted" if config.target == "none" else "targeted"
     for asked, can in ((kind, info.inputs), (goal, info.goals)):
         if asked not in can:
-            able = [name for name, other in ATTACKS.items() if kind in other.inputs and goal in other.goals]
+            able = [name for name, other in EVERY_ATTACK.items() if kind in other.inputs and goal in other.goals]
             what = f"attacks {' and '.join(can)}, not {asked}" if asked == kind else f"is {' or '.join(can)} only"
             raise SpikeflipError(f"--attack {config.attack} {what}: choose from {', '.join(able)}")
 

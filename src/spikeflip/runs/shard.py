@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor
 
-from spikeflip.attacks import ATTACKS, AttackResult, Recorded, Verified
+from spikeflip.attacks import AttackResult, Recorded, Verified
 from spikeflip.attacks.metrics import METRICS
 from spikeflip.data import Binning
 from spikeflip.errors import NoMemoryError, SpikeflipError
+from spikeflip.interop import EVERY_ATTACK
 from spikeflip.judging import judge
 from spikeflip.judging.judgement import sizes
 from spikeflip.limits import ran_out
@@ -146,7 +147,7 @@ class Worker:
         inputs = torch.tensor(shard.values).float()
         labels, samples = torch.tensor(shard.labels), torch.tensor(shard.samples)
         targets = None if shard.targets is None else torch.tensor(shard.targets)
-        attack = ATTACKS[work.attack].settings(**work.settings)
+        attack = EVERY_ATTACK[work.attack].settings(**work.settings)
         binned = recorded = None
         if shard.recordings is not None and work.binning is not None:
             binned = shard.recordings.binned(work.binning)

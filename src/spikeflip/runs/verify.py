@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from spikeflip.attacks import ATTACKS
 from spikeflip.data import EVENT_SETS, IMAGE_SETS
 from spikeflip.errors import SpikeflipError
+from spikeflip.interop import EVERY_ATTACK
 from spikeflip.report.loading import SavedInputs, open_inputs, read_facts, read_rows, read_whole_rows
 from spikeflip.runs.attack_options import options_model
 from spikeflip.runs.circumstances import circumstances
@@ -60,7 +60,7 @@ def verify_run(
         data: the folder of recordings that was attacked, where the run's ``--data`` was one.
         input: the recordings that were attacked, where the run was of ``--input``.
         device: where the victim runs.
-        samples: how many rows; all where the run has no more; of a foreign model those of whole shards.
+        samples: how many rows; all where the run has no more; of a foreign model or attack those of whole shards.
         seed: of the choice of the rows.
         progress: called with the stage, and what is done of what.
 
@@ -133,7 +133,7 @@ def _config(
     if not isinstance(options, dict):
         raise SpikeflipError(f"{run / 'config.json'} has no options: it is damaged, or no attack wrote it")
     attack = str(options.get("attack", "scg"))
-    own = options_model(attack).model_fields if attack in ATTACKS else {}
+    own = options_model(attack).model_fields if attack in EVERY_ATTACK else {}
     # What is stored at its default was not asked for: a victim may not have it.
     known = {str(name): value for name, value in options.items() if name not in own or value != own[name].default}
     if isinstance(settings, dict) and "engine" in settings:
@@ -171,12 +171,13 @@ def _check_same(run: Path, part: str, name: str, description: Mapping[str, Any],
 
 
 def _parts(plan: Plan, samples: int, seed: int) -> list[NDArray[np.int64]]:
-    """Rows to attack again, in what is attacked together: whole shards of a foreign model, else any rows.
+    """Rows to attack again, in what is attacked together: whole shards of a foreign model or attack, else any rows.
 
-    The layers of foreign models round by how many samples there are, so that only the same batches give the same.
+    The layers of foreign models round by how many samples there are, and attacks of other libraries see batches: only
+    the same batches give the same.
     """
     n, random = len(plan.rows), np.random.default_rng(seed)
-    if plan.task.loaded.is_network:
+    if plan.task.loaded.is_network and plan.attack.alone:
         chosen = np.sort(random.choice(n, min(samples, n), replace=False))
         return [chosen[first : first + _TOGETHER] for first in range(0, len(chosen), _TOGETHER)] or [chosen]
     size = plan.task.config.shard_size
