@@ -349,3 +349,13 @@ def test_a_run_is_gone_on_with_and_verified(stand_in, run, small_library_victim,
     found = verify_run(tmp_path / "part", victim=small_library_victim, samples=2)
     assert found["differences"] == []
     assert len(found["checked"]) in (1, 4)  # a whole shard
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_may_be_named_as_its_attack(adv_lib, run, small_library_victim, tmp_path, monkeypatch):
+    """A relative path with a colon is no address of another file system."""
+    monkeypatch.chdir(tmp_path)
+    options = ["--attack", "adv-lib:fmn", "--samples", "4", "--draws", "2", "--quiet", "--out", "run-adv-lib:fmn"]
+    assert run("attack", "--victim", small_library_victim, *options)[0] == 0
+    assert run("verify", "run-adv-lib:fmn", "--victim", small_library_victim)[0] == 0
+    assert "run-adv-lib:fmn" in run("runs", ".")[1]

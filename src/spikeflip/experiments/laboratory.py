@@ -188,7 +188,7 @@ def _check_defaults(folder: Path, theirs: Mapping[str, Any], config: TrainConfig
 def figures(run: Path) -> dict[str, Any]:
     """What a row says of a finished run."""
     summary = read_json(run / "summary.json")
-    table = pyarrow.parquet.read_table(run / "rows.parquet", columns=list(_ROW_COLUMNS), memory_map=False)
+    table = pyarrow.parquet.read_table((run / "rows.parquet").absolute(), columns=list(_ROW_COLUMNS), memory_map=False)
     rows = {name: table[name].to_numpy() for name in _ROW_COLUMNS}
     attacked = ~rows["already_wrong"].astype(bool)
     n, won, vanished = int(attacked.sum()), rows["success"][attacked].astype(bool), rows["vanished"][attacked] > 0
@@ -236,7 +236,7 @@ def spikes_by_iteration(run: Path) -> list[float]:
 
     An input that is done keeps its last count: the average is always over the same inputs.
     """
-    table = pyarrow.parquet.read_table(run / "trace.parquet", memory_map=False)
+    table = pyarrow.parquet.read_table((run / "trace.parquet").absolute(), memory_map=False)
     samples, at = np.unique(table["sample"].to_numpy(), return_inverse=True)
     iterations = table["iteration"].to_numpy()
     counts = np.full((len(samples), int(iterations.max(initial=-1)) + 1), np.nan)

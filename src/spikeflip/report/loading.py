@@ -233,7 +233,7 @@ def read_whole_rows(folder: Path, at: Sequence[int] | NDArray[np.int64]) -> dict
     """
     path = folder / "rows.parquet"
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path.absolute()) as file:
             number_columns(file)
             found, before, wanted = [], 0, np.asarray(at)
             for part in file.iter_batches(ROWS_AT_A_TIME, use_threads=False):
@@ -296,7 +296,7 @@ def _read_rows(path: Path, n: int, extra: Sequence[str]) -> dict[str, NDArray[An
     if not path.is_file():
         raise _damaged(path, "it is no file") if path.exists() else _missing(path)
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with pyarrow.parquet.ParquetFile(path.absolute()) as file:
             schema = file.schema_arrow
             lacking = [name for name in (*_WHOLE, *_REAL) if name not in schema.names]
             if lacking:

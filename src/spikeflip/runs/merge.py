@@ -53,7 +53,7 @@ def merge_tables(parts: Mapping[Path, int], path: Path) -> None:
 
 def _schema(parts: Iterable[Path]) -> pyarrow.Schema:
     """The columns of the first part, without those that another lacks since an earlier version began the run."""
-    schemas = [pyarrow.parquet.read_schema(part) for part in parts]
+    schemas = [pyarrow.parquet.read_schema(part.absolute()) for part in parts]
     lacking = {name for name in LATER_COLUMNS if not all(name in schema.names for schema in schemas)}
     return pyarrow.schema([field for field in schemas[0] if field.name not in lacking])
 
@@ -61,7 +61,7 @@ def _schema(parts: Iterable[Path]) -> pyarrow.Schema:
 def _groups(parts: Mapping[Path, int], schema: pyarrow.Schema) -> Iterator[pyarrow.Table]:
     held, wrote = schema.empty_table(), False
     for part, most in parts.items():
-        with pyarrow.parquet.ParquetFile(part) as file:
+        with pyarrow.parquet.ParquetFile(part.absolute()) as file:
             check_claims(file, most)
             held = pyarrow.concat_tables([held, file.read(columns=schema.names)])
         while held.num_rows >= _ROWS_A_GROUP:
@@ -106,7 +106,7 @@ _BYTES = {"U8": 1, "F32": 4, "I64": 8}
 
 def summarise(path: Path, *, goal: str, kind: Kind, draws: int, known: Circumstances | None = None) -> dict[str, Any]:
     """The summary of the rows in ``path``; its notices also go by what is ``known`` beside them."""
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with pyarrow.parquet.ParquetFile(path.absolute()) as file:
         names = number_columns(file)
         table = file.read(columns=names)
         recordings = "file" in file.schema_arrow.names

@@ -18,7 +18,7 @@ def rows_done(folder: Path, config: Mapping[str, Any]) -> float | None:
         if not path.is_file():
             continue
         try:
-            with pyarrow.parquet.ParquetFile(path) as file:
+            with pyarrow.parquet.ParquetFile(path.absolute()) as file:
                 done += file.metadata.num_rows if 0 <= file.metadata.num_rows <= every else 0
         except (OSError, pyarrow.ArrowException):
             continue  # being written, or damaged: it will be run again
