@@ -29,7 +29,9 @@ def right_share(victim, images, labels):
 
 @pytest.mark.parametrize("piece", REST, ids=name_of)
 def test_page(piece, digit_victim, tmp_path, monkeypatch):
-    for library in LIBRARIES & set(re.findall(r"^(?:import|from) (\w+)", piece, re.MULTILINE)):
+    imported = re.findall(r"^(?:import|from) (\w+)", piece, re.MULTILINE)
+    named = [name.replace("-", "_") for name in re.findall(r'"([\w-]+):', piece)]
+    for library in LIBRARIES & {*imported, *named}:
         pytest.importorskip(library)
     save_checkpoint(digit_victim, tmp_path / "victims" / "digits", {})
     monkeypatch.chdir(tmp_path)

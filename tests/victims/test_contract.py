@@ -101,7 +101,9 @@ def test_estimators_see_one_sample_at_a_time_and_leave_the_model_alone(style, ho
     victim, inputs = wrapped(style, style.model()), style.inputs()
     scores, own = victim.scores(inputs), gradient(victim, inputs)[0].values
     found = estimated(victim, inputs, how).values
-    assert_close(estimated(victim, inputs, how, rows=torch.tensor([3, 1])).values, found[[3, 1]], 1e-5)
+    assert_close(
+        estimated(victim, inputs, how, rows=torch.tensor([3, 1])).values, found[[3, 1]], max(1e-5, style.tolerance)
+    )
     assert torch.equal(estimated(victim, inputs, how).values, found)
     assert torch.equal(victim.scores(inputs), scores)
     assert torch.equal(gradient(victim, inputs)[0].values, own)
