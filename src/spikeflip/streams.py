@@ -5,7 +5,8 @@ carry, save or share. The key is (seed, sample id), the upper words of the count
 numbers of one sample are therefore the same in any batch, order, shard or resumed run, and on any device.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from typing import Literal
 
@@ -77,6 +78,14 @@ def uniform(
     for row, sample, step in zip(every, samples.tolist(), step_list, strict=True):
         stream(seed, sample, purpose, step).random(dtype=np.float32, out=row)
     return torch.from_numpy(every).view(len(samples), *shape).to(device)
+
+
+@contextmanager
+def foreign_numbers(seed: int) -> Iterator[None]:
+    """PyTorch's global random numbers as of a seed, for code that is not ours; put back afterwards, on all devices."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
 
 
 def torch_generator(seed: int, purpose: Purpose, step: int = 0) -> torch.Generator:

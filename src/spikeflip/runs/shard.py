@@ -131,8 +131,9 @@ class Worker:
                 ) from error
             return
         # A recording that cannot be written is the folder's failure, not a mistake in what was asked.
-        if isinstance(error, SpikeflipError) and isinstance(error.__cause__, OSError) and "cannot be wr" in str(error):
-            raise error.__cause__ from None
+        cause = error.__cause__ if isinstance(error, SpikeflipError) and "cannot be written" in str(error) else None
+        if isinstance(cause, OSError):
+            raise cause from None
         ours = self.loaded.is_network and not self.loaded.defences
         if ours or ran_out(error) or isinstance(error, SpikeflipError | OSError):
             raise error

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from spikeflip.errors import SpikeflipError
+from spikeflip.streams import foreign_numbers
 from spikeflip.victims.examining.checks import raised
 from spikeflip.victims.victim import Victim, is_victim
 
@@ -45,8 +44,7 @@ def load_defence(place: str) -> Callable[[Victim], Victim]:
 
     def defend(victim: Victim) -> Victim:
         try:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)  # the same each time that it is made
+            with foreign_numbers(0):  # the same each time that it is made
                 defended = made(victim)
         except (Exception, SystemExit) as error:
             raise SpikeflipError(

@@ -29,7 +29,7 @@ from spikeflip.snn.validation import (
     check_values,
     kind_of,
 )
-from spikeflip.streams import stream
+from spikeflip.streams import foreign_numbers, stream
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import check_victim
 
@@ -264,8 +264,7 @@ class _Run:
         )
         seed = int(stream(self.seed, int(samples[rows[0]]), "start").integers(2**31))
         images = originals.to(device, torch.float32)
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
-            torch.manual_seed(seed)
+        with foreign_numbers(seed), torch.enable_grad():
             found = self.attack.find(self.library, Question(module, images, classes.to(device), targeted, seed))
         adversarials = _kept(found.detach().to(device), images, originals)
         result.adversarials[rows] = adversarials

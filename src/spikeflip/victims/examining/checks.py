@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.snn.gradients import GradientRequest
+from spikeflip.streams import foreign_numbers
 from spikeflip.victims.victim import Probe
 
 
@@ -81,10 +82,9 @@ def same_call_twice(victim: Probed, inputs: Tensor) -> Verdict:
     """The same inputs give the same bits: no memory, no randomness."""
     if torch.equal(victim.scores(inputs), victim.scores(inputs)):
         return Verdict("same call twice", True, "the same inputs give the same scores")
-    with torch.random.fork_rng():  # the model's own global numbers, seeded to see whether it draws, and put back
-        torch.manual_seed(0)
+    with foreign_numbers(0):  # to see whether it draws
         one = victim.scores(inputs)
-        torch.manual_seed(0)
+    with foreign_numbers(0):
         two = victim.scores(inputs)
     if torch.equal(one, two):
         return Verdict(
