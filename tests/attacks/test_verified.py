@@ -6,8 +6,12 @@ import pytest
 import torch
 
 from spikeflip import LIF, Rectangular, SpikeflipError, SpikingNetwork, judge, scg
-from spikeflip.attacks import Smallest, Verified, bim, pgd
-from spikeflip.attacks.stop import Judged, _draws, _needed, _part
+from spikeflip.attacks import Smallest, Verified, bim, loop, pgd
+from spikeflip.attacks.stop import Judged, Verdict, _draws, _needed, _part
+from spikeflip.snn.coding import encode, winner
+from spikeflip.snn.estimators import ASSG, StraightThrough
+from spikeflip.snn.gradients import GradientRequest
+from spikeflip.snn.losses import score_gradient
 from spikeflip.snn.memory import Memory
 
 
@@ -128,3 +132,60 @@ def test_works_with_the_attacks_within_a_ball():
     found = judge(coin(), IMAGES, result.adversarials, LABELS, None, result, draws=400)
     assert (found.rows["verified"][result.success] > 0.88).all()
     assert result.success.any()
+
+
+def deep():
+    return SpikingNetwork("9FC-7FC-3FC", (6,), time_steps=8, neuron=LIF(0.3, 0.5), seed=3)
+
+
+def test_a_gradient_after_looks_is_that_of_the_pass_that_judged():
+    """Looks run the victim in the same memory as the pass before them."""
+    victim, compared = deep(), []
+    images = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))
+    labels = winner(victim.scores(encode(images, (6,), 8, seed=0, samples=torch.arange(5)))).clamp(min=0)
+
+    def look(judged):
+        judged.fresh(torch.arange(len(judged.success)), 3)
+        return Verdict(
+            torch.full(judged.success.shape, torch.inf, dtype=torch.float64), torch.zeros_like(judged.success)
+        )
+
+    def rule(step):
+        found = step.gradient("margin", GradientRequest(estimator=StraightThrough())).values.clone()
+        compared.append((step.spikes.clone(), step.classes.clone(), found))
+        return loop.Move(1 - step.inputs, torch.zeros(len(step.inputs), dtype=torch.int8))
+
+    loop.run(victim, images, labels, None, rule, steps=3, stop=look)
+    assert len(compared) == 3
+    for spikes, classes, found in compared:
+        again = (
+            deep()
+            .probe(spikes)
+            .input_gradient(
+                lambda scores, _, classes=classes: score_gradient("margin", scores, classes)[1],
+                GradientRequest(estimator=StraightThrough()),
+            )
+        )
+        assert found.any()
+        torch.testing.assert_close(found, again.values)
+
+
+def test_statistics_are_taken_of_the_encoding_that_judges_alone():
+    def kept(encodings):
+        seen = []
+
+        def rule(step):
+            step.gradient("ce", GradientRequest(estimator=ASSG()), encodings=encodings)
+            like = torch.zeros(len(step.inputs), 8, 3)
+            seen.append(step.memory.recall(("assg mean", 2), like).clone())
+            return loop.Move(step.inputs, torch.zeros(len(step.inputs), dtype=torch.int8))
+
+        images = torch.rand(4, 6, generator=torch.Generator().manual_seed(0))
+        labels = winner(deep().scores(encode(images, (6,), 8, seed=0, samples=torch.arange(4)))).clamp(min=0)
+        loop.run(deep(), images, labels, None, rule, steps=2)
+        return seen
+
+    one, many = kept(1), kept(4)
+    assert len(one) == 2
+    assert all(torch.equal(a, b) for a, b in zip(one, many, strict=True))
+    assert one[0].std() > 0

@@ -156,6 +156,8 @@ def test_every_option_becomes_the_setting_of_its_name(victim, attack):
 
 def test_every_option_reaches_the_worker(victim):
     options = {"draws": 9, "seed": 4, "micro_batch": 3, "trace": True, "engine": "torch", "gamma": 0.3}
+    again = plan_of(victim, confidence=0.7, restarts=3).work()
+    assert (again.confidence, again.restarts) == (0.7, 3)
     work = plan_of(victim, **options, surrogate="sigmoid", surrogate_width=0.6, precision="bf16-gradient").work()
     assert (work.draws, work.seed, work.micro_batch, work.trace, work.engine) == (9, 4, 3, True, "torch")
     assert (work.attack, work.settings["gamma"], work.precision) == ("scg", 0.3, "bf16-gradient")

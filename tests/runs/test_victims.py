@@ -338,6 +338,10 @@ def test_workers_make_the_victim_themselves(tmp_path):
         ({"defence": "mine:broken"}, "the defence mine:broken raised an error (ValueError: no defence today): mend it"),
         ({"victim": "nowhere.nir", "layout": None}, "nowhere.nir cannot be attacked: "),
         ({"victim": "nowhere", "layout": None, "input_shape": None}, "there is no victim at nowhere"),
+        (
+            {"input_shape": "1,500,500", "layout": "static", "time_steps": 10_000},
+            "--input-shape 1,500,500 is (10000, 1, 500, 500), of which 3 samples take more than 33,554,432 values",
+        ),
         ({"defence": "mine:Random"}, "behind its defences, is not to be judged: the model draws random numbers"),
         (
             {"defence": "mine:OfBatch"},
