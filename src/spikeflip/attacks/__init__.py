@@ -4,16 +4,24 @@ from spikeflip.attacks.apgd import APGD, SAPGD, apgd, sa_pgd
 from spikeflip.attacks.bim import BIM, FGSM, bim, fgsm
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.conversion import Conversion, conversion
+from spikeflip.attacks.flip_search import FlipSearch, flip_search
 from spikeflip.attacks.following import choose_gradient
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels, greedy_flips, greedy_pixels
+from spikeflip.attacks.gumbel import GumbelFlips, gumbel_flips
 from spikeflip.attacks.iterated import Attack
 from spikeflip.attacks.loop import run
 from spikeflip.attacks.metrics import METRICS, Change, Metric, Recorded
 from spikeflip.attacks.noise import Noise, noise
 from spikeflip.attacks.pgd import MIFGSM, PGD, mi_fgsm, pgd
+from spikeflip.attacks.random_flips import RandomFlips, random_flips
+from spikeflip.attacks.reduce import reduce_flips
 from spikeflip.attacks.registry import ATTACKS, AttackInfo
 from spikeflip.attacks.result import AttackResult, Trace, Vanishing
 from spikeflip.attacks.scg import SCG, scg
+from spikeflip.attacks.sda import SDA, sda
+from spikeflip.attacks.sigma_zero import SigmaZero, sigma_zero
+from spikeflip.attacks.sparse_rs import SparseRS, sparse_rs
+from spikeflip.attacks.spikefool import SpikeFool, spikefool
 from spikeflip.attacks.stop import FirstSuccess, Smallest, Verified
 from spikeflip.attacks.targets import every_target, next_target
 
@@ -27,6 +35,7 @@ __all__ = [
     "PGD",
     "SAPGD",
     "SCG",
+    "SDA",
     "Attack",
     "AttackInfo",
     "AttackResult",
@@ -34,12 +43,18 @@ __all__ = [
     "Change",
     "Conversion",
     "FirstSuccess",
+    "FlipSearch",
     "GreedyFlips",
     "GreedyPixels",
+    "GumbelFlips",
     "Metric",
     "Noise",
+    "RandomFlips",
     "Recorded",
+    "SigmaZero",
     "Smallest",
+    "SparseRS",
+    "SpikeFool",
     "Trace",
     "Vanishing",
     "Verified",
@@ -49,13 +64,21 @@ __all__ = [
     "conversion",
     "every_target",
     "fgsm",
+    "flip_search",
     "greedy_flips",
     "greedy_pixels",
+    "gumbel_flips",
     "mi_fgsm",
     "next_target",
     "noise",
     "pgd",
+    "random_flips",
+    "reduce_flips",
     "run",
     "sa_pgd",
     "scg",
+    "sda",
+    "sigma_zero",
+    "sparse_rs",
+    "spikefool",
 ]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikeflip.attacks.metrics import METRICS, Change, metric
+from spikeflip.attacks.metrics import METRICS, Change, Recorded, metric
+from spikeflip.attacks.result import AttackResult
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.validation import Kind
 
@@ -52,3 +53,20 @@ class Budget:
             inputs = change.adversarials
             return torch.zeros(len(inputs), dtype=torch.bool, device=inputs.device)
         return METRICS[self.metric](change) >= self.limit
+
+    def hold(self, result: AttackResult, inputs: Tensor, labels: Tensor, recorded: Recorded | None = None) -> None:
+        """Make failures of the successes that have reached the limit, and give their originals back.
+
+        Args:
+            result: of an attack that has looked at no budget on its way.
+            inputs, labels: that were attacked, and their true classes.
+            recorded: of the recordings behind the inputs.
+        """
+        adversarials = result.adversarials
+        exceeded = self.exceeded(Change(inputs.to(adversarials), adversarials, recorded))
+        over = result.success & exceeded.cpu()
+        on_device = over.to(adversarials.device)
+        adversarials[on_device] = inputs.to(adversarials)[on_device]
+        result.success[over] = False
+        result.over_budget[over] = True
+        result.prediction[over] = labels.cpu()[over]

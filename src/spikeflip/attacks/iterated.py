@@ -26,6 +26,7 @@ class Options(TypedDict, total=False):
 
     stop: Stop | None
     restarts: int
+    reduce: bool | None
     seed: int
     samples: Tensor | None
     micro_batch: int
@@ -88,6 +89,14 @@ class Iterated(Described):
 
     counts: ClassVar[bool] = False
     """Whether the rule is defined on counts of events too."""
+    reduces: ClassVar[bool] = False
+    """Whether flips that are not needed are undone where nothing else is asked for."""
+    decisions_only: ClassVar[bool] = False
+    """Whether it looks at nothing but what the victim says."""
+    best: ClassVar[Stop | None] = None
+    """When a sample is done where nothing else is asked for; at its first success if None."""
+    bounds_path: ClassVar[bool] = True
+    """Whether a budget ends a sample on the way; else it bounds the success alone."""
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -104,9 +113,9 @@ class Iterated(Described):
 
     @property
     def bound(self) -> Budget | None:
-        """The budget that the loop holds; None where the rule keeps to its own, or there is none."""
+        """The budget that the loop holds on the way; None where the rule keeps to its own, or there is none."""
         budget: Budget | None = getattr(self, "budget", None)
-        return budget
+        return budget if self.bounds_path else None
 
     @torch.inference_mode(False)
     def __call__(
@@ -121,6 +130,12 @@ class Iterated(Described):
         check_victim(victim)
         check_tensor(inputs)
         rule = self.prepare(victim, inputs)
+        options["stop"] = options.get("stop") or self.best
+        if options.get("reduce") is None:
+            options["reduce"] = self.reduces
+        budget: Budget | None = None if self.bounds_path else getattr(self, "budget", None)
+        if budget is not None:
+            budget.check("spikes", recorded="recorded" in options)
         result = loop.run(
             victim,
             inputs,
@@ -132,8 +147,11 @@ class Iterated(Described):
             asks=self.asks(victim),
             only=self.only,
             counts=self.counts and takes_counts(victim),
+            decisions_only=self.decisions_only,
             **options,
         )
+        if budget is not None:
+            budget.hold(result, inputs, labels, options.get("recorded"))
         return replace(result, notices=self._notices(victim))
 
     def asks(self, victim: Victim) -> GradientRequest | None:

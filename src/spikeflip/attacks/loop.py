@@ -13,11 +13,12 @@ from torch import Tensor
 
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.metrics import METRICS, Recorded
+from spikeflip.attacks.reduce import reduce_flips
 from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.step import Call, Move, Rule, Step, encode_again
 from spikeflip.attacks.stop import FirstSuccess, Judged, Smallest, Stop, Verified
 from spikeflip.errors import SpikeflipError
-from spikeflip.snn.coding import winner
+from spikeflip.snn.coding import reached, winner
 from spikeflip.snn.gradients import GradientRequest
 from spikeflip.snn.memory import Memory
 from spikeflip.snn.validation import Kind, at_a_time, check_counts, check_goals, check_streams, check_values, kind_of
@@ -26,6 +27,7 @@ from spikeflip.victims import Probe, Victim
 Progress = Callable[[int, int], None]
 """Called with the number of finished samples and of all samples."""
 
+REDUCE_ON_IMAGES = "reduce undoes flips of spikes, and the inputs are images: leave it out"
 _MOST_LOOKS = 2**20
 """Further encodings of a sample in one iteration."""
 _RESTART = 2**32
@@ -44,6 +46,8 @@ def run(
     asks: GradientRequest | None = None,
     stop: Stop | None = None,
     restarts: int = 1,
+    reduce: bool | None = False,
+    decisions_only: bool = False,
     seed: int = 0,
     samples: Tensor | None = None,
     micro_batch: int = 16,
@@ -66,6 +70,8 @@ def run(
         asks: what gradients the rule will ask for, where it is not the victim's own; spares wrapped models a pass.
         stop: when a sample is done, and which success is kept; the first when not given.
         restarts: how often a sample may begin, each time from its original and with other random numbers.
+        reduce: undo flips of every success until no single one can be undone; see :func:`reduce_flips`.
+        decisions_only: whether the attack may look at nothing but what the victim says.
         seed: of all random streams.
         samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 when not given.
         micro_batch: samples in memory at a time.
@@ -98,6 +104,8 @@ def run(
         raise SpikeflipError(
             f"confidence is {stop.confidence}, but nothing is drawn to encode these inputs: leave it out"
         )
+    if reduce and kind != "spikes":
+        raise SpikeflipError(REDUCE_ON_IMAGES)
     samples = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, samples, len(inputs))
     inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
@@ -114,11 +122,14 @@ def run(
         waiting += len(fresh)
         active = active.join(fresh, inputs)
         if len(active.index) == 0:
-            result.over_budget.logical_and_(~result.success)
-            return result
+            break
         active, finished = _iterate(call, active, rule, result, lowest)
         if progress is not None and finished:
             progress(waiting - len(active.index), len(inputs))
+    result.over_budget.logical_and_(~result.success)
+    if reduce:
+        _reduce(call, result, decisions_only)
+    return result
 
 
 def _iterate(call: Call, active: "_Active", rule: Rule, result: AttackResult, lowest: Tensor) -> tuple["_Active", bool]:
@@ -148,6 +159,24 @@ def _iterate(call: Call, active: "_Active", rule: Rule, result: AttackResult, lo
     return active.advance(after, ~finished, again, call.inputs), bool(finished.any())
 
 
+def _reduce(call: Call, result: AttackResult, decisions_only: bool) -> None:
+    """Undo what the successes did not need."""
+    rows = result.success.nonzero().squeeze(1)
+    on_device = rows.to(result.adversarials.device)
+    reduced = reduce_flips(
+        call.victim,
+        call.inputs[on_device],
+        result.adversarials[on_device],
+        call.labels.cpu()[rows],
+        None if call.targets is None else call.targets.cpu()[rows],
+        decisions_only=decisions_only,
+        micro_batch=call.micro_batch,
+    )
+    result.adversarials[on_device] = reduced.adversarials.to(result.adversarials)
+    result.prediction[rows] = reduced.prediction
+    result.forwards[rows] += reduced.forwards
+
+
 class _Looks:
     """Further encodings of the samples under way, for their policy; ``drawn`` ``(n,)`` are how many in this pass."""
 
@@ -173,9 +202,8 @@ class _Looks:
 
 def _reached(call: Call, index: Tensor, winners: Tensor) -> Tensor:
     """Whether what the victim says of samples is the goal, ``(n,)`` bool."""
-    if call.targets is None:
-        return (winners >= 0) & (winners != call.labels[index].cpu())
-    return winners == call.targets[index].cpu()
+    classes = call.labels if call.targets is None else call.targets
+    return reached(winners, classes[index].cpu(), targeted=call.targets is not None)
 
 
 def _judge(
@@ -237,7 +265,7 @@ def _update(call: Call, step: Step, restart: Tensor, move: Move, result: AttackR
     vanished = none if move.vanished is None else move.vanished
     number = step.iterations + restart * call.steps
     result.record(step._index, number, move.gradient, vanished, move.mover, over)
-    result.forwards[step._index] += move.forwards
+    result.forwards[step._index] += move.forwards if isinstance(move.forwards, int) else move.forwards.cpu()
     result.backwards[step._index] += move.backwards if isinstance(move.backwards, int) else move.backwards.cpu()
     result.steps[step._index] += (~over).long().cpu()
     return torch.where(_as_column(over, moved), step.inputs, moved), (over | stuck).cpu()

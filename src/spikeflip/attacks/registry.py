@@ -5,11 +5,18 @@ from dataclasses import dataclass
 from spikeflip.attacks.apgd import APGD, SAPGD
 from spikeflip.attacks.bim import BIM, FGSM
 from spikeflip.attacks.conversion import Conversion
+from spikeflip.attacks.flip_search import FlipSearch
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels
+from spikeflip.attacks.gumbel import GumbelFlips
 from spikeflip.attacks.iterated import Attack
 from spikeflip.attacks.noise import Noise
 from spikeflip.attacks.pgd import MIFGSM, PGD
+from spikeflip.attacks.random_flips import RandomFlips
 from spikeflip.attacks.scg import SCG
+from spikeflip.attacks.sda import SDA
+from spikeflip.attacks.sigma_zero import SigmaZero
+from spikeflip.attacks.sparse_rs import SparseRS
+from spikeflip.attacks.spikefool import SpikeFool
 
 
 @dataclass(frozen=True)
@@ -56,5 +63,12 @@ ATTACKS: dict[str, AttackInfo] = {
     "greedy-pixels": AttackInfo(GreedyPixels),
     "greedy-flips": AttackInfo(GreedyFlips),
     "random": AttackInfo(Noise),
+    "sigma-zero": AttackInfo(SigmaZero),
+    "sda": AttackInfo(SDA),
+    "spikefool": AttackInfo(SpikeFool),
+    "gumbel": AttackInfo(GumbelFlips),
+    "sparse-rs": AttackInfo(SparseRS),
+    "flip-search": AttackInfo(FlipSearch),
+    "random-flips": AttackInfo(RandomFlips),
 }
 """A line an attack; another package may add its own."""

@@ -11,26 +11,17 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks.budget import Budget
-from spikeflip.attacks.following import GradientAttack
 from spikeflip.attacks.iterated import Options, as_budget
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.step import Move, Rule, Step
+from spikeflip.attacks.tuned import TunedAttack
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
-from spikeflip.snn.gradients import BPTT, GradientRequest
+from spikeflip.snn.gradients import BPTT
 from spikeflip.snn.losses import Loss
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import takes_counts
-
-THRESHOLD = 1.0
-"""At which the penultimate layer fires while generating, where nothing else is asked for."""
-
-OWN_THRESHOLD = Notice(
-    "own-threshold",
-    "the victim has no penultimate threshold that can be tuned: gradients were taken at its own, where more of them "
-    "may vanish",
-)
 
 COUNTS = Notice(
     "counts",
@@ -114,14 +105,12 @@ def restricted_spike_flipper(spikes: Tensor, gamma: float, numbers: Tensor) -> T
 
 
 @dataclass(frozen=True, kw_only=True)
-class SCG(GradientAttack):
+class SCG(TunedAttack):
     """The settings of the attack; call it with a victim and inputs, or use :func:`scg`.
 
     Args:
         steps: most iterations (the paper's Iter).
         gamma: turnover rate of the flipper, in [0, 1].
-        threshold: firing threshold of the penultimate layer while generating (Sec. V-B); None leaves the victim's own.
-            ``"auto"`` is 1.0, and the victim's own where there is none to tune, which the result's notices say.
         loss: ``"mse"``, ``"ce"``, ``"margin"``, ``"dlr"`` or a function of scores ``(n, K)`` and classes ``(n,)``; the
             paper takes the loss the victim was trained with.
         budget: most perturbation a sample; unbounded when None.
@@ -144,7 +133,6 @@ class SCG(GradientAttack):
     source: ClassVar = "Liang et al., IEEE TNNLS 2021"
 
     gamma: float = option(0.05, ge=0, le=1)
-    threshold: float | Literal["auto"] | None = option("auto", gt=0)
     budget: Budget | None = None
     sampling: bool = True
     flipper: bool = True
@@ -169,27 +157,10 @@ class SCG(GradientAttack):
             )
         if self.c and inputs.ndim != 1 + len(victim.input_shape):
             raise SpikeflipError(f"c is {self.c}, but the CWL2 term is defined on images only: leave it at 0")
-        super().prepare(victim, inputs)
-        return replace(self, threshold=self._threshold(victim)).update
-
-    def asks(self, victim: Victim) -> GradientRequest:
-        """See :class:`spikeflip.attacks.iterated.Iterated`."""
-        return replace(self, threshold=self._threshold(victim)).request
-
-    @property
-    def request(self) -> GradientRequest:
-        """See :class:`spikeflip.attacks.following.GradientAttack`."""
-        assert self.threshold != "auto"
-        return replace(super().request, penultimate_threshold=self.threshold)
-
-    def _threshold(self, victim: Victim) -> float | None:
-        if self.threshold != "auto":
-            return self.threshold
-        return None if victim.penultimate_threshold is None else THRESHOLD
+        return super().prepare(victim, inputs)
 
     def _notices(self, victim: Victim) -> tuple[Notice, ...]:
-        own = self.threshold == "auto" and victim.penultimate_threshold is None
-        return (OWN_THRESHOLD,) * own + (COUNTS,) * takes_counts(victim)
+        return (*super()._notices(victim), *(COUNTS,) * takes_counts(victim))
 
     def update(self, step: Step) -> Move:
         """One pass through the body of Algorithm 1; the settings of the rule hold no ``"auto"``."""

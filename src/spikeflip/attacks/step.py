@@ -89,6 +89,11 @@ class Step:
         return self._call.kind == "spikes" and takes_counts(self._call.victim)
 
     @property
+    def victim(self) -> Victim:
+        """The model under attack, for what no method here gives; asked anything, it forgets the pass of this step."""
+        return self._call.victim
+
+    @property
     def micro_batch(self) -> int:
         """Samples in memory at a time."""
         return self._call.micro_batch
@@ -111,7 +116,9 @@ class Step:
         ids, moments = self.samples[rows], self._moments[rows]
         return uniform(self._call.seed, ids, purpose, moments, shape, self.inputs.device)
 
-    def gradient(self, loss: Loss, request: GradientRequest | None = None, *, encodings: int = 1) -> InputGradient:
+    def gradient(
+        self, loss: Loss, request: GradientRequest | None = None, *, encodings: int = 1, at: Tensor | None = None
+    ) -> InputGradient:
         """The direction in which the input should move (Eq. 5), ``values`` of shape ``(n, T, *input)``.
 
         Args:
@@ -120,6 +127,7 @@ class Step:
                 one of this step, unless it brings its own.
             encodings: over how many the gradient is averaged, the one of ``spikes`` and fresh ones of the image; each
                 costs a forward and a backward pass more, which the rule counts.
+            at: spikes ``(n, T, *input)`` to take it at instead of those of this step, one forward pass more.
         """
         request = request or GradientRequest()
         rows = request.rows_of(len(self._rows), self._rows.device)
@@ -129,7 +137,11 @@ class Step:
         def direction(scores: Tensor, _rows: Tensor) -> Tensor:
             return self.towards_goal(score_gradient(loss, scores, classes)[1])
 
-        found = self._probe.input_gradient(direction, replace(request, rows=self._rows[rows], memory=memory))
+        if at is None:
+            found = self._probe.input_gradient(direction, replace(request, rows=self._rows[rows], memory=memory))
+        else:
+            request = replace(request, rows=rows, memory=memory)
+            found = self._call.victim.probe(at, request).input_gradient(direction, request)
         if encodings > 1:
             found = self._expected(
                 found, direction, replace(request, rows=None, memory=memory.frozen()), rows, encodings
@@ -176,8 +188,8 @@ class Move:
     """``(n,)`` bool: the input gradient was zero everywhere; nowhere if None."""
     stuck: Tensor | None = None
     """``(n,)`` bool: what the victim saw gives the rule nothing to do, now or ever; of none if None."""
-    forwards: int = 0
-    """Passes that the rule made of each sample, beside the one that judged it."""
+    forwards: Tensor | int = 0
+    """``(n,)``, passes that the rule made of each sample, beside the one that judged it."""
     backwards: Tensor | int = 0
     """``(n,)``, backward passes beside that of ``gradient``."""
 

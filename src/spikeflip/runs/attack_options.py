@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from spikeflip.attacks import Budget
 from spikeflip.attacks.metrics import METRICS
 from spikeflip.attacks.options import Option, Range, options_of
-from spikeflip.attacks.scg import THRESHOLD
+from spikeflip.attacks.tuned import THRESHOLD
 from spikeflip.errors import SpikeflipError
 from spikeflip.interop import EVERY_ATTACK
 from spikeflip.snn.losses import LOSSES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from spikeflip.attacks.scg import OWN_THRESHOLD, THRESHOLD
+from spikeflip.attacks.tuned import OWN_THRESHOLD, THRESHOLD
 from spikeflip.interop import EVERY_ATTACK
 from spikeflip.judging.notices import DEEPER, LOSS, OUTPUT, Circumstances
 from spikeflip.snn.network import ReluNetwork

@@ -310,6 +310,11 @@ class AttackConfig(DataConfig, VictimConfig):
     restarts: int = Field(
         1, ge=1, le=1000, description="How often an input may begin, each time with other random numbers."
     )
+    reduce: bool | None = Field(
+        None,
+        description="Undo flips of every success until no single one can be undone; attacks that look for the fewest "
+        "flips do so when it is not given.",
+    )
     draws: int = Field(100, ge=1, le=1_000_000, description="Fresh encodings that verify each image.")
     trace: bool = Field(False, description="Also write trace.parquet: penultimate spikes and rule of every iteration.")
     micro_batch: int = Field(16, ge=1, le=1 << 16, description="Samples in memory at a time.")

@@ -123,6 +123,7 @@ class Plan:
             device=config.device,
             confidence=config.confidence,
             restarts=config.restarts,
+            reduce=config.reduce,
             draws=config.draws,
             seed=config.seed,
             micro_batch=config.micro_batch,
@@ -166,6 +167,7 @@ class Plan:
             "draws": config.draws,
             **({} if config.confidence is None else {"confidence": config.confidence}),
             **({} if config.restarts == 1 else {"restarts": config.restarts}),
+            **({} if config.reduce is None else {"reduce": config.reduce}),
             "engine": self.task.engine,
             "precision": config.precision,
             "surrogate": config.surrogate,
@@ -286,6 +288,7 @@ def make_plan(task: Task) -> Plan:
     options: Options = {
         "stop": None if config.confidence is None else Verified(config.confidence),
         "restarts": config.restarts,
+        "reduce": config.reduce,
         "trace": config.trace,
     }
     if task.data.recordings is not None:

@@ -79,6 +79,7 @@ class Work:
     device: str
     confidence: float | None
     restarts: int
+    reduce: bool | None
     draws: int
     seed: int
     micro_batch: int
@@ -167,6 +168,7 @@ class Worker:
             recorded=recorded,
             stop=None if work.confidence is None else Verified(work.confidence),
             restarts=work.restarts,
+            reduce=work.reduce,
         )
         written = None
         if shard.recordings is not None and binned is not None:

@@ -127,3 +127,17 @@ def winner(scores: Tensor) -> Tensor:
     best, classes = scores.max(1)
     alone = (scores == best.unsqueeze(1)).sum(1) == 1
     return torch.where(alone, classes, -1)
+
+
+def reached(winners: Tensor, classes: Tensor, *, targeted: bool) -> Tensor:
+    """Whether an attack has reached its goal, ``(n,)`` bool: the target wins, or any class that is not the true one.
+
+    Args:
+        winners: what the victim says, ``(n,)``, -1 for a tie; see :func:`winner`.
+        classes: the targets, or the true classes where there are none, ``(n,)``.
+        targeted: which of them.
+
+    >>> reached(torch.tensor([1, 2, -1]), torch.tensor([1, 1, 1]), targeted=False).tolist()
+    [False, True, False]
+    """
+    return winners == classes if targeted else (winners >= 0) & (winners != classes)

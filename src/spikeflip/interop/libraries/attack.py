@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks.iterated import Described
-from spikeflip.attacks.loop import Progress
+from spikeflip.attacks.loop import REDUCE_ON_IMAGES, Progress
 from spikeflip.attacks.metrics import Recorded
 from spikeflip.attacks.options import check_options, option, options_of
 from spikeflip.attacks.result import AttackResult
@@ -129,6 +129,7 @@ class LibraryAttack(Described):
         *,
         stop: Stop | None = None,
         restarts: int = 1,
+        reduce: bool | None = None,
         seed: int = 0,
         samples: Tensor | None = None,
         micro_batch: int = 16,
@@ -143,7 +144,7 @@ class LibraryAttack(Described):
             inputs: images ``(N, *input)`` in [0, 1], float32 or float64; the library sees float32.
             labels: true classes ``(N,)`` int64.
             targets: wanted classes ``(N,)`` int64; untargeted when not given.
-            stop, restarts, trace: what a library does not know; only None, 1 and False.
+            stop, restarts, reduce, trace: what a library does not know; only None, 1, None or False, and False.
             seed: of the encodings, and of the library's random numbers.
             samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 when not given.
             micro_batch: images in a call of the library, fewer where memory does not allow them.
@@ -162,6 +163,8 @@ class LibraryAttack(Described):
         check_victim(victim)
         check_tensor(inputs)
         self._refuse(stop, restarts, trace, targets)
+        if reduce:
+            raise SpikeflipError(REDUCE_ON_IMAGES)
         kind = kind_of(inputs, victim.input_shape, victim.coding)
         if kind != "images":
             raise SpikeflipError(

@@ -1,0 +1,148 @@
+"""Undo what an attack on spikes did not need, until no single flip can be undone."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikeflip.snn.coding import reached, winner
+from spikeflip.snn.losses import margin
+from spikeflip.snn.rescoring import Rescoring, rescoring, scored
+from spikeflip.snn.validation import at_a_time
+from spikeflip.victims import Victim
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What became of n successes."""
+
+    adversarials: Tensor
+    """``(n, T, *input)``; each still reaches its goal, and would not with any one of its flips undone."""
+    prediction: Tensor
+    """``(n,)`` int64, what the victim says of them."""
+    forwards: Tensor
+    """``(n,)`` int64, passes that were made, of candidates too."""
+
+
+def reduce_flips(
+    victim: Victim,
+    originals: Tensor,
+    adversarials: Tensor,
+    labels: Tensor,
+    targets: Tensor | None = None,
+    *,
+    decisions_only: bool = False,
+    micro_batch: int = 16,
+) -> Reduced:
+    """Undo flips of successful adversarials while they stay adversarial.
+
+    In each round every flip that is left is undone alone. Of those that are not needed, as many as possible are undone
+    together: first those whose undoing leaves the goal farthest behind, and how many is found by bisection. Flips that
+    are needed in one round are not looked at in the next, and all of them again at the end: the result is 1-minimal.
+
+    Args:
+        victim: that was attacked.
+        originals, adversarials: spikes ``(n, T, *input)`` of 0 and 1. Adversarials that reach no goal stay as they are.
+        labels: true classes ``(n,)`` int64.
+        targets: wanted classes ``(n,)`` int64; None for an untargeted attack.
+        decisions_only: look at what the victim says, and not at its scores: flips are undone in the order of cells.
+        micro_batch: samples in memory at a time.
+
+    Source: the bisection is that of L. Lun et al., Towards Effective and Sparse Adversarial Attack on Spiking Neural
+    Networks via Breaking Invisible Surrogate Gradients, CVPR 2025; the rounds after it are not.
+    """
+    parts, classes = [], labels if targets is None else targets
+    for rows in torch.arange(len(originals)).split(at_a_time(victim, originals, micro_batch)):
+        goals = _Goals(classes.cpu()[rows], targets is not None, decisions_only)
+        before, after = (spikes[rows.to(spikes.device)].to(victim.device) for spikes in (originals, adversarials))
+        parts.append(_Reduction(rescoring(victim, after.float(), micro_batch), before, after, goals).done())
+    if not parts:
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return Reduced(adversarials, nothing, nothing)
+    return Reduced(*(torch.cat([getattr(part, name) for part in parts]) for name in Reduced.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class _Goals:
+    classes: Tensor
+    targeted: bool
+    decisions_only: bool
+
+    def reached(self, scores: Tensor, rows: Tensor) -> Tensor:
+        """By how much the scores ``(m, K)`` of samples reach their goal, ``(m,)``; -inf where they do not."""
+        classes = self.classes[rows]
+        by = torch.ones(len(rows))
+        if not self.decisions_only:
+            by = margin(scores, classes).float() * (-1 if self.targeted else 1)
+        return torch.where(reached(winner(scores), classes, targeted=self.targeted), by, -torch.inf)
+
+
+class _Reduction:
+    """The flips of n samples that are left: ``sample`` and ``cell`` of each, ``(m,)``."""
+
+    def __init__(self, held: Rescoring, originals: Tensor, adversarials: Tensor, goals: _Goals) -> None:
+        self.held, self.goals, self.originals = held, goals, originals
+        self.sample, self.cell = (originals != adversarials).flatten(1).nonzero().cpu().T
+        self.parked = torch.zeros_like(self.sample, dtype=torch.bool)  # needed, when it was last looked at
+        self.forwards = torch.zeros(len(originals), dtype=torch.int64)
+
+    def done(self) -> Reduced:
+        """Undo what can be undone."""
+        every, none = torch.arange(len(self.originals)), torch.full((len(self.originals), 1), -1)
+        finished = self._reached(every, none) == -torch.inf
+        while not bool(finished.all()):
+            finished |= self._round(~finished)
+        said = winner(self._scores(every, none))
+        flat = self.originals.flatten(1).clone()
+        places = self.sample.to(flat.device), self.cell.to(flat.device)
+        flat[places] = 1 - flat[places]
+        return Reduced(flat.view_as(self.originals), said, self.forwards)
+
+    def _round(self, active: Tensor) -> Tensor:
+        """Look at the open flips of the active samples once; returns which of all samples are finished."""
+        looked_at = (active[self.sample] & ~self.parked).nonzero().squeeze(1)
+        by = self._reached(self.sample[looked_at], self.cell[looked_at].unsqueeze(1))
+        spare = by > -torch.inf
+        any_spare, any_parked = self._of_sample(looked_at[spare]), self._of_sample(self.parked.nonzero().squeeze(1))
+        finished = active & ~any_spare & ~any_parked
+        again = active & ~any_spare & any_parked
+        self.parked[looked_at[~spare]] = True
+        self.parked &= ~again[self.sample]
+        if bool(spare.any()):
+            self._undo(looked_at[spare], by[spare])
+        return finished
+
+    def _undo(self, flips: Tensor, by: Tensor) -> None:
+        """Undo as many of these flips of each sample as a bisection finds, those that leave the most first."""
+        order = by.argsort(descending=True, stable=True)
+        flips = flips[order][self.sample[flips[order]].argsort(stable=True)]
+        rows, counts = self.sample[flips].unique_consecutive(return_counts=True)
+        rank = torch.arange(len(flips)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+        table = torch.full((len(rows), int(counts.max())), -1)
+        table[torch.arange(len(rows)).repeat_interleave(counts), rank] = self.cell[flips]
+        low, high = torch.ones_like(counts), counts.clone()
+        while bool((low < high).any()):
+            some = (low < high).nonzero().squeeze(1)
+            middle = (low[some] + high[some] + 1) // 2
+            cells = torch.where(torch.arange(table.shape[1]) < middle.unsqueeze(1), table[some], -1)
+            won = self._reached(rows[some], cells) > -torch.inf
+            low[some] = torch.where(won, middle, low[some])
+            high[some] = torch.where(won, high[some], middle - 1)
+        undone = torch.arange(table.shape[1]) < low.unsqueeze(1)
+        self.held.flip(rows, torch.where(undone, table, -1))
+        left = torch.ones_like(self.parked)
+        left[flips[rank < low.repeat_interleave(counts)]] = False
+        self.sample, self.cell, self.parked = self.sample[left], self.cell[left], self.parked[left]
+
+    def _of_sample(self, flips: Tensor) -> Tensor:
+        """Which samples have any of these flips."""
+        any_of = torch.zeros(len(self.originals), dtype=torch.bool)
+        any_of[self.sample[flips]] = True
+        return any_of
+
+    def _reached(self, rows: Tensor, cells: Tensor) -> Tensor:
+        return self.goals.reached(self._scores(rows, cells), rows)
+
+    def _scores(self, rows: Tensor, cells: Tensor) -> Tensor:
+        self.forwards += rows.bincount(minlength=len(self.forwards))
+        return scored(self.held, rows, cells)
