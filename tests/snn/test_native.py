@@ -307,8 +307,8 @@ def test_wrong_arrays_are_refused(call, message):
 
 def test_layers_added_later_are_not_rescored():
     made = native.MapLayers((3, 4, 5), constants(NEURON))
-    input = zeros(1, 2, 20, 1, dtype=torch.int16)
-    held = native.Rescorer(made, [(10, to_dlpack(torch.ones(1, 60, 16)))], input, 1)
+    bits = zeros(1, 2, 20, 1, dtype=torch.int16)
+    held = native.Rescorer(made, [(10, to_dlpack(torch.ones(1, 60, 16)))], bits, 1)
     made.add_pool(2)
     counts = torch.zeros(1, 10)
     held.scores(to_dlpack(torch.zeros(1, dtype=torch.int64)), to_dlpack(torch.tensor([[119]])), to_dlpack(counts), 1)

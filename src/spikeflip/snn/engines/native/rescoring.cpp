@@ -11,9 +11,9 @@ namespace spikeflip {
 namespace {
 
 // Rows that a thread takes at a time: fully-connected layers read their weights once for all of them.
-constexpr int64_t kRows = 32;
+constexpr int64_t kRows = 64;
 
-// Frames after which those rows are run: more would only take memory.
+// Frames after which those rows are run: more would push their sums, 4 vectors a frame, out of the second cache.
 constexpr size_t kFrames = 256;
 
 // Sums by events are scaled by one, as in a pass without dropout.
@@ -279,8 +279,8 @@ void Rescorer::run_linear(Held& held, bool keep, float* counts, Worker& worker) 
   for (size_t j = 0; j < linear_.size() && !worker.frames.empty(); ++j) {
     const int64_t outputs = linear_[j].outputs, frames = static_cast<int64_t>(worker.frames.size());
     const Frames listed =
-        j == 0 ? Frames::of_spikes(worker.words.data(), nullptr, frames, 1, maps(depth_), 1)
-               : Frames::of_values(worker.values.data(), frames, 1, linear_[j - 1].outputs, 1);
+        j == 0 ? Frames::of_spikes(worker.words.data(), nullptr, 1, frames, maps(depth_), 1)
+               : Frames::of_values(worker.values.data(), 1, frames, linear_[j - 1].outputs, 1);
     worker.currents.resize(static_cast<size_t>(frames * outputs));
     listed.linear(outputs, linear_[j].weights, worker.currents.data(), 1);
     worker.values.clear();
