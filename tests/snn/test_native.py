@@ -1,5 +1,7 @@
 """What the compiled kernels accept from Python: no array, size or number may make them read or write elsewhere."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.dlpack import to_dlpack
@@ -190,6 +192,22 @@ def frames(values=(2, 5, 12)):
     return native.Frames.of_values(to_dlpack(torch.zeros(values)), 1)
 
 
+def rescorer(linear=((7, (1, 80, 16)), (10, (1, 7, 16))), input_shape=(2, 5, 20, 1), threshold=0.3):
+    made = native.MapLayers((3, 4, 5), constants(replace(NEURON, threshold=threshold)))
+    made.add_conv(20, 3, zeros(9, 3, 32), zeros(1, 20, 32))
+    made.add_pool(2)
+    given = [(outputs, zeros(*shape)) for outputs, shape in linear]
+    return native.Rescorer(made, given, zeros(*input_shape, dtype=torch.int16), 2)
+
+
+def rescored(rows=(0, 1), cells=((0, -1), (299, 5)), counts=(2, 10), dtype=torch.int64, threads=1):
+    made = rescorer()
+    made.flip(to_dlpack(torch.tensor(rows, dtype=dtype)), to_dlpack(torch.tensor(cells, dtype=torch.int64)), threads)
+    found = torch.full(counts, 5.0)
+    made.scores(to_dlpack(torch.tensor(rows)), to_dlpack(torch.tensor(cells)), to_dlpack(found), threads)
+    return found
+
+
 def zeros(*shape, dtype=torch.float32):
     return to_dlpack(torch.zeros(shape, dtype=dtype))
 
@@ -208,6 +226,8 @@ def test_right_arrays_are_taken():
     assert backward() == [-1]
     assert backward(weights=((9, 3, 32), (0,))) == [-1]
     frames().linear(zeros(1, 12, 16), zeros(2, 5, 7), 1)
+    for threads in (-5, 0, 1, 2**31 - 1):
+        assert torch.equal(rescored(threads=threads), torch.zeros(2, 10))
     integrate(ONE, ONE, ONE.clone())
     integrate(*(torch.zeros(2, 5, 4, 3).permute(0, 1, 3, 2) for _ in range(3)))
     integrate(ONE[:, ::2], ONE[:, ::2], torch.zeros(2, 3, 3, 4))
@@ -256,6 +276,22 @@ def test_right_arrays_are_taken():
         (lambda: frames().linear(zeros(1, 12, 16), zeros(1, 5, 7), 1), r"result must be float32 \(2, 5, 7\)"),
         (lambda: frames().add_weight_gradient(zeros(2, 4, 7), zeros(1, 12, 16), 1), "gradient must be"),
         (lambda: frames().add_weight_gradient(zeros(2, 5, 7), zeros(1, 12, 7), 1), "weight gradients must be"),
+        (lambda: rescorer(linear=()), "the last layer must be fully connected"),
+        (lambda: rescorer(((0, (1, 80, 0)),)), "must have outputs"),
+        (lambda: rescorer(((7, (1, 79, 16)),)), r"weights must be float32 \(1, 80, 16\)"),
+        (lambda: rescorer(((7, (1, 80, 16)), (10, (1, 8, 16)))), r"weights must be float32 \(1, 7, 16\)"),
+        (lambda: rescorer(input_shape=(2, 5, 20)), "input must be of 4 axes"),
+        (lambda: rescorer(input_shape=(2, 5, 19, 1)), r"input must be int16 \(2, 5, 20, 1\)"),
+        (lambda: rescorer(threshold=1e-50), "the threshold must be above 0"),
+        (lambda: rescored(rows=(0, 2)), "a row must be one of the samples"),
+        (lambda: rescored(rows=(-1, 1)), "a row must be one of the samples"),
+        (lambda: rescored(rows=(1, 1)), "no sample may be flipped twice"),
+        (lambda: rescored(rows=(0,)), r"cells must be int64 \(1, 2\)"),
+        (lambda: rescored(dtype=torch.int32), r"rows must be int64 \(2\)"),
+        (lambda: rescored(cells=((0, -2), (0, 0))), "a cell must be one of the input's"),
+        (lambda: rescored(cells=((0, 0), (300, 0))), "a cell must be one of the input's"),
+        (lambda: rescored(cells=(0, 1)), "cells must be of 2 axes"),
+        (lambda: rescored(counts=(2, 9)), r"counts must be float32 \(2, 10\)"),
         (lambda: integrate(ONE, ONE, ONE[:1]), "spikes must be"),
         (lambda: integrate(ONE, ONE, strewn(ONE)), "spikes must be"),
         (lambda: integrate(ONE, ONE.double(), ONE), "potentials must be float32"),
@@ -267,6 +303,16 @@ def test_right_arrays_are_taken():
 def test_wrong_arrays_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_layers_added_later_are_not_rescored():
+    made = native.MapLayers((3, 4, 5), constants(NEURON))
+    bits = zeros(1, 2, 20, 1, dtype=torch.int16)
+    held = native.Rescorer(made, [(10, to_dlpack(torch.ones(1, 60, 16)))], bits, 1)
+    made.add_pool(2)
+    counts = torch.zeros(1, 10)
+    held.scores(to_dlpack(torch.zeros(1, dtype=torch.int64)), to_dlpack(torch.tensor([[119]])), to_dlpack(counts), 1)
+    assert torch.equal(counts, torch.ones(1, 10))
 
 
 def test_what_is_given_up_front_is_kept():

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from spikeflip.snn.neuron import LIF, fire
 from spikeflip.snn.probe import Probe
 from spikeflip.snn.surrogate import Surrogate
 from spikeflip.snn.twin import ReluNetwork
+
+if TYPE_CHECKING:
+    from spikeflip.snn.rescoring import Rescoring
 
 __all__ = ["InputGradient", "Network", "Probe", "ReluNetwork", "ScoreGradient", "SpikingNetwork"]
 
@@ -147,6 +151,14 @@ class SpikingNetwork(Layers):
     def scores(self, spikes: Tensor) -> Tensor:
         """Output spike rates in [0, 1], ``(N, K)``, for spikes ``(N, T, *input)``; no gradient."""
         return self.engine.forward(self._checked(spikes))[0].mean(1)
+
+    @torch.no_grad()
+    def rescoring(self, spikes: Tensor) -> "Rescoring | None":
+        """What scores flips of spikes ``(N, T, *input)`` faster than whole passes, with the weights as they are now.
+
+        None where the engine has none; :func:`spikeflip.snn.rescoring.rescoring` serves every victim.
+        """
+        return self.engine.rescoring(self._checked(spikes))
 
     @torch.no_grad()
     def probe(self, spikes: Tensor, request: GradientRequest | None = None) -> Probe:

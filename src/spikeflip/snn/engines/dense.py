@@ -8,6 +8,7 @@ convolution and its neurons run over a few samples at a time.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from spikeflip.snn.engines.matrix_units import halves, has_tf32, tf32
 from spikeflip.snn.gradients import Estimator, GradientRequest, LayerPass
 from spikeflip.snn.memory import Memory
 from spikeflip.snn.neuron import LIF, integrate, reverse
+
+if TYPE_CHECKING:
+    from spikeflip.snn.rescoring import Rescoring
 
 # A convolution's output of one call. On CPUs larger ones fall out of the cache, and out of what the allocator gives
 # back warm; GPUs want work for all of their units.
@@ -170,6 +174,10 @@ class DenseEngine:
         for rows in chunks:
             result[rows] = below(rows)
         return result
+
+    def rescoring(self, spikes: Tensor) -> "Rescoring | None":
+        """What scores flips of spikes ``(N, T, *input)`` faster than whole passes; None where nothing does."""
+        return None
 
     def weight_sums(self) -> list[Tensor]:
         """Zeros to add weight gradients to, one entry a layer."""

@@ -7,6 +7,7 @@ convolved densely instead, decided and run sample by sample for the same reason.
 """
 
 from collections.abc import Callable, Sequence
+from math import prod
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor
 
 from spikeflip.snn import synapses
-from spikeflip.snn.architecture import AvgPool, Conv, Linear
+from spikeflip.snn.architecture import AvgPool, Conv, Linear, Shape
 from spikeflip.snn.engines.dense import Chain, DenseEngine, Dropout
+from spikeflip.snn.engines.event_rescoring import EventRescoring
 from spikeflip.snn.engines.event_weights import packed, unpacked
 from spikeflip.snn.fused import constants, to_dlpack
 from spikeflip.snn.gradients import Estimator, GradientRequest
@@ -69,14 +71,13 @@ class EventEngine(DenseEngine):
         self._backward_weights = [packed(chain, i, native.VECTOR, transposed=True) for i in range(self.depth)]
         # Convolutions and pooling come before the first fully-connected layer.
         self._maps = sum(not isinstance(layer, Linear) for layer in chain.layers)
-        if self._maps:
-            self._map_layers = native.MapLayers(chain.shapes[0], constants(chain.neuron))
-            for i, layer in enumerate(chain.layers[: self._maps]):
-                if isinstance(layer, Conv):
-                    weights = self._forward_weights[i], self._backward_weights[i]
-                    self._map_layers.add_conv(layer.channels, layer.kernel, *map(to_dlpack, weights))
-                elif isinstance(layer, AvgPool):
-                    self._map_layers.add_pool(layer.size)
+        self._map_layers = native.MapLayers(_as_maps(chain.shapes[0]), constants(chain.neuron))
+        for i, layer in enumerate(chain.layers[: self._maps]):
+            if isinstance(layer, Conv):
+                weights = self._forward_weights[i], self._backward_weights[i]
+                self._map_layers.add_conv(layer.channels, layer.kernel, *map(to_dlpack, weights))
+            elif isinstance(layer, AvgPool):
+                self._map_layers.add_pool(layer.size)
 
     def forward(self, spikes: Tensor, *, last: int | None = None) -> tuple[Tensor, list[Tensor]]:
         """As the dense engine's; the spikes of a convolution or pooling layer are bits."""
@@ -122,6 +123,18 @@ class EventEngine(DenseEngine):
         samples = list(range(len(gradient))) if rows is None else rows.tolist()
         run = self._pass(None, len(potentials[0]), gradient.shape[1], top + 1, self._no_dropout, _DENSE_GRADIENT)
         return self._maps_backward(run, gradient, top, samples)
+
+    def rescoring(self, spikes: Tensor) -> EventRescoring | None:
+        """As the dense engine's; None for spikes that are not 0 or 1, and for neurons that fire without input."""
+        if self.chain.neuron.threshold < torch.finfo(torch.float32).tiny or bool(((spikes != 0) & (spikes != 1)).any()):
+            return None
+        channels, height, width = shape = _as_maps(self.chain.shapes[0])
+        words = -(-channels // self._native.VECTOR)
+        bits = torch.empty((*spikes.shape[:2], height * width, words), dtype=torch.int16)
+        self._pack(spikes.reshape(*spikes.shape[:2], *shape), bits)
+        outputs = [prod(shape) for shape in self.chain.shapes[self._maps + 1 :]]
+        linear = list(zip(outputs, self._forward_weights[self._maps :], strict=True))
+        return EventRescoring(self.chain, self._map_layers, linear, bits)
 
     def weight_sums(self) -> list[Tensor]:
         """As the dense engine's, in the order of the packed weights."""
@@ -343,6 +356,11 @@ def _dropped(spikes: Tensor, dropout: Dropout | None) -> Tensor:
 
 def _of_sample(dropout: Dropout | None, k: int) -> Dropout | None:
     return None if dropout is None else Dropout(dropout.kept[k : k + 1], dropout.scale)
+
+
+def _as_maps(shape: Shape) -> tuple[int, int, int]:
+    """The shape of an input as maps of channels, height and width: features are channels of one pixel."""
+    return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (prod(shape), 1, 1)
 
 
 def _channels_last(values: Tensor) -> Tensor:

@@ -31,6 +31,11 @@ struct InPython<uint16_t> {
   static constexpr nb::dlpack::dtype type = nb::dtype<int16_t>();
 };
 template <>
+struct InPython<int64_t> {
+  static constexpr const char* name = "int64";
+  static constexpr nb::dlpack::dtype type = nb::dtype<int64_t>();
+};
+template <>
 struct InPython<bool> {
   static constexpr const char* name = "bool";
   static constexpr nb::dlpack::dtype type = nb::dtype<bool>();

@@ -192,4 +192,56 @@ float* CheckedFrames::weights(const Array& array, const char* what, int64_t outp
   return values_of<float>(array, what, {1, inputs_, padded(outputs)});
 }
 
+CheckedRescorer::CheckedRescorer(CheckedLayers& layers, const std::vector<std::tuple<int64_t, Array>>& linear,
+                                 Array input, int64_t most)
+    : input_(std::move(input)) {
+  require(!linear.empty(), "the last layer must be fully connected");
+  require(layers.neuron().threshold > 0, "neurons must rest where nothing arrives: the threshold must be above 0");
+  check_axes(input_, "input", 4);
+  const Maps &below = layers.input(), &top = layers.top();
+  samples_ = shape_of(input_)[0];
+  const int steps = steps_of(shape_of(input_)[1]);
+  cells_ = steps * below.pixels() * below.channels;
+  int64_t inputs = top.pixels() * top.channels;
+  std::vector<Linear> given;
+  for (const auto& [outputs, weights] : linear) {
+    require(outputs >= 1, "a fully-connected layer must have outputs");
+    given.push_back({outputs, values_of<float>(weights, "weights", {1, inputs, padded(outputs)})});
+    weights_.push_back(weights);
+    inputs = outputs;
+  }
+  outputs_ = inputs;
+  uint16_t* const words = values_of<uint16_t>(input_, "input", words_shape(samples_, steps, below));
+  rescorer_ = std::make_unique<Rescorer>(layers, std::move(given), steps, samples_, words, most);
+}
+
+void CheckedRescorer::scores(const Array& rows, const Array& cells, const Array& counts, int threads) {
+  const Flips given = flips(rows, cells);
+  float* const found = values_of<float>(counts, "counts", {given.count, outputs_});
+  nb::gil_scoped_release release;
+  rescorer_->scores(given, found, threads);
+}
+
+void CheckedRescorer::flip(const Array& rows, const Array& cells, int threads) {
+  const Flips given = flips(rows, cells);
+  std::vector<int64_t> sorted(given.rows, given.rows + given.count);
+  std::sort(sorted.begin(), sorted.end());
+  require(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(), "no sample may be flipped twice at a time");
+  nb::gil_scoped_release release;
+  rescorer_->flip(given, threads);
+}
+
+Flips CheckedRescorer::flips(const Array& rows, const Array& cells) const {
+  check_axes(rows, "rows", 1);
+  check_axes(cells, "cells", 2);
+  const int64_t count = shape_of(rows)[0], each = shape_of(cells)[1];
+  const Flips given{count, each, values_of<int64_t>(rows, "rows", {count}),
+                    values_of<int64_t>(cells, "cells", {count, each})};
+  for (int64_t i = 0; i < count; ++i)
+    require(given.rows[i] >= 0 && given.rows[i] < samples_, "a row must be one of the samples");
+  for (int64_t i = 0; i < count * each; ++i)
+    require(given.cells[i] >= -1 && given.cells[i] < cells_, "a cell must be one of the input's, or -1 for none");
+  return given;
+}
+
 }  // namespace spikeflip

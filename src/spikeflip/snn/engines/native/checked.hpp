@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "arrays.hpp"
 #include "linear.hpp"
 #include "map_layers.hpp"
+#include "rescoring.hpp"
 
 namespace spikeflip {
 
@@ -77,6 +79,23 @@ class CheckedFrames {
 
   int64_t samples_, steps_, inputs_;
   Frames frames_;
+};
+
+class CheckedRescorer {
+ public:
+  // Fully-connected layers are outputs and weights. The input is changed by flips.
+  CheckedRescorer(CheckedLayers& layers, const std::vector<std::tuple<int64_t, Array>>& linear, Array input,
+                  int64_t most);
+  void scores(const Array& rows, const Array& cells, const Array& counts, int threads);
+  void flip(const Array& rows, const Array& cells, int threads);
+
+ private:
+  Flips flips(const Array& rows, const Array& cells) const;
+
+  Array input_;
+  std::vector<Array> weights_;
+  int64_t samples_, cells_, outputs_;
+  std::unique_ptr<Rescorer> rescorer_;
 };
 
 }  // namespace spikeflip

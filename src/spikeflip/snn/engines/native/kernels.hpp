@@ -116,6 +116,20 @@ struct ByInput {
   const float* values;
 };
 
+// One pixel's neurons over all steps, run again because their input changed at some.
+struct Again {
+  const uint64_t* changed;  // a bit a step: those whose current is summed again
+  float* currents;          // (step, channel): of the other steps, they are believed
+  bool keep;                // whether to write the changed currents
+  uint16_t* fired;          // (step, word): the result
+};
+
+// Where the weights of a pixel's active inputs start: for the i-th changed step, rows[ends[i - 1]] to rows[ends[i] - 1].
+struct Places {
+  std::vector<int64_t> rows;
+  std::vector<size_t> ends;
+};
+
 // A tensor (sample, step, neuron) whose neurons lie in one piece: floats from one sample and from one step to the next.
 struct Sequence {
   float* values;
@@ -173,6 +187,12 @@ struct Kernels {
                     const Sequence& spikes, int64_t first, int64_t last);
   void (*reverse)(const Neuron& neuron, int steps, const Sequence& gradient, const Sequence& potentials, int64_t first,
                   int64_t last);
+
+  // One pixel of a layer again, on all of its input (step, pixel, word); bits as from conv_forward and pool_forward.
+  void (*conv_again)(const Conv& conv, const Neuron& neuron, int steps, float scale, const uint16_t* input,
+                     const float* weights, int64_t pixel, const Again& again, Places& places);
+  void (*pool_again)(const Pool& pool, const Neuron& neuron, int steps, float scale, const uint16_t* input,
+                     int64_t pixel, const Again& again);
 };
 
 extern const Kernels kPortable;

@@ -54,10 +54,23 @@ struct Start {
 
 class MapLayers {
  public:
+  struct Layer {
+    bool pooling;
+    Conv conv;      // from the maps below to those above
+    Conv reversed;  // the other way
+    Pool pool;
+    const float* forward;
+    const float* backward;
+    const Maps& below() const { return pooling ? pool.in : conv.in; }
+    const Maps& above() const { return pooling ? pool.out : conv.out; }
+  };
   MapLayers(Maps input, Neuron neuron) : input_(input), neuron_(neuron) {}
   MapLayers(const MapLayers&) = delete;
 
   size_t size() const { return layers_.size(); }
+  const Layer& layer(size_t layer) const { return layers_[layer]; }
+  const Neuron& neuron() const { return neuron_; }
+  const Maps& input() const { return input_; }
   const Maps& below(size_t layer) const { return layers_[layer].below(); }
   const Maps& above(size_t layer) const { return layers_[layer].above(); }
   // Of a convolution, 0 of pooling.
@@ -80,16 +93,6 @@ class MapLayers {
   std::vector<int> backward(const Pass& pass, const std::vector<Start>& starts, const std::vector<float*>& weights);
 
  private:
-  struct Layer {
-    bool pooling;
-    Conv conv;      // from the maps below to those above
-    Conv reversed;  // the other way
-    Pool pool;
-    const float* forward;
-    const float* backward;
-    const Maps& below() const { return pooling ? pool.in : conv.in; }
-    const Maps& above() const { return pooling ? pool.out : conv.out; }
-  };
   struct Scratch {
     Active active, inputs;
     Buffer<float> values[2];

@@ -122,6 +122,12 @@ NB_MODULE(_native, module) {
       .def("linear", &CheckedFrames::linear)
       .def("add_weight_gradient", &CheckedFrames::add_weight_gradient);
 
+  nb::class_<CheckedRescorer>(module, "Rescorer")
+      .def(nb::init<CheckedLayers&, const std::vector<std::tuple<int64_t, Array>>&, Array, int64_t>(),
+           nb::keep_alive<1, 2>())
+      .def("scores", &CheckedRescorer::scores)
+      .def("flip", &CheckedRescorer::flip);
+
   module.def("integrate", &integrate);
   module.def("reverse", &reverse);
   module.def("pack", &pack);

@@ -101,8 +101,7 @@ Pool& pool() {
 }  // namespace
 
 void parallel(int64_t count, int threads, const std::function<void(int64_t, int64_t)>& task) {
-  constexpr int kMost = 1024;
-  const int workers = static_cast<int>(std::min<int64_t>(count, std::clamp(threads, 1, kMost)));
+  const int workers = static_cast<int>(std::min<int64_t>(count, std::clamp(threads, 1, kMostThreads)));
   if (workers > 1) return pool().run(count, workers, task);
   for (int64_t i = 0; i < count; ++i) task(i, 0);
 }
