@@ -4,11 +4,10 @@
                                    [--repeats 5] [--json] [--victim FOLDER --root DIR]
 
 A candidate is one flip of a random cell; ``--candidates`` of them a sample are scored in one call. A whole pass is the
-time of ``scores`` of the same samples, a sample, on each engine. ``first_ms_per_sample`` is what the first call costs
-on top, which runs every layer once and keeps it. Without a victim the weights are untrained and scaled until every
-layer fires at a rate of trained victims, and inputs are simulated recordings of digits; with one they are its own test
-inputs that it classifies correctly. ``score_changes`` says for how many of the candidates any score is another one.
-See benchmarks/README.md.
+time of ``scores`` of the same samples, a sample, on each engine. ``first_ms_per_sample`` is what comes before: every
+layer is run once and held. Without a victim the weights are untrained and scaled until every layer fires at a rate of
+trained victims, and inputs are simulated recordings of digits; with one they are its own test inputs that it classifies
+correctly. ``score_changes`` says for what share of the candidates any score is another one. See benchmarks/README.md.
 """
 
 from pathlib import Path
@@ -58,15 +57,19 @@ def measure(about: dict[str, object], network: SpikingNetwork, values: Tensor, c
         call()
         return (now(network.device) - started) / count
 
-    def first() -> float:
-        held = rescoring(fast, values, 16)
-        return seconds(lambda: held.scores(torch.arange(len(values)), rows.new_empty((len(values), 0))), len(values))
-
+    everyone, nothing = torch.arange(len(values)), rows.new_empty((len(values), 0))
     held = rescoring(fast, values, 16)
-    unchanged = held.scores(torch.arange(len(values)), rows.new_empty((len(values), 0)))
+    unchanged = held.scores(everyone, nothing)
+
+    def first() -> float:
+        return seconds(lambda: rescoring(fast, values, 16).scores(everyone, nothing), len(values))
+
+    def whole(victim: SpikingNetwork) -> float:
+        return seconds(lambda: victim.scores(values), len(values))
+
     sides = {
         "candidate": lambda: seconds(lambda: held.scores(rows, cells), len(rows)),
-        **{name: (lambda victim=victim: seconds(lambda: victim.scores(values), len(values))) for name, victim in ours.items()},
+        **{name: (lambda victim=victim: whole(victim)) for name, victim in ours.items()},
         "first": first,
     }
     found = held.scores(rows, cells)

@@ -143,3 +143,15 @@ def test_a_victim_without_test_inputs_counts_those_it_was_trained_on(script):
     assert (found["cures"], found["seconds"]) == (["went back"], 1.5)
     found = script("recipes").row("dvsgesture", facts | {"accuracy": None, "accuracy_n": 0})
     assert (found["accuracy"], found["n"], found["of"]) == (1.0, 10, "training samples")
+
+
+def test_a_flip_is_timed_against_whole_passes(script):
+    benchmark = script("rescoring")
+    network, values = benchmark.untrained("small-spike", 0.5, 2)
+    row = benchmark.measure({"width": 0.5}, network, values, 8, 3)
+    assert (row["samples"], row["candidates"], len(row["firing_rates"])) == (2, 8, len(network.layers))
+    assert row["input_density"] == pytest.approx(float(values.mean()), abs=1e-4)
+    assert 0 <= row["score_changes"] <= 1
+    for name in script("measuring").engines(network):
+        ratio = row[f"{name}_ms_per_sample"] / row["candidate_ms"]
+        assert row[f"speedup_vs_{name}"] == pytest.approx(ratio, rel=0.1)

@@ -77,7 +77,7 @@ class DenseRescoring:
     micro_batch: int
 
     def __post_init__(self) -> None:
-        self.spikes = self.spikes.clone(memory_format=torch.contiguous_format)
+        self.spikes = self.spikes.detach().clone(memory_format=torch.contiguous_format)
 
     def scores(self, rows: Tensor, cells: Tensor) -> Tensor:
         """As :meth:`Rescoring.scores`."""

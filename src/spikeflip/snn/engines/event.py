@@ -134,7 +134,7 @@ class EventEngine(DenseEngine):
         self._pack(spikes.reshape(*spikes.shape[:2], *shape), bits)
         outputs = [prod(shape) for shape in self.chain.shapes[self._maps + 1 :]]
         linear = list(zip(outputs, self._forward_weights[self._maps :], strict=True))
-        return EventRescoring(self.chain, self._map_layers, linear, bits)
+        return EventRescoring(self._native, self.chain, self._map_layers, linear, bits)
 
     def weight_sums(self) -> list[Tensor]:
         """As the dense engine's, in the order of the packed weights."""
