@@ -5,7 +5,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spikeflip.attacks import SCG, AttackResult, Budget, every_target, scg
+    from spikeflip.attacks import (
+        SCG,
+        AttackResult,
+        Budget,
+        Pattern,
+        every_target,
+        learn_patch,
+        learn_universal,
+        load_pattern,
+        patch,
+        save_pattern,
+        scg,
+        universal,
+    )
     from spikeflip.data import (
         Binning,
         Recording,
@@ -34,6 +47,7 @@ __all__ = [
     "AttackResult",
     "Binning",
     "Budget",
+    "Pattern",
     "Recording",
     "Rectangular",
     "ReluNetwork",
@@ -42,17 +56,36 @@ __all__ = [
     "bin_events",
     "every_target",
     "judge",
+    "learn_patch",
+    "learn_universal",
     "load_checkpoint",
     "load_images",
+    "load_pattern",
+    "patch",
     "read_recording",
+    "save_pattern",
     "scg",
     "simulate_saccades",
+    "universal",
     "wrap",
     "write_recording",
 ]
 
 _HOMES = {
-    "attacks": ("SCG", "AttackResult", "Budget", "every_target", "scg"),
+    "attacks": (
+        "SCG",
+        "AttackResult",
+        "Budget",
+        "Pattern",
+        "every_target",
+        "learn_patch",
+        "learn_universal",
+        "load_pattern",
+        "patch",
+        "save_pattern",
+        "scg",
+        "universal",
+    ),
     "data": (
         "Binning",
         "Recording",

@@ -17,6 +17,7 @@ from spikeflip.attacks.sda import SDA
 from spikeflip.attacks.sigma_zero import SigmaZero
 from spikeflip.attacks.sparse_rs import SparseRS
 from spikeflip.attacks.spikefool import SpikeFool
+from spikeflip.attacks.universal import Patch, Universal
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ ATTACKS: dict[str, AttackInfo] = {
     "conversion": AttackInfo(Conversion),
     "greedy-pixels": AttackInfo(GreedyPixels),
     "greedy-flips": AttackInfo(GreedyFlips),
+    "universal": AttackInfo(Universal),
+    "patch": AttackInfo(Patch),
     "random": AttackInfo(Noise),
     "sigma-zero": AttackInfo(SigmaZero),
     "sda": AttackInfo(SDA),

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from spikeflip.snn.network import SpikingNetwork
 
-
 _AT_A_TIME = 4096
 """Candidates."""
 
