@@ -5,20 +5,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spikeflip.attacks import (
-        SCG,
-        AttackResult,
-        Budget,
-        Pattern,
-        every_target,
-        learn_patch,
-        learn_universal,
-        load_pattern,
-        patch,
-        save_pattern,
-        scg,
-        universal,
-    )
+    from spikeflip.attacks import SCG, AttackResult, Budget, every_target, scg
+    from spikeflip.attacks import Pattern as Pattern
+    from spikeflip.attacks import learn_patch as learn_patch
+    from spikeflip.attacks import learn_universal as learn_universal
+    from spikeflip.attacks import load_pattern as load_pattern
+    from spikeflip.attacks import patch as patch
+    from spikeflip.attacks import save_pattern as save_pattern
+    from spikeflip.attacks import universal as universal
     from spikeflip.data import (
         Binning,
         Recording,
@@ -47,7 +41,6 @@ __all__ = [
     "AttackResult",
     "Binning",
     "Budget",
-    "Pattern",
     "Recording",
     "Rectangular",
     "ReluNetwork",
@@ -56,17 +49,11 @@ __all__ = [
     "bin_events",
     "every_target",
     "judge",
-    "learn_patch",
-    "learn_universal",
     "load_checkpoint",
     "load_images",
-    "load_pattern",
-    "patch",
     "read_recording",
-    "save_pattern",
     "scg",
     "simulate_saccades",
-    "universal",
     "wrap",
     "write_recording",
 ]

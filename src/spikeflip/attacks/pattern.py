@@ -68,7 +68,7 @@ class Pattern:
     def target(self) -> int | None:
         """The class towards which it was learned; None if untargeted, or not known."""
         found = self.facts.get("target")
-        return found if isinstance(found, int) else None
+        return found if type(found) is int else None
 
     @property
     def sha256(self) -> str:
@@ -115,7 +115,8 @@ class Pattern:
 
     def __str__(self) -> str:
         sides = "×".join(map(str, self.bits.shape[1:][-2:]))
-        what = f"{self.cells:,} flips" if self.kind == "universal" else f"a patch of {sides}"
+        at = "random" if self.place is None else ",".join(map(str, self.place))
+        what = f"{self.cells:,} flips" if self.kind == "universal" else f"a patch of {sides} at {at}"
         return f"{what}, sha256 {self.sha256[:12]}"
 
 

@@ -29,7 +29,7 @@ from spikeflip.snn.validation import (
     kind_of,
 )
 from spikeflip.streams import uniform
-from spikeflip.victims import Victim
+from spikeflip.victims import Probe, Victim
 from spikeflip.victims.victim import check_victim
 
 Progress = Callable[[int, int], None]
@@ -272,7 +272,8 @@ class _Task:
         threshold = None if self.victim.penultimate_threshold is None else THRESHOLD
         return GradientRequest(threshold, estimator(self.gradient, self.output_window))
 
-    def _felt(self, probe, labels, standing):  # type: ignore[no-untyped-def]
+    def _felt(self, probe: Probe, labels: Tensor, standing: Tensor) -> Tensor:
+        """The gradient that leads the inputs ``standing`` to the goal, ``(n, T, *input)``."""
         goal = labels if self.target is None else torch.full_like(labels, self.target)
         sign = 1 if self.target is None else -1
 

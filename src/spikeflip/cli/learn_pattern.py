@@ -15,7 +15,7 @@ _Options: type[BaseModel] = create_model("PatternOptions", __base__=PatternConfi
 
 def learn_pattern(
     *,
-    options: Annotated[_Options, Parameter(name="*")],  # type: ignore[valid-type]
+    options: Annotated[_Options, Parameter(name="*")],
     out: Annotated[Path, Parameter(help="File to write, such as pattern.safetensors.")],
     quiet: Quiet = False,
     json: AsJson = False,

@@ -44,7 +44,7 @@ def learned(facts: Mapping[str, Any]) -> bool:
 
 
 def _of_pattern(plan: Plan) -> tuple[Notice, ...]:
-    """What must be known of a pattern that was learned before: on the same data, another victim, or for another goal."""
+    """What must be known of a pattern: that it was learned on the same data, another victim, or for another goal."""
     pattern, data = plan.task.pattern, plan.task.data.facts
     if pattern is None:
         return ()
@@ -59,9 +59,7 @@ def _of_pattern(plan: Plan) -> tuple[Notice, ...]:
         )
     if facts.get("victim_sha256") not in (None, plan.task.loaded.sha256):
         found.append(
-            Notice(
-                "pattern-of-another-victim", "the pattern was learned on another victim: the rates are of a transfer"
-            )
+            Notice("pattern-of-another-victim", "the pattern was learned on another victim: rates are of a transfer")
         )
     wanted = None if plan.targets is None else set(plan.targets.tolist())
     if wanted not in (None if pattern.target is None else {pattern.target}, set()):

@@ -9,7 +9,7 @@ from spikeflip.runs.config import PLACE, DataConfig, VictimConfig
 
 
 class PatternConfig(DataConfig, VictimConfig):
-    """On what a pattern is learned, and how; see :func:`spikeflip.learn_universal` and :func:`spikeflip.learn_patch`."""
+    """On what a pattern is learned, and how; see :mod:`spikeflip.attacks.pattern_learning`."""
 
     kind: Literal["universal", "patch"] = Field(
         "universal", description="universal: cells that are flipped in every input; patch: a square that is replaced."

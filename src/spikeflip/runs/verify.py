@@ -187,7 +187,7 @@ def _check_pattern(run: Path, description: Mapping[str, Any], pattern: Pattern |
         stored = identity.get(name) if isinstance(identity, dict) else None
         if stored != found:
             raise SpikeflipError(
-                f"{run} has another pattern (sha256 {str(stored)[:12]}, not {found[:12]}): give the run's with --pattern"
+                f"{run} has another pattern (sha256 {str(stored)[:12]}, not {found[:12]}): give its own with --pattern"
             )
 
 
