@@ -103,6 +103,63 @@ def test_inputs_that_stand_have_the_say(votes):
     assert found.facts["success"] == max(fooled.values()) / 3
 
 
+def by_plain_loop(network, inputs, labels, cells, steps):
+    """The flips that the sums of gradients, each input's of size 1, have found by then, and what is known of them."""
+    right = [i for i in range(len(inputs)) if int(winner(network.scores(inputs[i : i + 1]))) == int(labels[i])]
+    sums, best, most, standing = torch.zeros(T, F, dtype=torch.float64), None, -1, right
+    flips = torch.zeros(T, F)
+    for _ in range(steps):
+        gain = torch.zeros(T, F, dtype=torch.float64)
+        for i in standing:
+            score = float(network.scores((inputs[i] - flips).abs()[None])[0, 1])
+            own = (score - int(labels[i])) * WEIGHT.double() * (1 - 2 * inputs[i])  # of mse over two classes
+            gain += own / own.abs().sum()
+        sums += gain / gain.abs().sum()
+        flips = torch.zeros(T * F)
+        for cell in sorted(range(T * F), key=lambda cell: -float(sums.flatten()[cell]))[:cells]:
+            flips[cell] = float(sums.flatten()[cell] > 0)
+        flips = flips.view(T, F)
+        won = winner(network.scores((inputs[right] - flips).abs()))
+        fooled = [int(won[n]) not in (-1, int(labels[i])) for n, i in enumerate(right)]
+        standing = [i for n, i in enumerate(right) if not fooled[n]]
+        if sum(fooled) > most:
+            best, most = flips, sum(fooled)
+        if not standing:
+            break
+    return best, len(right), most / len(right)
+
+
+@pytest.mark.parametrize(("cells", "steps", "density", "seed"), [(3, 12, 0.4, 0), (5, 9, 0.5, 1), (20, 4, 0.2, 2)])
+def test_learning_is_what_a_plain_loop_does(votes, some_spikes, cells, steps, density, seed):
+    inputs = some_spikes(30, T, F, density=density, seed=seed)
+    labels = labels_of(votes, inputs)
+    labels[:4] = 1 - labels[:4]  # which it has wrong
+    best, right, success = by_plain_loop(votes, inputs, labels, cells, steps)
+    seen = []
+    found = learn_universal(
+        votes, inputs, labels, cells=cells, steps=steps, loss="mse", progress=lambda *now: seen.append(now)
+    )
+    assert right == 26
+    assert torch.equal(found.bits.float(), best)
+    assert (found.facts["inputs"], found.facts["success"]) == (right, success)
+    assert seen[-1] == (steps + 1, steps + 1)
+    assert seen[0] == (1, steps + 1)
+
+
+def test_an_answer_of_no_class_is_no_success():
+    spikes = torch.zeros(1, T, F)
+    found = learn_universal(Tied(), spikes, torch.tensor([0]), cells=24)
+    assert found.facts["success"] == 0
+
+
+class Tied(Linear):
+    """Whatever fires, no class is ahead."""
+
+    def scores(self, spikes):
+        fired = spikes.flatten(1).any(1).float()
+        return torch.stack([torch.ones(len(spikes)), fired], 1)
+
+
 def test_a_target_is_led_to(votes, firsts):
     labels = labels_of(votes, firsts)
     found = learn_universal(votes, firsts, labels, cells=8, target=1)
