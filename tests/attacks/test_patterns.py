@@ -129,7 +129,9 @@ def by_plain_loop(network, inputs, labels, cells, steps):
     return best, len(right), most / len(right)
 
 
-@pytest.mark.parametrize(("cells", "steps", "density", "seed"), [(3, 12, 0.4, 0), (5, 9, 0.5, 1), (20, 4, 0.2, 2)])
+@pytest.mark.parametrize(
+    ("cells", "steps", "density", "seed"), [(3, 12, 0.4, 0), (5, 9, 0.5, 1), (20, 4, 0.2, 2), (3, 9, 0.3, 8)]
+)
 def test_learning_is_what_a_plain_loop_does(votes, some_spikes, cells, steps, density, seed):
     inputs = some_spikes(30, T, F, density=density, seed=seed)
     labels = labels_of(votes, inputs)

@@ -77,8 +77,8 @@ def learn_universal(
     gradients summed over the inputs. J. Büchel et al., Adversarial attacks on spiking convolutional neural networks for
     event-based vision, Front. Neurosci. 2022, flip cells of events.
 
-    >>> from spikeflip import SpikingNetwork
-    >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1)
+    >>> from spikeflip import LIF, SpikingNetwork
+    >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, neuron=LIF(0.3, 0.25), seed=0)
     >>> spikes = (torch.arange(240).reshape(2, 6, 20) % 3 == 0).float()
     >>> learn_universal(network, spikes, network.scores(spikes).argmax(1), cells=5).cells <= 5
     True
@@ -126,8 +126,8 @@ def learn_patch(
     Source: T. Brown et al., Adversarial Patch, 2017 (arXiv:1712.09665); on spikes J. Büchel et al., Front. Neurosci.
     2022.
 
-    >>> from spikeflip import SpikingNetwork
-    >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1)
+    >>> from spikeflip import LIF, SpikingNetwork
+    >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, neuron=LIF(0.3, 0.25), seed=0)
     >>> spikes = (torch.arange(240).reshape(2, 6, 20) % 3 == 0).float()
     >>> learn_patch(network, spikes, network.scores(spikes).argmax(1), side=4).bits.shape
     torch.Size([6, 4])

@@ -122,8 +122,8 @@ def universal(
 
     Source: see :func:`learn_universal`.
 
-    >>> from spikeflip import SpikingNetwork, learn_universal
-    >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1)
+    >>> from spikeflip import LIF, SpikingNetwork, learn_universal
+    >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, neuron=LIF(0.3, 0.25), seed=0)
     >>> spikes = (torch.arange(480).reshape(4, 6, 20) % 3 == 0).float()
     >>> labels = network.scores(spikes).argmax(1)
     >>> found = learn_universal(network, spikes[:2], labels[:2], cells=5)
@@ -164,8 +164,8 @@ def patch(
 
     Source: see :func:`learn_patch`.
 
-    >>> from spikeflip import SpikingNetwork, learn_patch
-    >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1)
+    >>> from spikeflip import LIF, SpikingNetwork, learn_patch
+    >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, neuron=LIF(0.3, 0.25), seed=0)
     >>> spikes = (torch.arange(480).reshape(4, 6, 20) % 3 == 0).float()
     >>> labels = network.scores(spikes).argmax(1)
     >>> found = learn_patch(network, spikes[:2], labels[:2], side=4, place=(8,))
