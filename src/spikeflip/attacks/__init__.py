@@ -8,6 +8,7 @@ from spikeflip.attacks.flip_search import FlipSearch, flip_search
 from spikeflip.attacks.following import choose_gradient
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels, greedy_flips, greedy_pixels
 from spikeflip.attacks.gumbel import GumbelFlips, gumbel_flips
+from spikeflip.attacks.input_agnostic import Patch, Universal, patch, universal
 from spikeflip.attacks.iterated import Attack
 from spikeflip.attacks.loop import run
 from spikeflip.attacks.metrics import METRICS, Change, Metric, Recorded
@@ -26,7 +27,6 @@ from spikeflip.attacks.sparse_rs import SparseRS, sparse_rs
 from spikeflip.attacks.spikefool import SpikeFool, spikefool
 from spikeflip.attacks.stop import FirstSuccess, Smallest, Verified
 from spikeflip.attacks.targets import every_target, next_target
-from spikeflip.attacks.universal import Patch, Universal, patch, universal
 
 __all__ = [
     "APGD",

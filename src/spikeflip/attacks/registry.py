@@ -8,6 +8,7 @@ from spikeflip.attacks.conversion import Conversion
 from spikeflip.attacks.flip_search import FlipSearch
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels
 from spikeflip.attacks.gumbel import GumbelFlips
+from spikeflip.attacks.input_agnostic import Patch, Universal
 from spikeflip.attacks.iterated import Attack
 from spikeflip.attacks.noise import Noise
 from spikeflip.attacks.pgd import MIFGSM, PGD
@@ -17,7 +18,6 @@ from spikeflip.attacks.sda import SDA
 from spikeflip.attacks.sigma_zero import SigmaZero
 from spikeflip.attacks.sparse_rs import SparseRS
 from spikeflip.attacks.spikefool import SpikeFool
-from spikeflip.attacks.universal import Patch, Universal
 
 
 @dataclass(frozen=True)
