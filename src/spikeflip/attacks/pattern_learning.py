@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks.pattern import Pattern
-from spikeflip.attacks.scg import THRESHOLD
+from spikeflip.attacks.tuned import THRESHOLD
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import winner
 from spikeflip.snn.estimators import estimator
