@@ -246,6 +246,15 @@ def test_page_on_runs(here, monkeypatch):
 
 
 @pytest.mark.docs
+def test_page_on_attacks(here, monkeypatch):
+    few_digits(monkeypatch)
+    run("train --simulate-events --out victim")
+    for block in of_kind("docs/attacks.md", "commands"):
+        run_block(block)
+    assert (here / "run" / "summary.json").is_file()
+
+
+@pytest.mark.docs
 @pytest.mark.timeout(900)
 def test_page_on_reproducing(here, monkeypatch):
     few_digits(monkeypatch)
@@ -370,7 +379,7 @@ def test_page_on_recordings(here):
 
 def test_code_is_on_these_pages_alone():
     """Every page whose commands or code are to be run has a test here, or in another place."""
-    tested = {"README.md", *(f"docs/{name}.md" for name in ("runs", "reliability", "reproducing"))}
+    tested = {"README.md", *(f"docs/{name}.md" for name in ("attacks", "runs", "reliability", "reproducing"))}
     tested |= {f"docs/{name}.md" for name in ("victims", "own-victims", "training", "nir", "recordings")}
     tested |= set(ELSEWHERE)
     assert {block.document for block in ALL if kind_of(block) in ("python", "commands", "file")} == tested

@@ -6,6 +6,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spikeflip.attacks import SCG, AttackResult, Budget, every_target, scg
+    from spikeflip.attacks import Pattern as Pattern
+    from spikeflip.attacks import learn_patch as learn_patch
+    from spikeflip.attacks import learn_universal as learn_universal
+    from spikeflip.attacks import load_pattern as load_pattern
+    from spikeflip.attacks import patch as patch
+    from spikeflip.attacks import save_pattern as save_pattern
+    from spikeflip.attacks import universal as universal
     from spikeflip.data import (
         Binning,
         Recording,
@@ -52,7 +59,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "attacks": ("SCG", "AttackResult", "Budget", "every_target", "scg"),
+    "attacks": (
+        "SCG",
+        "AttackResult",
+        "Budget",
+        "Pattern",
+        "every_target",
+        "learn_patch",
+        "learn_universal",
+        "load_pattern",
+        "patch",
+        "save_pattern",
+        "scg",
+        "universal",
+    ),
     "data": (
         "Binning",
         "Recording",

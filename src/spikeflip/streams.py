@@ -16,7 +16,7 @@ from torch import Tensor
 
 Purpose = Literal[
     "encode", "sample", "flip", "judge", "train", "batch", "weights", "dropout", "shift", "write", "search", "noise",
-    "start", "expect", "confirm", "inner-start", "inner-encode",
+    "start", "expect", "confirm", "inner-start", "inner-encode", "place",
 ]  # fmt: skip
 
 # A purpose's number is part of every stream: never renumber, only append.
@@ -38,6 +38,7 @@ _PURPOSES: dict[Purpose, int] = {
     "confirm": 14,
     "inner-start": 15,
     "inner-encode": 16,
+    "place": 17,
 }
 
 

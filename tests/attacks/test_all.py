@@ -11,7 +11,8 @@ from spikeflip.snn.coding import winner
 FORWARDS = {"conversion": 2, "greedy-pixels": 1 + 2 * 2, "greedy-flips": 1 + 4}
 """Passes of a step, the one that judges it included, where they are not one."""
 
-WITHOUT_GRADIENT = {"greedy-pixels", "greedy-flips", "random"}
+WITHOUT_GRADIENT = {"greedy-pixels", "greedy-flips", "universal", "patch", "random"}
+WITHOUT_NUMBERS = {"universal"}
 
 
 def cases():
@@ -84,7 +85,7 @@ def test_same_seed_same_bits(setting, name, kind, goal):
     other = run(setting, name, kind, goal, seed=4)
     assert torch.equal(one.adversarials, two.adversarials)
     assert torch.equal(one.steps, two.steps)
-    assert not torch.equal(one.adversarials, other.adversarials)
+    assert torch.equal(one.adversarials, other.adversarials) == (name in WITHOUT_NUMBERS)
 
 
 @pytest.mark.parametrize(("name", "kind", "goal"), cases())

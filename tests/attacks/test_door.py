@@ -93,7 +93,7 @@ def test_attacks_inside_inference_mode_are_those_outside(name, network):
     victim, inputs, labels = network, X, network.scores(X).argmax(1)
     if "images" in ATTACKS[name].inputs:
         victim, inputs, labels = pictures()
-    attack = ATTACKS[name].settings(**few_steps(name, 3))
+    attack = ATTACKS[name].settings(**few_steps(name, 3, tuple(X.shape[1:])))
     outside = attack(victim, inputs, labels)
     assert (~outside.already_wrong).any()
     with torch.inference_mode():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from spikeflip import Budget, SpikingNetwork, attacks
-from spikeflip.attacks import ATTACKS, AttackInfo, AttackResult, Trace, loop
+from spikeflip.attacks import ATTACKS, AttackInfo, AttackResult, Pattern, Trace, loop
 from spikeflip.attacks.bim import BIM
 from spikeflip.attacks.iterated import Options, as_budget
 from spikeflip.snn.coding import encode_for
@@ -41,6 +41,10 @@ OTHER = {
 }
 """A value of every setting that is no attack's default."""
 
+PATTERNS = {
+    "universal": Pattern("universal", torch.ones(2, 4, dtype=torch.uint8), (2, 4)),
+    "patch": Pattern("patch", torch.ones(2, 3, dtype=torch.uint8), (2, 4)),
+}
 BLANK = AttackResult.blank(torch.ones(1, 4), None)
 DENSE = ("pgd", "mi-fgsm", "apgd", "sa-pgd")
 EVERY = pytest.mark.parametrize("name", ATTACKS)
@@ -55,6 +59,8 @@ SOURCES = {
     "conversion": "Sharmin et al., IJCNN 2019 and ECCV 2020",
     "greedy-pixels": "Marchisio et al., 2019",
     "greedy-flips": "Bagheri et al., SPAWC 2018",
+    "universal": "Moosavi-Dezfooli et al., CVPR 2017; on spikes Büchel et al., 2022",
+    "patch": "Brown et al., 2017; on spikes Büchel et al., 2022",
     "random": "a control, from no paper",
 }
 
@@ -90,7 +96,7 @@ def test_arguments_and_defaults_are_those_of_the_settings(name):
 def test_every_argument_reaches_its_own_setting(name, caught):
     settings = ATTACKS[name].settings
     for field in fields(settings):
-        given = {field.name: OTHER[field.name]}
+        given = {field.name: PATTERNS[name] if field.name == "pattern" else OTHER[field.name]}
         FUNCTIONS[name]("victim", "inputs", "labels", "targets", **given, seed=5, trace=True)
         made, positional, options = caught.pop()
         assert made == settings(**given)
@@ -117,17 +123,19 @@ def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     network, images = SpikingNetwork("3FC-2FC", (4,), time_steps=2), torch.ones(1, 4)
     labels, targets = torch.tensor([0]), torch.tensor([1])
     own = {key: OTHER[key] for key in ("steps", "budget") if key in {field.name for field in fields(settings)}}
+    own |= {"pattern": PATTERNS[name]} if name in PATTERNS else {}
     options = dict.fromkeys(Options.__annotations__, "given")
     settings(**own)(network, images, labels, targets, **options)
     *given, rule = seen.pop("given")
     known = {"only": seen["only"], "asks": seen["asks"], "counts": False}
     expected = {"steps": 1, "budget": None} | own | known | options
+    expected.pop("pattern", None)
     if name in DENSE:  # the rule keeps to the ball, and a random start is an iteration of its own
         expected |= {"steps": own["steps"] + (name != "mi-fgsm"), "budget": None}
     assert all(ours is theirs for ours, theirs in zip(given, (network, images, labels, targets), strict=True))
     assert seen == expected
     assert callable(rule)
-    without = name in ("conversion", "greedy-pixels", "greedy-flips", "random")
+    without = name in ("conversion", "greedy-pixels", "greedy-flips", "universal", "patch", "random")
     assert seen["asks"] == (None if without else GradientRequest(1.0 if name == "scg" else None))
     kinds = ATTACKS[name].inputs
     assert seen["only"] == (None if len(kinds) == 2 else kinds[0])

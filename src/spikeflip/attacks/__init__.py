@@ -8,10 +8,13 @@ from spikeflip.attacks.flip_search import FlipSearch, flip_search
 from spikeflip.attacks.following import choose_gradient
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels, greedy_flips, greedy_pixels
 from spikeflip.attacks.gumbel import GumbelFlips, gumbel_flips
+from spikeflip.attacks.input_agnostic import Patch, Universal, patch, universal
 from spikeflip.attacks.iterated import Attack
 from spikeflip.attacks.loop import run
 from spikeflip.attacks.metrics import METRICS, Change, Metric, Recorded
 from spikeflip.attacks.noise import Noise, noise
+from spikeflip.attacks.pattern import Pattern, load_pattern, save_pattern
+from spikeflip.attacks.pattern_learning import learn_patch, learn_universal
 from spikeflip.attacks.pgd import MIFGSM, PGD, mi_fgsm, pgd
 from spikeflip.attacks.random_flips import RandomFlips, random_flips
 from spikeflip.attacks.reduce import reduce_flips
@@ -49,6 +52,8 @@ __all__ = [
     "GumbelFlips",
     "Metric",
     "Noise",
+    "Patch",
+    "Pattern",
     "RandomFlips",
     "Recorded",
     "SigmaZero",
@@ -56,6 +61,7 @@ __all__ = [
     "SparseRS",
     "SpikeFool",
     "Trace",
+    "Universal",
     "Vanishing",
     "Verified",
     "apgd",
@@ -68,17 +74,23 @@ __all__ = [
     "greedy_flips",
     "greedy_pixels",
     "gumbel_flips",
+    "learn_patch",
+    "learn_universal",
+    "load_pattern",
     "mi_fgsm",
     "next_target",
     "noise",
+    "patch",
     "pgd",
     "random_flips",
     "reduce_flips",
     "run",
     "sa_pgd",
+    "save_pattern",
     "scg",
     "sda",
     "sigma_zero",
     "sparse_rs",
     "spikefool",
+    "universal",
 ]

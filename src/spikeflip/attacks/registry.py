@@ -8,6 +8,7 @@ from spikeflip.attacks.conversion import Conversion
 from spikeflip.attacks.flip_search import FlipSearch
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels
 from spikeflip.attacks.gumbel import GumbelFlips
+from spikeflip.attacks.input_agnostic import Patch, Universal
 from spikeflip.attacks.iterated import Attack
 from spikeflip.attacks.noise import Noise
 from spikeflip.attacks.pgd import MIFGSM, PGD
@@ -62,6 +63,8 @@ ATTACKS: dict[str, AttackInfo] = {
     "conversion": AttackInfo(Conversion),
     "greedy-pixels": AttackInfo(GreedyPixels),
     "greedy-flips": AttackInfo(GreedyFlips),
+    "universal": AttackInfo(Universal),
+    "patch": AttackInfo(Patch),
     "random": AttackInfo(Noise),
     "sigma-zero": AttackInfo(SigmaZero),
     "sda": AttackInfo(SDA),

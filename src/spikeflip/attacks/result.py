@@ -34,6 +34,7 @@ class Trace:
     SIGN = 3
     SEARCH = 4
     NOISE = 5
+    PATTERN = 6
 
     penultimate_spikes: Tensor
     """``(N, steps)`` int32: spikes of the penultimate layer in the generating pass; -1 where there was none."""

@@ -26,6 +26,7 @@ from spikeflip.cli.command_line import (
 from spikeflip.cli.doctor import doctor
 from spikeflip.cli.ending import ends_told
 from spikeflip.cli.events import events
+from spikeflip.cli.learn_pattern import learn_pattern
 from spikeflip.cli.listing import listed
 from spikeflip.cli.terminal import (
     Bars,
@@ -245,6 +246,7 @@ def judge(
 
 app.command(events)
 app.command(doctor)
+app.command(learn_pattern)
 
 
 @app.command
@@ -308,6 +310,7 @@ def verify(
         Path | None, Parameter(help="Folder of recordings that was attacked, where --data was one for attack.")
     ] = None,
     input: Annotated[Path | None, Parameter(help="Recordings that were attacked, as for attack.")] = None,
+    pattern: Annotated[Path | None, Parameter(help="The pattern of the run, as for attack.")] = None,
     device: Annotated[str, Parameter(help="Where the victim runs: cpu, cuda or cuda:N.")] = "cpu",
     samples: Annotated[int, Parameter(help="How many rows.")] = 20,
     seed: Annotated[int, Parameter(help="Which rows: seed of their choice.")] = 0,
@@ -324,6 +327,7 @@ def verify(
             root=root,
             data=data,
             input=input,
+            pattern=pattern,
             device=device,
             samples=samples,
             seed=seed,

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from spikeflip.runs.compare import compare_runs, list_runs
     from spikeflip.runs.config import AttackConfig, Execution, TrainConfig, VictimConfig
     from spikeflip.runs.judge import judge_files
+    from spikeflip.runs.pattern import run_learning
+    from spikeflip.runs.pattern_config import PatternConfig
     from spikeflip.runs.sweep import run_sweep
     from spikeflip.runs.train import is_trained, run_training
     from spikeflip.runs.transfer import transfer_run
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AttackConfig",
     "Execution",
+    "PatternConfig",
     "TrainConfig",
     "VictimConfig",
     "compare_runs",
@@ -24,6 +27,7 @@ __all__ = [
     "judge_files",
     "list_runs",
     "run_attack",
+    "run_learning",
     "run_sweep",
     "run_training",
     "transfer_run",
@@ -33,6 +37,7 @@ __all__ = [
 _HOME = {
     "AttackConfig": "config",
     "Execution": "config",
+    "PatternConfig": "pattern_config",
     "TrainConfig": "config",
     "VictimConfig": "config",
     "compare_runs": "compare",
@@ -41,6 +46,7 @@ _HOME = {
     "judge_files": "judge",
     "list_runs": "compare",
     "run_attack": "attack",
+    "run_learning": "pattern",
     "run_sweep": "sweep",
     "run_training": "train",
     "transfer_run": "transfer",

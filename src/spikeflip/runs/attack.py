@@ -18,7 +18,16 @@ from spikeflip.runs.finished import SHARDS, Finished, any_left, shard_sha256
 from spikeflip.runs.folder import check_free, check_plain, manifest, moment, went_on, write_trouble
 from spikeflip.runs.lock import check_unlocked, locked
 from spikeflip.runs.merge import DAMAGE, merge, summarise
-from spikeflip.runs.plan import Plan, Task, differences, make_plan, open_task, stored_options
+from spikeflip.runs.plan import (
+    Plan,
+    Task,
+    differences,
+    make_plan,
+    open_task,
+    pattern_identity,
+    pattern_of,
+    stored_options,
+)
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
 from spikeflip.runs.shard import INPUTS, ROWS, TRACE
 from spikeflip.runs.victim import load_victim
@@ -102,6 +111,7 @@ def is_done(config: AttackConfig, out: Path, checksum: Callable[[AttackConfig], 
         "victim's weights": loaded.sha256,
         "victim's description": loaded.description_sha256,
         "data's checksum": checksum(config),
+        **pattern_identity(pattern_of(config)),
     }
     return not _changes({name: identity[name] for name in ours if name in identity}, ours)
 

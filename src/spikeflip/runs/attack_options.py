@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
-from spikeflip.attacks import Budget
+from spikeflip.attacks import Budget, Pattern
 from spikeflip.attacks.metrics import METRICS
 from spikeflip.attacks.options import Option, Range, options_of
 from spikeflip.attacks.tuned import THRESHOLD
@@ -59,6 +60,8 @@ def _made(option: Option) -> _Options:
             ),
             "metric": _option(Literal[tuple(METRICS)], "mse", "What --epsilon bounds."),
         }
+    if Pattern in get_args(option.type):
+        return {option.name: _option(Path | None, None, "File that learn-pattern wrote.")}
     if option.name == "loss":
         names: Any = Literal[(*LOSSES, "victim")]
         default = "victim" if option.default == "mse" else option.default
@@ -85,7 +88,7 @@ def _plain(help: str) -> str:
 
 
 def settings_of(attack: str, said: Mapping[str, Any], *, victim_loss: str, tunable: bool = True) -> dict[str, Any]:
-    """What an attack's dataclass is made with: of its settings, those that are said.
+    """What an attack's dataclass is made with: of its settings, those that are said, but for a pattern in a file.
 
     Args:
         attack: its name.
@@ -94,7 +97,7 @@ def settings_of(attack: str, said: Mapping[str, Any], *, victim_loss: str, tunab
         tunable: whether it has a penultimate threshold; where it has none, none is asked for unless it is said.
     """
     known = {field.name for field in fields(EVERY_ATTACK[attack].settings)}
-    found = {name: value for name, value in said.items() if name in known and value is not None}
+    found = {name: value for name, value in said.items() if name in known - {"pattern"} and value is not None}
     if "loss" in known and said.get("loss", options_model(attack).model_fields["loss"].default) == "victim":
         found["loss"] = victim_loss
     if "threshold" in known:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from spikeflip.attacks.tuned import OWN_THRESHOLD, THRESHOLD
 from spikeflip.interop import EVERY_ATTACK
 from spikeflip.judging.notices import DEEPER, LOSS, OUTPUT, Circumstances
+from spikeflip.notices import Notice
 from spikeflip.snn.network import ReluNetwork
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def circumstances(plan: Plan) -> Circumstances:
             *task.loaded.notices,
             *getattr(task.victim, "notices", ()),
             *((OWN_THRESHOLD,) if own else ()),
+            *_of_pattern(plan),
         ),
     )
 
@@ -39,6 +41,36 @@ def circumstances(plan: Plan) -> Circumstances:
 def learned(facts: Mapping[str, Any]) -> bool:
     """Whether a victim's training does not say that it ended no better than guessing."""
     return facts.get("learned") is not False
+
+
+def _of_pattern(plan: Plan) -> tuple[Notice, ...]:
+    """What must be known of a pattern: that it was learned on the same data, another victim, or for another goal."""
+    pattern, data = plan.task.pattern, plan.task.data.facts
+    if pattern is None:
+        return ()
+    facts, found = pattern.facts, []
+    if (facts.get("data_sha256"), facts.get("split")) == (data["sha256"], data["split"]):
+        found.append(
+            Notice(
+                "learned-on-the-same",
+                f"the pattern was learned on the {data['split']} part of {data['name']}, which is attacked here: its "
+                "success says nothing of inputs that it has not seen; attack another part",
+            )
+        )
+    if facts.get("victim_sha256") not in (None, plan.task.loaded.sha256):
+        found.append(
+            Notice("pattern-of-another-victim", "the pattern was learned on another victim: rates are of a transfer")
+        )
+    wanted = None if plan.targets is None else set(plan.targets.tolist())
+    if wanted not in (None if pattern.target is None else {pattern.target}, set()):
+        learned_for = "away from every class" if pattern.target is None else f"towards class {pattern.target}"
+        found.append(
+            Notice(
+                "pattern-of-another-goal",
+                f"the pattern was learned {learned_for}, and this run has another goal: learn one for it",
+            )
+        )
+    return tuple(found)
 
 
 def _remedies(plan: Plan, attack: Any) -> dict[int, tuple[str, ...]]:

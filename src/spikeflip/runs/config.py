@@ -12,10 +12,13 @@ from spikeflip.limits import MOST_STEPS
 
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 _SHAPE = r"^[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*$"
+PLACE = r"^[0-9]{1,5}(,[0-9]{1,5})?$"
+"""First row and column, or the first of a run."""
 Size = Annotated[str, Field(pattern=_SIZE)]
 """``WIDTHxHEIGHT``; see :func:`sides`."""
 _BY_RECIPE = "chosen by the data and their number when not given"
 _FORMS = {
+    PLACE: "ROW,COLUMN, such as 4,12",
     _SIZE: "WIDTHxHEIGHT, such as 34x34",
     _SHAPE: "whole numbers from 1 with commas, T,C,H,W, such as 10,2,34,34",
 }
@@ -365,6 +368,8 @@ class AttackConfig(DataConfig, VictimConfig):
         from spikeflip.runs.attack_options import options_model
 
         own = options_model(self.attack)(**self.settings).model_dump(mode="json", exclude_defaults=not defaults)
+        without = {*without}
+        own = {name: value for name, value in own.items() if name not in without}
         return super().stored(without={*without, "settings"}, defaults=defaults) | own
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import Attack, Recorded, Verified, every_target, next_target
+from spikeflip.attacks import Attack, Pattern, Recorded, Verified, every_target, load_pattern, next_target
 from spikeflip.attacks.iterated import Options
 from spikeflip.data import EVENT_SETS, select_per_class
 from spikeflip.errors import SpikeflipError
@@ -36,7 +36,7 @@ from spikeflip.victims import Victim, WrappedModel
 from spikeflip.victims.examining.checks import batch_independence, raised, same_call_twice
 from spikeflip.victims.victim import check_victim
 
-PLACES = {"root", "victim", "download", "input"}
+PLACES = {"root", "victim", "download", "input", "pattern"}
 """Options that say where something is: checksums say what it is."""
 
 
@@ -50,6 +50,8 @@ class Task:
     surrogate: Surrogate | None
     """In the attack's gradients; the victim's own where None."""
     data: Inputs
+    pattern: Pattern | None = None
+    """What the attack puts on every input, where it takes one from a file."""
 
     @property
     def victim(self) -> Victim:
@@ -69,6 +71,7 @@ class Task:
             "victim's weights": self.loaded.sha256,
             "victim's description": self.loaded.description_sha256,
             "data's checksum": self.data.facts["sha256"],
+            **pattern_identity(self.pattern),
         }
 
 
@@ -162,6 +165,8 @@ class Plan:
         budget = settings.pop("budget", None)
         if budget is not None:
             settings |= {"budget": budget.limit, "budget_metric": budget.metric}
+        if self.task.pattern is not None:
+            settings["pattern"] = str(self.task.pattern)
         run = {
             "target": config.target,
             "draws": config.draws,
@@ -184,6 +189,7 @@ class Plan:
             "data": data.facts,
             "classes": list(data.classes),
             "victim": dict(self.task.loaded.description),
+            **({} if self.task.pattern is None else {"pattern": dict(self.task.pattern.facts)}),
             "options": stored_options(config),
             "identity": self.task.identity,
         }
@@ -228,7 +234,7 @@ def open_task(config: AttackConfig, loaded: LoadedVictim | None = None) -> Task:
             f"{data.facts['name']} gives inputs {tuple(first.shape[1:])}, the victim takes {victim.input_shape}: give "
             "what it was trained on as --data or --input"
         ) from error
-    task = Task(config, loaded, engine, surrogate, data)
+    task = Task(config, loaded, engine, surrogate, data, pattern_of(config))
     if loaded.defences or not isinstance(loaded.plain, SpikingNetwork | ReluNetwork | WrappedModel):
         _try(task)
     return task
@@ -275,7 +281,8 @@ def make_plan(task: Task) -> Plan:
             config.settings,
             victim_loss=task.loaded.facts.get("loss", "mse"),
             tunable=victim.penultimate_threshold is not None,
-        ),
+        )
+        | ({} if task.pattern is None else {"pattern": task.pattern}),
         rows=rows,
         labels=task.data.labels[rows],
         targets=targets,
@@ -343,6 +350,17 @@ def _goals(target: str, labels: Tensor, classes: Sequence[str]) -> tuple[Tensor,
         index = (labels != wanted).nonzero().squeeze(1)
         targets = torch.full((len(index),), wanted)
     return index, targets, targets + 1
+
+
+def pattern_of(config: AttackConfig) -> Pattern | None:
+    """The pattern in the file that a configuration names, if it does."""
+    path = config.settings.get("pattern")
+    return None if path is None else load_pattern(path)
+
+
+def pattern_identity(pattern: Pattern | None) -> dict[str, str]:
+    """What a run's identity has of a pattern: what it is, wherever it lies."""
+    return {} if pattern is None else {"pattern's checksum": pattern.sha256}
 
 
 def stored_options(config: AttackConfig) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from spikeflip.attacks import Pattern
 from spikeflip.data import EVENT_SETS, IMAGE_SETS
 from spikeflip.errors import SpikeflipError
 from spikeflip.interop import EVERY_ATTACK
@@ -27,7 +28,7 @@ from spikeflip.runs.attack_options import options_model
 from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, VictimConfig, explain
 from spikeflip.runs.merge import DAMAGE, summarise
-from spikeflip.runs.plan import Plan, make_plan, open_task
+from spikeflip.runs.plan import Plan, make_plan, open_task, pattern_identity
 from spikeflip.runs.shard import LATER_COLUMNS, ROWS, Worker
 from spikeflip.runs.victim import as_config, load_victim
 
@@ -44,6 +45,7 @@ def verify_run(
     root: Path | None = None,
     data: Path | None = None,
     input: Path | None = None,
+    pattern: Path | None = None,
     device: str = "cpu",
     samples: int = 20,
     seed: int = 0,
@@ -59,6 +61,7 @@ def verify_run(
         root: the folder with its data set's files, where the data have one.
         data: the folder of recordings that was attacked, where the run's ``--data`` was one.
         input: the recordings that were attacked, where the run was of ``--input``.
+        pattern: the pattern that was put on the inputs, where the attack takes one.
         device: where the victim runs.
         samples: how many rows; all where the run has no more; of a foreign model or attack those of whole shards.
         seed: of the choice of the rows.
@@ -82,7 +85,7 @@ def verify_run(
     saved = open_inputs(run)
     read_rows(run, saved.samples)
     named = as_config(victim)
-    config = _config(run, description, named, {"root": root, "input": input}, data, device)
+    config = _config(run, description, named, {"root": root, "input": input}, data, device, pattern)
     loaded = load_victim(config, device)
     _check_same(run, "victim", "weights_sha256", description, loaded.sha256)
     # Earlier versions did not write it.
@@ -90,6 +93,7 @@ def verify_run(
         _check_same(run, "victim", "description_sha256", description, loaded.description_sha256)
     task = open_task(config, loaded)
     _check_same(run, "data", "sha256", description, str(task.data.facts.get("sha256")))
+    _check_pattern(run, description, task.pattern)
     plan = make_plan(task)
     if not np.array_equal(plan.samples.numpy(), saved.samples):
         raise SpikeflipError(
@@ -123,6 +127,7 @@ def _config(
     places: Mapping[str, Path | None],
     data: Path | None,
     device: str,
+    pattern: Path | None,
 ) -> AttackConfig:
     """The options of the run, validated as if they were given now; "auto" is what it was then.
 
@@ -153,6 +158,12 @@ def _config(
         raise SpikeflipError(f"{run} attacked a folder of recordings: give that folder with --data or --input")
     if data is not None:
         known["data"] = str(data)
+    if "pattern" in own:
+        if pattern is None:
+            raise SpikeflipError(f"{run} put a pattern on the inputs: give its file with --pattern")
+        known["pattern"] = pattern
+    elif pattern is not None:
+        raise SpikeflipError(f"--pattern {pattern} is given, and the attack of {run} takes none: leave it out")
     try:
         return AttackConfig(**known | dict(places) | {"download": False, "device": device})
     except ValidationError as error:
@@ -168,6 +179,16 @@ def _check_same(run: Path, part: str, name: str, description: Mapping[str, Any],
         raise SpikeflipError(
             f"{run} attacked {other} (sha256 {expected[:12]}, not {found[:12]}): give the {part} of the run with {fix}"
         )
+
+
+def _check_pattern(run: Path, description: Mapping[str, Any], pattern: Pattern | None) -> None:
+    identity = description.get("identity")
+    for name, found in pattern_identity(pattern).items():
+        stored = identity.get(name) if isinstance(identity, dict) else None
+        if stored != found:
+            raise SpikeflipError(
+                f"{run} has another pattern (sha256 {str(stored)[:12]}, not {found[:12]}): give its own with --pattern"
+            )
 
 
 def _parts(plan: Plan, samples: int, seed: int) -> list[NDArray[np.int64]]:
