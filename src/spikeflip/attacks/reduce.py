@@ -12,6 +12,12 @@ from spikeflip.snn.validation import at_a_time
 from spikeflip.victims import Victim
 
 
+_MANY = 256
+"""Flips of which blocks are undone first, before each is tried alone."""
+_SCATTER = 2654435761
+"""Times a cell, modulo 2^32, its place in an order that has nothing to do with where it lies."""
+
+
 @dataclass(frozen=True)
 class Reduced:
     """What became of n successes."""
@@ -36,9 +42,10 @@ def reduce_flips(
 ) -> Reduced:
     """Undo flips of successful adversarials while they stay adversarial.
 
-    In each round every flip that is left is undone alone. Of those that are not needed, as many as possible are undone
-    together: first those whose undoing leaves the goal farthest behind, and how many is found by bisection. Flips that
-    are needed in one round are not looked at in the next, and all of them again at the end: the result is 1-minimal.
+    Where there are many flips, blocks of them are undone first; where that cannot be, half the block is tried. Then, in
+    each round, every flip that is left is undone alone. Of those that are not needed, as many as possible are undone
+    together, those first whose undoing leaves the goal farthest behind, and a bisection finds how many. Flips that are
+    needed in one round are not looked at in the next, and all of them again at the end: the result is 1-minimal.
 
     Args:
         victim: that was attacked.
@@ -49,7 +56,7 @@ def reduce_flips(
         micro_batch: samples in memory at a time.
 
     Source: the bisection is that of L. Lun et al., Towards Effective and Sparse Adversarial Attack on Spiking Neural
-    Networks via Breaking Invisible Surrogate Gradients, CVPR 2025; the rounds after it are not.
+    Networks via Breaking Invisible Surrogate Gradients, CVPR 2025; blocks and rounds are our own.
     """
     parts, classes = [], labels if targets is None else targets
     for rows in torch.arange(len(originals)).split(at_a_time(victim, originals, micro_batch)):
@@ -90,6 +97,10 @@ class _Reduction:
         """Undo what can be undone."""
         every, none = torch.arange(len(self.originals)), torch.full((len(self.originals), 1), -1)
         finished = self._reached(every, none) == -torch.inf
+        many = ~finished & (self.sample.bincount(minlength=len(finished)) > _MANY)
+        if bool(many.any()):
+            self._undo_blocks(many[self.sample].nonzero().squeeze(1))
+            self.parked[:] = False
         while not bool(finished.all()):
             finished |= self._round(~finished)
         said = winner(self._scores(every, none))
@@ -109,30 +120,65 @@ class _Reduction:
         self.parked[looked_at[~spare]] = True
         self.parked &= ~again[self.sample]
         if bool(spare.any()):
-            self._undo(looked_at[spare], by[spare])
+            self._undo_most(looked_at[spare], by[spare])
         return finished
 
-    def _undo(self, flips: Tensor, by: Tensor) -> None:
+    def _undo_blocks(self, flips: Tensor) -> None:
+        """Undo these flips block by block, and park those that are needed.
+
+        A block that can be undone doubles the next one, one that cannot halves it.
+        """
+        # Neighbours in time and space have much the same effect: a block is better made of flips from everywhere.
+        scattered = (self.cell[flips] * _SCATTER % 2**32).argsort(stable=True)
+        table, rows, counts = self._by_sample(flips[scattered])
+        undone = torch.zeros_like(self.parked)
+        begin, size = torch.zeros_like(counts), (counts // 4).clamp(min=1)
+        while bool((begin < counts).any()):
+            some = (begin < counts).nonzero().squeeze(1)
+            taken = size[some].minimum(counts[some] - begin[some])
+            places = torch.arange(int(taken.max())).expand(len(some), -1)
+            inside = places < taken.unsqueeze(1)
+            block = table[some].gather(1, torch.where(inside, begin[some].unsqueeze(1) + places, 0))
+            cells = torch.where(inside, self.cell[block], -1)
+            won = self._reached(rows[some], cells) > -torch.inf
+            self.held.flip(rows[some[won]], cells[won])
+            undone[block[inside & won.unsqueeze(1)]] = True
+            needed = ~won & (taken == 1)
+            self.parked[block[needed, 0]] = True
+            begin[some] += torch.where(won, taken, needed.long())
+            size[some] = torch.where(won, 2 * taken, (taken // 2).clamp(min=1))
+        self._drop(undone)
+
+    def _undo_most(self, flips: Tensor, by: Tensor) -> None:
         """Undo as many of these flips of each sample as a bisection finds, those that leave the most first."""
-        order = by.argsort(descending=True, stable=True)
-        flips = flips[order][self.sample[flips[order]].argsort(stable=True)]
-        rows, counts = self.sample[flips].unique_consecutive(return_counts=True)
-        rank = torch.arange(len(flips)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-        table = torch.full((len(rows), int(counts.max())), -1)
-        table[torch.arange(len(rows)).repeat_interleave(counts), rank] = self.cell[flips]
+        table, rows, counts = self._by_sample(flips[by.argsort(descending=True, stable=True)])
+        cells = torch.where(table >= 0, self.cell[table], -1)
+        places = torch.arange(table.shape[1])
         low, high = torch.ones_like(counts), counts.clone()
         while bool((low < high).any()):
             some = (low < high).nonzero().squeeze(1)
             middle = (low[some] + high[some] + 1) // 2
-            cells = torch.where(torch.arange(table.shape[1]) < middle.unsqueeze(1), table[some], -1)
-            won = self._reached(rows[some], cells) > -torch.inf
+            tried = torch.where(places < middle.unsqueeze(1), cells[some], -1)
+            won = self._reached(rows[some], tried) > -torch.inf
             low[some] = torch.where(won, middle, low[some])
             high[some] = torch.where(won, high[some], middle - 1)
-        undone = torch.arange(table.shape[1]) < low.unsqueeze(1)
-        self.held.flip(rows, torch.where(undone, table, -1))
-        left = torch.ones_like(self.parked)
-        left[flips[rank < low.repeat_interleave(counts)]] = False
-        self.sample, self.cell, self.parked = self.sample[left], self.cell[left], self.parked[left]
+        chosen = places < low.unsqueeze(1)
+        self.held.flip(rows, torch.where(chosen, cells, -1))
+        undone = torch.zeros_like(self.parked)
+        undone[table[chosen]] = True
+        self._drop(undone)
+
+    def _by_sample(self, flips: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Flips as a row a sample, padded with -1; whose rows they are, and how long."""
+        flips = flips[self.sample[flips].argsort(stable=True)]
+        rows, counts = self.sample[flips].unique_consecutive(return_counts=True)
+        row = torch.arange(len(rows)).repeat_interleave(counts)
+        table = torch.full((len(rows), int(counts.max())), -1)
+        table[row, torch.arange(len(flips)) - (counts.cumsum(0) - counts)[row]] = flips
+        return table, rows, counts
+
+    def _drop(self, undone: Tensor) -> None:
+        self.sample, self.cell, self.parked = self.sample[~undone], self.cell[~undone], self.parked[~undone]
 
     def _of_sample(self, flips: Tensor) -> Tensor:
         """Which samples have any of these flips."""
