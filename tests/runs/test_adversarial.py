@@ -2,8 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 
+from spikeflip import Recording, write_recording
+from spikeflip.attacks.flip_training import FlipTraining
 from spikeflip.cli.terminal import print_training, training_facts
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs import TrainConfig, run_training
@@ -13,11 +16,17 @@ TINY = {"network": "4C3-AP2-10FC", "updates": 4, "batch_size": 8, "validate_ever
 TINY |= {"test_samples": 10, "coding_steps": 3}
 NO_STEPS = {"coding_steps": None}
 HARD = TINY | {"adversarial": 0.3, "adversarial_steps": 2}
+EVENTS = NO_STEPS | {"simulate_events": True}
 
 
 @pytest.fixture(scope="module")
 def hardened(tmp_path_factory):
     return run_training(TrainConfig(**HARD), tmp_path_factory.mktemp("hardened") / "v")
+
+
+@pytest.fixture(scope="module")
+def flipped(tmp_path_factory):
+    return run_training(TrainConfig(**HARD | EVENTS), tmp_path_factory.mktemp("flipped") / "v")
 
 
 @pytest.mark.parametrize(
@@ -31,14 +40,8 @@ def hardened(tmp_path_factory):
         (["--adversarial", 0.1, "--adversarial-warm-up", 1.5], "--adversarial-warm-up is '1.5': "),
         (["--adversarial-steps", 4], "--adversarial-steps 4 says how --adversarial attacks: give that too"),
         (["--adversarial-warm-up", 0.5], "--adversarial-warm-up 0.5 says how --adversarial attacks: give that too"),
-        (
-            ["--adversarial", 0.1, "--simulate-events"],
-            "--adversarial 0.1 is for images, and --simulate-events makes recordings of them: leave one out",
-        ),
-        (
-            ["--adversarial", 0.1, "--data", "nmnist", "--root", "nowhere"],
-            "--adversarial 0.1 is for images, and --data nmnist is of recordings: leave one out",
-        ),
+        (["--adversarial", 2, "--simulate-events"], "--adversarial is '2': "),
+        (["--adversarial-steps", 4, "--simulate-events"], "--adversarial-steps 4 says how --adversarial attacks: "),
     ],
 )
 def test_what_makes_no_sense_is_one_sentence_and_leaves_nothing(options, message, tmp_path, run):
@@ -50,9 +53,7 @@ def test_what_makes_no_sense_is_one_sentence_and_leaves_nothing(options, message
     assert not (tmp_path / "v").exists()
 
 
-@pytest.mark.parametrize(
-    "kind", [{}, {"twin": True, "coding_steps": None}, {"coding": "latency", "coding_steps": None}]
-)
+@pytest.mark.parametrize("kind", [{}, {"twin": True} | NO_STEPS, {"coding": "latency"} | NO_STEPS, EVENTS])
 def test_without_a_distance_the_weights_are_those_without_the_option(kind, tmp_path):
     plain = run_training(TrainConfig(**TINY | kind), tmp_path / "plain")
     none = run_training(TrainConfig(**TINY | kind | {"adversarial": 0}), tmp_path / "none")
@@ -63,19 +64,22 @@ def test_without_a_distance_the_weights_are_those_without_the_option(kind, tmp_p
 
 
 @pytest.mark.parametrize("update", [1, 2, 3, 4])
-def test_an_interrupted_training_goes_on_to_the_same_victim(hardened, tmp_path, update):
+@pytest.mark.parametrize("kind", ["images", "events"])
+def test_an_interrupted_training_goes_on_to_the_same_victim(hardened, flipped, tmp_path, kind, update):
+    victim, options = (hardened, HARD) if kind == "images" else (flipped, HARD | EVENTS)
+
     def stop(now):
         if now.update == update:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_training(TrainConfig(**HARD), tmp_path / "v", progress=stop)
+        run_training(TrainConfig(**options), tmp_path / "v", progress=stop)
     if update > 1:
         with pytest.raises(SpikeflipError, match=r"of other options \(adversarial: 0.3 -> 0.2\): give the same"):
-            run_training(TrainConfig(**HARD | {"adversarial": 0.2}), tmp_path / "v")
-    again = run_training(TrainConfig(**HARD), tmp_path / "v")
-    assert again.sha256 == hardened.sha256
-    assert again.facts["robust_accuracy"] == hardened.facts["robust_accuracy"]
+            run_training(TrainConfig(**options | {"adversarial": 0.2}), tmp_path / "v")
+    again = run_training(TrainConfig(**options), tmp_path / "v")
+    assert again.sha256 == victim.sha256
+    assert again.facts["robust_accuracy"] == victim.facts["robust_accuracy"]
 
 
 def test_a_finished_victim_is_found_for_the_same_options_alone(tmp_path):
@@ -109,6 +113,37 @@ def test_the_recipe_and_the_result_say_so(hardened, tmp_path, capsys):
     print_training(hardened, tmp_path / "v")
     assert f"{rate:.2%} of 10 test images right when attacked within 0.3" in capsys.readouterr().out
     assert training_facts(hardened)["robust_accuracy"] == rate
+
+
+def test_recordings_are_flipped_by_a_share_of_their_events(flipped, tmp_path, capsys):
+    assert flipped.facts["recipe"]["adversarial"] == {"share": 0.3, "steps": 2, "warm_up": 0.3}
+    assert flipped.facts["robust_accuracy_n"] == 10
+    for kind in ("simulated", "recordings"):
+        recipe = choose_recipe(TrainConfig(**HARD | EVENTS), kind, 1_000, 2)
+        assert recipe.perturb == FlipTraining(0.3, steps=2)
+        said = "recordings attacked by flips of up to 0.3 of their events in 2 steps, less for the first 30%, initial"
+        assert said in recipe.sentence(1_000)
+    print_training(flipped, tmp_path / "v")
+    rate = flipped.facts["robust_accuracy"]
+    assert f"{rate:.2%} of 10 test recordings right when up to 0.3 of their events are flipped" in (
+        capsys.readouterr().out
+    )
+
+
+def test_folders_of_recordings_are_flipped_too(tmp_path):
+    pixels = {"a": [(1, 1), (2, 1), (1, 2), (2, 2)], "b": [(5, 5), (6, 5), (5, 6), (6, 6)]}
+    for name, cells in pixels.items():
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(4):
+            x, y = (np.array([cell[axis] for cell in cells] * 4) for axis in (0, 1))
+            recording = Recording.from_columns(np.arange(16) * 1000 + i, x, y, np.ones(16, int), height=8, width=8)
+            write_recording(recording, tmp_path / "data" / name / f"{i}.npz")
+    options = {"data": str(tmp_path / "data"), "network": "4C3-AP2-2FC", "time_steps": 4, "time_bin": 4}
+    options |= {"updates": 3, "batch_size": 4}
+    found = run_training(TrainConfig(**options, adversarial=0.25), tmp_path / "v")
+    assert found.facts["recipe"]["adversarial"]["share"] == 0.25
+    assert found.facts["robust_accuracy_n"] == found.facts["accuracy_n"]
+    assert found.sha256 != run_training(TrainConfig(**options), tmp_path / "plain").sha256
 
 
 def test_colour_images_are_attacked_behind_their_twin_alone():

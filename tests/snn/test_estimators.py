@@ -235,3 +235,45 @@ def test_names_and_their_numbers():
         with pytest.raises(SpikeflipError) as error:
             estimator(wrong)
         assert str(error.value).startswith(words)
+
+
+@pytest.mark.parametrize("made", [PDSG(), ASSG()])
+@pytest.mark.parametrize("layout", ["channels first", "channels last", "a line", "none"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_slopes_step_by_step_are_those_of_all_steps(made, layout, dtype):
+    """Whatever the layout in memory, with potentials that are far from their first."""
+    u = torch.randn(3, 6, 4, 5, 5, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    u[:, 3:] += 20
+    if layout == "channels last":
+        u = u.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    elif layout != "channels first":
+        u = u.flatten(3) if layout == "a line" else u[..., 0, 0].contiguous()
+    memories = Memory(3), Memory(3)
+    for round_ in range(3):
+        whole = made.slope(layer(u + round_, memories[0]))
+        slope_at = made.slope_at(layer(u + round_, memories[1]))
+        steps = [slope_at(t).clone() for t in reversed(range(6))]
+        torch.testing.assert_close(torch.stack(steps[::-1], 1), whole)
+    double = made.slope(layer((u + 2).double(), Memory(3)))
+    if made == PDSG():
+        torch.testing.assert_close(whole.double(), double, rtol=1e-5, atol=1e-6)
+
+
+def test_pdsg_pools_nothing_where_nothing_varies():
+    """The spread of equal potentials is 0 exactly, also where their mean is rounded, and 1 is taken for it."""
+    for value in (0.3, 0.7, 1000.1):
+        same = PDSG().slope(layer(torch.full((1, 3, 2, 13, 13), value)))
+        z = (value - THRESHOLD) / THRESHOLD - 0.5
+        wanted = math.exp(-z * z / 2) / math.sqrt(2 * math.pi) / THRESHOLD
+        assert same.flatten().tolist() == [pytest.approx(wanted, rel=1e-4, abs=1e-30)] * 3 * 2 * 169
+
+
+def test_assg_remembers_samples_that_do_not_lie_together():
+    u, memory, apart = torch.rand(4, 3, 5), Memory(4), Memory(4)
+    rows = torch.tensor([3, 0])
+    for _ in range(2):
+        whole = ASSG().slope(layer(u, memory))
+        found = ASSG().slope(layer(u[rows], apart.of(rows)))
+    torch.testing.assert_close(found, whole[rows], rtol=0, atol=0)
+    untouched = ASSG().slope(layer(u[1:3], apart.of(torch.tensor([1, 2]))))
+    torch.testing.assert_close(untouched, ASSG().slope(layer(u[1:3])), rtol=0, atol=0)

@@ -50,18 +50,21 @@ class AdversarialTraining:
     def __post_init__(self) -> None:
         if not 0 <= self.epsilon <= 1:
             raise SpikeflipError(f"epsilon is {self.epsilon}: give a radius in [0, 1], such as 0.1")
-        check_counts(steps=self.steps)
-        if self.steps > MOST_STEPS:
-            raise SpikeflipError(f"steps is {self.steps}: give at most {MOST_STEPS}")
-        if not 0 <= self.warm_up <= 1:
-            raise SpikeflipError(f"warm_up is {self.warm_up}: give a share in [0, 1], 0 for none")
+        check_inner(self.steps, self.warm_up)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is ever changed."""
+        return self.epsilon == 0
 
     def radius(self, update: int, updates: int) -> float:
         """Of the ball in an update, counted from 1."""
-        return self.epsilon * min(1.0, update / max(1.0, self.warm_up * updates))
+        return self.epsilon * grown(self.warm_up, update, updates)
 
     def __call__(self, batch: Batch) -> Tensor:
         """The attacked images ``(n, *input)`` of a batch of images."""
+        if batch.kind == "spikes":
+            raise SpikeflipError("the inputs are spikes, and AdversarialTraining moves pixels: give FlipTraining")
 
         def encoded(images: Tensor, step: int) -> Tensor:
             return batch.encoded(images, "inner-encode", batch.update * self.steps + step)
@@ -77,6 +80,20 @@ class AdversarialTraining:
             moment=batch.update,
             encoded=encoded,
         )
+
+
+def check_inner(steps: int, warm_up: float) -> None:
+    """Raise a SpikeflipError unless an inner maximisation can have so many steps and grow over such a share."""
+    check_counts(steps=steps)
+    if steps > MOST_STEPS:
+        raise SpikeflipError(f"steps is {steps}: give at most {MOST_STEPS}")
+    if not 0 <= warm_up <= 1:
+        raise SpikeflipError(f"warm_up is {warm_up}: give a share in [0, 1], 0 for none")
+
+
+def grown(warm_up: float, update: int, updates: int) -> float:
+    """How much of the full distance there is in an update, counted from 1: it grows linearly over the warm-up."""
+    return min(1.0, update / max(1.0, warm_up * updates))
 
 
 def ascend(

@@ -127,8 +127,11 @@ def print_training(checkpoint: Any, out: Path) -> None:
             rate, n = facts[name], facts[f"{name}_n"]
             found.append(f"no {what}" if rate is None else f"{rate:.2%} of {n:,} {what} right")
     if facts.get("robust_accuracy") is not None:
-        radius, rate, n = facts["config"]["adversarial"], facts["robust_accuracy"], facts["robust_accuracy_n"]
-        found.append(f"{rate:.2%} of {n:,} test images right when attacked within {radius:g}")
+        limit, rate, n = facts["config"]["adversarial"], facts["robust_accuracy"], facts["robust_accuracy_n"]
+        what, how = "images", f"attacked within {limit:g}"
+        if "share" in facts["recipe"]["adversarial"]:
+            what, how = "recordings", f"up to {limit:g} of their events are flipped"
+        found.append(f"{rate:.2%} of {n:,} test {what} right when {how}")
     say(f"{checkpoint.network.architecture}: {', '.join(found)}")
     say(f"victim: {out}")
     for notice in facts.get("notices", ()):

@@ -182,7 +182,8 @@ class TrainConfig(DataConfig):
         ge=0,
         le=1,
         description="Adversarial training: every update learns from images that were attacked within this distance of "
-        "each pixel, which lies in [0, 1]; such as 0.1.",
+        "each pixel, which lies in [0, 1], such as 0.1; of recordings, simulated ones too, from those in which this "
+        "share of the sample's own events was flipped, such as 0.02.",
     )
     adversarial_steps: int | None = Field(
         None, ge=1, le=1000, description="Steps of that attack in each update; 3 when not given."
@@ -191,7 +192,7 @@ class TrainConfig(DataConfig):
         None,
         ge=0,
         le=1,
-        description="Share of the updates over which the distance grows from 0; 0.3 when not given.",
+        description="Share of the updates over which the distance or share grows from 0; 0.3 when not given.",
     )
     firing_threshold: float | None = Field(
         None, gt=0, le=1e6, description="Firing threshold of all neurons; that of the network's preset when not given."

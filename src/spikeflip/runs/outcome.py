@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks.adversarial_training import ascend
+from spikeflip.attacks.flip_training import events_of, flip_most, most_flips
 from spikeflip.intervals import wilson
 from spikeflip.judging import judge
 from spikeflip.notices import Notice
@@ -16,7 +17,7 @@ from spikeflip.snn.firing import Firing, measure_firing
 from spikeflip.snn.network import Network, SpikingNetwork
 from spikeflip.snn.training import Labelled, accuracy
 from spikeflip.snn.training_state import History
-from spikeflip.snn.validation import at_a_time
+from spikeflip.snn.validation import at_a_time, kind_of
 from spikeflip.victims import Victim
 
 # Of the training samples, so many say whether anything was learned where there are few test inputs or none.
@@ -25,7 +26,7 @@ _FEW = 30
 _MOSTLY_SILENT = 0.9
 # As training does, which keeps their spikes in memory.
 _WATCHED = 32
-# Under attack: images of the test set, steps of the gradient, and encodings of what these end with.
+# Under attack: inputs of the test set, steps of the gradient, and encodings of what these end with.
 _ATTACKED, _STEPS, _DRAWS, _TOGETHER = 100, 25, 20, 20
 
 
@@ -42,7 +43,7 @@ class Outcome:
         chance: the share of the most frequent class among the samples that ``learned`` is told from.
         learned: whether its accuracy is above chance beyond the 95 % interval.
         notices: what a reader of the accuracy must know.
-        robust_accuracy: of the first 100 test images, as :func:`robust_accuracy` measures it; None where it does not.
+        robust_accuracy: of the first 100 test inputs, as :func:`robust_accuracy` measures it; None where it does not.
         robust_accuracy_n: how many were attacked; None where nothing was to be.
     """
 
@@ -79,7 +80,7 @@ def judge_training(
     history: History,
     *,
     seed: int,
-    radius: float | None = None,
+    limit: float | None = None,
 ) -> Outcome:
     """Measure a trained victim.
 
@@ -89,7 +90,7 @@ def judge_training(
         test: inputs that it was not trained on, none or more.
         history: of the training, whose notices say what was tried.
         seed: of the encodings.
-        radius: of the L∞ ball in which test images are attacked too, where they are.
+        limit: within which test inputs are attacked too, where they are; see :func:`robust_accuracy`.
     """
     few = trained[0][:_TRIED], trained[1][:_TRIED]
     on_training = accuracy(network, *few, seed=seed)
@@ -100,37 +101,43 @@ def judge_training(
     learned = learned and len(trained[1].unique()) > 1
     firing = _firing(network, few[0][:_WATCHED], seed) if isinstance(network, SpikingNetwork) else None
     outcome = Outcome(on_test, len(test[1]), on_training, len(few[1]), firing, chance, learned)
-    if radius is not None:
+    if limit is not None:
         attacked = test[0][:_ATTACKED], test[1][:_ATTACKED]
-        robust = robust_accuracy(network, *attacked, radius, seed=seed) if len(test[1]) else None
+        robust = robust_accuracy(network, *attacked, limit, seed=seed) if len(test[1]) else None
         outcome = replace(outcome, robust_accuracy=robust, robust_accuracy_n=len(attacked[1]))
     return replace(outcome, notices=tuple(_notices(outcome, history)))
 
 
-def robust_accuracy(victim: Victim, images: Tensor, labels: Tensor, radius: float, *, seed: int = 0) -> float:
-    """The accuracy on images that were attacked by projected gradient descent in 25 steps, all of them on every image.
+def robust_accuracy(victim: Victim, inputs: Tensor, labels: Tensor, limit: float, *, seed: int = 0) -> float:
+    """The accuracy on inputs after the attack of adversarial training in 25 steps, all of them on every input.
 
     Args:
         victim: what is attacked.
-        images: ``(N, *input)`` in [0, 1], at least one.
+        inputs: images ``(N, *input)`` in [0, 1] or spikes ``(N, T, *input)``, at least one.
         labels: true classes ``(N,)`` int64.
-        radius: of the L∞ ball, in the same units.
+        limit: of images the radius of the L∞ ball, in the same units; of spikes the most flips, as a share of a
+            sample's own events.
         seed: of all random numbers; a sample's position names its streams.
 
     Returns:
-        The mean share of 20 fresh encodings of each attacked image that are right, of one where they are all the same;
-        images that were wrong from the start count 0, as in :func:`spikeflip.judge`.
+        The mean share of 20 fresh encodings of each attacked input that are right, of one where they are all the same;
+        inputs that were wrong from the start count 0, as in :func:`spikeflip.judge`.
     """
+    spikes = kind_of(inputs, victim.input_shape, victim.coding) == "spikes"
 
     def attacked(rows: Tensor) -> Tensor:
+        values, classes = inputs[rows], labels[rows].to(victim.device)
+
         def encoded(found: Tensor, step: int) -> Tensor:
             return encode_for(victim, found, seed=seed, samples=rows, step=step)
 
+        if spikes:
+            return flip_most(victim, values, classes, most_flips(events_of(values), limit), steps=_STEPS)
         return ascend(
             victim,
-            images[rows],
-            labels[rows].to(victim.device),
-            radius,
+            values,
+            classes,
+            limit,
             steps=_STEPS,
             seed=seed,
             samples=rows,
@@ -138,9 +145,9 @@ def robust_accuracy(victim: Victim, images: Tensor, labels: Tensor, radius: floa
             encoded=encoded,
         )
 
-    together = at_a_time(victim, images, _TOGETHER)
-    found = torch.cat([attacked(rows).to(images) for rows in torch.arange(len(images)).split(together)])
-    return float(judge(victim, images, found, labels, draws=_DRAWS, seed=seed).rows["still_right"].mean())
+    together = at_a_time(victim, inputs, _TOGETHER)
+    found = torch.cat([attacked(rows).to(inputs) for rows in torch.arange(len(inputs)).split(together)])
+    return float(judge(victim, inputs, found, labels, draws=_DRAWS, seed=seed).rows["still_right"].mean())
 
 
 def _compared(rate: float, classes: Tensor) -> tuple[float, bool]:

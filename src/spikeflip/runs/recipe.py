@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from spikeflip.attacks.adversarial_training import AdversarialTraining
+from spikeflip.attacks.flip_training import FlipTraining
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import TrainConfig
 from spikeflip.snn.training_settings import Training
@@ -67,13 +68,13 @@ class Recipe:
     twin: Training | None = None
     of_twin: bool = False
     """Whether a ReLU twin itself is trained, which has no firing to begin with."""
-    adversarial: AdversarialTraining | None = None
-    """What each update's images are attacked with, where they are; not those that the twin before it learns from."""
+    adversarial: AdversarialTraining | FlipTraining | None = None
+    """What each update's inputs are attacked with, where they are; not those that the twin before it learns from."""
 
     @property
-    def perturb(self) -> AdversarialTraining | None:
+    def perturb(self) -> AdversarialTraining | FlipTraining | None:
         """The same for the training; None where nothing would be changed."""
-        return self.adversarial if self.adversarial and self.adversarial.epsilon else None
+        return None if self.adversarial is None or self.adversarial.is_idle else self.adversarial
 
     def as_json(self) -> dict[str, Any]:
         """The settings that were given or chosen, for a victim's description."""
@@ -93,7 +94,7 @@ class Recipe:
         if made.coding_steps is not None:
             steps += f", images coded in {made.coding_steps} time steps"
         if (attacked := self.adversarial) is not None:
-            steps += f", images attacked within {attacked.epsilon:g} in {attacked.steps} steps"
+            steps += f", {_attacked(attacked)} in {attacked.steps} steps"
             steps += f", less for the first {attacked.warm_up:.0%}" if attacked.warm_up else ""
         twin = "" if self.twin is None else f"a ReLU twin for {self.twin.updates:,} updates, then "
         loss = f", mse for the first {made.mse_first:.0%}" if made.mse_first else ""
@@ -101,6 +102,12 @@ class Recipe:
             return f"recipe for {samples:,} samples: {steps}"
         share = f"initial rate {made.initial_rate:g}" if made.initial_rate else f"initial share {made.initial_share:g}"
         return f"recipe for {samples:,} samples: {twin}{steps}, {share}{loss}"
+
+
+def _attacked(how: AdversarialTraining | FlipTraining) -> str:
+    if isinstance(how, FlipTraining):
+        return f"recordings attacked by flips of up to {how.share:g} of their events"
+    return f"images attacked within {how.epsilon:g}"
 
 
 def held_out(config: TrainConfig, samples: int) -> int:
@@ -152,25 +159,22 @@ def choose_recipe(
         chosen["mse_first"] = _MSE_FIRST
     training = Training(**(chosen | given))
     if not colour or config.twin or config.start is not None or not config.twin_first:
-        return Recipe(training, of_twin=config.twin, adversarial=_adversarial(config))
+        return Recipe(training, of_twin=config.twin, adversarial=_adversarial(config, kind))
     kept = {name: given[name] for name in _ELSEWHERE}
     twin = Training(**(_chosen(_TWINS["colour"], samples, {}) | kept | {"loss": "ce"}))
-    return Recipe(training, twin, adversarial=_adversarial(config))
+    return Recipe(training, twin, adversarial=_adversarial(config, kind))
 
 
-def check_adversarial(config: TrainConfig, recordings: bool) -> None:
-    """Raise a SpikeflipError if something is said of adversarial training, and there is none or cannot be one."""
-    if config.adversarial is None:
-        for name, value in _how_attacked(config).items():
-            option = f"--adversarial-{name.replace('_', '-')}"
-            raise SpikeflipError(f"{option} {value:g} says how --adversarial attacks: give that too")
-    elif recordings or config.simulate_events:
-        given = f"--data {config.data} is of recordings" if recordings else "--simulate-events makes recordings of them"
-        raise SpikeflipError(f"--adversarial {config.adversarial:g} is for images, and {given}: leave one out")
+def check_adversarial(config: TrainConfig) -> None:
+    """Raise a SpikeflipError if something is said of adversarial training, and there is none."""
+    for name, value in _how_attacked(config).items() if config.adversarial is None else ():
+        option = f"--adversarial-{name.replace('_', '-')}"
+        raise SpikeflipError(f"{option} {value:g} says how --adversarial attacks: give that too")
 
 
-def _adversarial(config: TrainConfig) -> AdversarialTraining | None:
-    return None if config.adversarial is None else AdversarialTraining(config.adversarial, **_how_attacked(config))
+def _adversarial(config: TrainConfig, kind: Kind) -> AdversarialTraining | FlipTraining | None:
+    attack = AdversarialTraining if kind == "images" else FlipTraining
+    return None if config.adversarial is None else attack(config.adversarial, **_how_attacked(config))
 
 
 def _how_attacked(config: TrainConfig) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def run_training(
                 perturb=recipe.perturb,
             )
         outcome = judge_training(
-            runner, parts[0], (test.values, test.labels), history, seed=config.seed, radius=config.adversarial
+            runner, parts[0], (test.values, test.labels), history, seed=config.seed, limit=config.adversarial
         )
         facts = {
             "config": _stored(config),
@@ -320,7 +320,7 @@ def _check(config: TrainConfig, recordings: bool) -> None:
                 f"--{name.replace('_', '-')} {value} is for recordings, and --data {config.data} is of images: "
                 "leave it out"
             )
-    check_adversarial(config, recordings)
+    check_adversarial(config)
     if config.twin and config.start is not None:
         raise SpikeflipError("--start is for spiking victims, and --twin trains a ReLU network: leave one out")
     option = "--twin" if config.twin else f"--coding {config.coding}"

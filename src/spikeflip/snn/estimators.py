@@ -5,6 +5,7 @@ threshold, which the papers set to 1. ``h`` is the distance of a potential from 
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,8 +14,34 @@ from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.gradients import BPTT, Estimator, LayerPass
-from spikeflip.snn.neuron import mean_current
+from spikeflip.snn.neuron import LIF, mean_current
 from spikeflip.snn.surrogate import Rectangular
+
+
+class _InParts(Estimator):
+    """An estimator that makes the slopes of some time steps at a time: on a CPU of one, in its cache, else of all."""
+
+    @abstractmethod
+    def slopes(self, layer: LayerPass, room: Tensor) -> Callable[[slice], Tensor]:
+        """Gives the slopes ``(n, m, *layer)`` of m steps that follow each other.
+
+        Each step is asked for once, the first step last.
+
+        Args:
+            layer: the pass.
+            room: ``(n, m, *layer)``, where they may be written.
+        """
+
+    def slope(self, layer: LayerPass) -> Tensor:
+        """See :class:`spikeflip.snn.gradients.Estimator`."""
+        return self.slopes(layer, torch.empty_like(layer.potential))(slice(0, layer.potential.shape[1]))
+
+    def slope_at(self, layer: LayerPass) -> Callable[[int], Tensor]:
+        """See :class:`spikeflip.snn.gradients.Estimator`."""
+        if layer.potential.device.type != "cpu":
+            return super().slope_at(layer)
+        slopes = self.slopes(layer, torch.empty_like(layer.potential[:, :1]))
+        return lambda t: slopes(slice(t, t + 1))[:, 0]
 
 
 @dataclass(frozen=True)
@@ -79,7 +106,7 @@ class HART(Estimator):
 
 
 @dataclass(frozen=True)
-class PDSG(Estimator):
+class PDSG(_InParts):
     """Potential-dependent surrogate gradient: a normal density as wide as the potentials vary.
 
     The derivative at h is that of mean ``s / 2`` and standard deviation s, where s is the standard deviation of the
@@ -91,31 +118,65 @@ class PDSG(Estimator):
     it where it is zero.
     """
 
-    def slope(self, layer: LayerPass) -> Tensor:
-        """See :class:`spikeflip.snn.gradients.Estimator`."""
-        scale = layer.neuron.window_centre
-        h = layer.distance / scale
-        spread = self._spread(h)
-        spread = torch.where(spread > 0, spread, 1).to(h).reshape(*h.shape[:3], *[1] * (h.ndim - 3))
-        z = h.div_(spread).sub_(0.5)
-        return z.square_().mul_(-0.5).exp_().div_(spread * (math.sqrt(2 * math.pi) * scale))
+    def slopes(self, layer: LayerPass, room: Tensor) -> Callable[[slice], Tensor]:
+        """See :class:`_InParts`."""
+        u, centre, unit = layer.potential, layer.neuron.window_centre, _unit(layer.neuron)
+        if unit is None:  # neurons of different thresholds are alike in units of these alone
+            u, centre, unit = layer.distance / centre, 0.0, 1.0
+        spread = _spread(u)
+        spread = torch.where(spread > 0, spread, unit)
+        # With y = z / sqrt(2) of the density's z: exp(-y^2).
+        narrowness = _in_rows((spread * math.sqrt(2)).reciprocal(), u)
+        height = _in_rows((spread * math.sqrt(2 * math.pi)).reciprocal(), u)
+        offset, zero = u.new_tensor(-0.5 / math.sqrt(2)), u.new_zeros(())
 
-    @staticmethod
-    def _spread(h: Tensor) -> Tensor:
-        """The standard deviation over places and steps so far, ``(n, T, channel)``; 0 of a single number."""
-        places = h.flatten(3) if h.ndim > 3 else h.unsqueeze(-1)
-        of, steps = places.shape[3], torch.arange(1, h.shape[1] + 1, device=h.device).unsqueeze(-1)
-        variance, mean = torch.var_mean(places, 3, correction=0)
-        # Around a value of the channel itself: large potentials that vary little keep their digits.
-        variance, mean = variance.double(), (mean - mean[:, :1]).double()
-        so_far = mean.cumsum(1) / steps
-        within = ((variance + mean.square()).cumsum(1) / steps - so_far.square()).clamp(min=0)
-        total = of * steps
-        return (within * total / (total - 1).clamp(min=1) * (total > 1)).sqrt()
+        def of(steps: slice) -> Tensor:
+            y = torch.addcmul(offset, torch.sub(u[:, steps], centre, out=room), narrowness[:, steps], out=room)
+            return torch.addcmul(zero, y, y, value=-1, out=room).exp_().mul_(height[:, steps])
+
+        return of if u is layer.potential else lambda steps: of(steps).div_(layer.neuron.window_centre)
+
+
+def _unit(neuron: LIF) -> float | None:
+    """In what the potentials of a layer are measured, None where that differs from neuron to neuron."""
+    return None if isinstance(neuron.window_centre, Tensor) else neuron.window_centre
+
+
+def _spread(u: Tensor) -> Tensor:
+    """The standard deviation of ``(n, T, channel, ...)`` over places and steps so far, ``(n, T, channel)`` in float64.
+
+    It is 0 of a single number. Sums are taken around the mean of the first step, so that large potentials that vary
+    little keep their digits.
+    """
+    n, steps, channels = u.shape[:3]
+    places, first = tuple(range(3, u.ndim)), u[:, :1]
+    pivot = _in_rows((first.mean(places) if places else first).view(n, 1, channels), u)
+    total, squares = (u.new_empty((n, steps, channels), dtype=torch.float64) for _ in range(2))
+    each = 1 if u.device.type == "cpu" else steps
+    room = torch.empty_like(u[:, :each])
+    for start in range(0, steps, each):
+        part = slice(start, start + each)
+        away = torch.sub(u[:, part], pivot, out=room)
+        total[:, part] = away.sum(places) if places else away
+        squares[:, part] = away.square_().sum(places) if places else away.square_()
+    total, squares = total.cumsum(1), squares.cumsum(1)
+    number = first[0, 0, 0].numel() * torch.arange(1, steps + 1, device=u.device).unsqueeze(-1)
+    return ((squares - total.square() / number).clamp(min=0) / (number - 1).clamp(min=1)).sqrt()
+
+
+def _in_rows(values: Tensor, like: Tensor) -> Tensor:
+    """Values ``(n, T, channel)`` for use with ``(n, T, channel, ...)``, a whole row of places each.
+
+    Where channels lie next to each other in memory, PyTorch would go through a few of them at a time.
+    """
+    for axis in range(3, like.ndim - 1):
+        like = like.narrow(axis, 0, 1)
+    values = values.reshape(*values.shape, *[1] * (like.ndim - 3))
+    return torch.empty_like(like[:, : values.shape[1]]).copy_(values)
 
 
 @dataclass(frozen=True)
-class ASSG(Estimator):
+class ASSG(_InParts):
     """Adaptive sharpness: an arctangent surrogate as sharp as the potentials seen so far allow without vanishing.
 
     Of every sample, neuron and time step, from one iteration of the attack to the next: ``M <- b M + (1 - b) |h|``,
@@ -136,21 +197,31 @@ class ASSG(Estimator):
         if not 0 < self.vanishing < 0.5:
             raise SpikeflipError(f"the vanishing that assg allows is {self.vanishing}: give a number in (0, 0.5)")
 
-    def slope(self, layer: LayerPass) -> Tensor:
-        """See :class:`spikeflip.snn.gradients.Estimator`."""
-        scale, memory = layer.neuron.window_centre, layer.memory
-        h = layer.distance / scale
-        size = h.abs()
-        mean = memory.recall(("assg mean", layer.index), size, initial=1.0)
-        spread = memory.recall(("assg spread", layer.index), size)
-        if not memory.is_frozen:
-            mean = mean.lerp_(size, 0.1)
-            spread = spread.lerp_(size.sub_(mean).abs_(), 0.1)
-            memory.keep(("assg mean", layer.index), mean)
-            memory.keep(("assg spread", layer.index), spread)
+    def slopes(self, layer: LayerPass, room: Tensor) -> Callable[[slice], Tensor]:
+        """See :class:`_InParts`."""
+        u, scale, unit, memory = layer.potential, layer.neuron.window_centre, _unit(layer.neuron), layer.memory
+        mean = memory.recall(("assg mean", layer.index), u, initial=1.0)
+        spread = memory.recall(("assg spread", layer.index), u)
         width = 2 * math.tan(math.pi * self.vanishing) / math.pi
-        sharpness = torch.add(mean, spread, alpha=1.5, out=size).add_(1e-4).reciprocal_().mul_(width)
-        return sharpness.div_(h.mul_(sharpness).square_().mul_((math.pi / 2) ** 2).add_(1).mul_(2 * scale))
+        size, zero = torch.empty_like(room), u.new_zeros(())
+
+        def of(steps: slice) -> Tensor:
+            m, d = mean[:, steps], spread[:, steps]
+            h = torch.sub(u[:, steps], scale, out=size).div_(scale).abs_()
+            if not memory.is_frozen:
+                m.lerp_(h, 0.1)
+                d.lerp_(torch.sub(h, m, out=room).abs_(), 0.1)
+            # With q = w / a the derivative is q / (2 / w (q^2 + (pi / 2 w h)^2)).
+            q = torch.add(m, d, alpha=1.5, out=room).add_(1e-4)
+            bell = torch.addcmul(zero, h, h, value=(unit or 1) * width * math.pi**2 / 2, out=size)
+            bell.addcmul_(q, q, value=2 * (unit or 1) / width)
+            if steps.start == 0:
+                memory.keep(("assg mean", layer.index), mean)
+                memory.keep(("assg spread", layer.index), spread)
+            slope = q.div_(bell)
+            return slope if unit else slope.div_(scale)
+
+        return of
 
 
 @dataclass(frozen=True)
@@ -183,6 +254,10 @@ class Widened(Estimator):
     def slope(self, layer: LayerPass) -> Tensor:
         """See :class:`spikeflip.snn.gradients.Estimator`."""
         return Rectangular(self.width).derivative(layer.distance) if layer.is_output else self.estimator.slope(layer)
+
+    def slope_at(self, layer: LayerPass) -> Callable[[int], Tensor]:
+        """See :class:`spikeflip.snn.gradients.Estimator`."""
+        return super().slope_at(layer) if layer.is_output else self.estimator.slope_at(layer)
 
 
 ESTIMATORS: dict[str, Callable[[], Estimator]] = {

@@ -88,6 +88,14 @@ class Estimator(ABC):
     def slope(self, layer: LayerPass) -> Tensor:
         """The stand-in for do/du at every potential, ``(n, T, *layer)``."""
 
+    def slope_at(self, layer: LayerPass) -> Callable[[int], Tensor]:
+        """The same a time step at a time: gives the slope ``(n, *layer)`` of a step, which holds until the next call.
+
+        Each step is asked for once, from the last to the first. An estimator that makes slopes so works in the cache.
+        """
+        whole = self.slope(layer)
+        return lambda t: whole[:, t]
+
     def exact(self, neuron: LIF, *, is_output: bool) -> LIF | None:
         """The neuron whose exact reverse pass this is, which engines run compiled; None if there is no such neuron."""
         return None
@@ -97,7 +105,10 @@ class Estimator(ABC):
         neuron = self.exact(layer.neuron, is_output=layer.is_output)
         if neuron is not None:
             return reverse(gradient, layer.potential, neuron)
-        gradient = reverse_by_slope(gradient, layer.potential, layer.neuron, self.slope(layer), reach=self.reach)
+        if self.reach == 1:
+            gradient.mul_(self.slope(layer))
+        else:
+            reverse_by_slope(gradient, layer.potential, layer.neuron, self.slope_at(layer), reach=self.reach)
         if self.averaged:
             gradient.copy_(gradient.mean(1, keepdim=True).expand_as(gradient))
         return gradient

@@ -58,7 +58,8 @@ class Memory:
         if self._rows is None:
             self._kept[name] = value, initial
         elif self._range:
-            kept[self._range].copy_(value)
+            if (place := kept[self._range]).data_ptr() != value.data_ptr():  # else it was changed in place
+                place.copy_(value)
         else:
             kept[self._rows.to(kept.device)] = value
 
@@ -67,7 +68,7 @@ class Memory:
         view = Memory(self._n)
         view._kept, view._changed, view.is_frozen = self._kept, self._changed, self.is_frozen
         view._rows = rows if self._rows is None else self._rows[rows.to(self._rows.device)]
-        view._range = _range_of(view._rows)
+        view._range = range_of(view._rows)
         return view
 
     def frozen(self) -> "Memory":
@@ -98,7 +99,9 @@ class Memory:
             kept[rows.to(kept.device)] = initial
 
     def selected(self, rows: Tensor) -> "Memory":
-        """A memory of the samples ``rows`` ``(n,)`` bool alone."""
+        """A memory of the samples ``rows`` ``(n,)`` bool alone, in the place of this one where these are all."""
+        if self._rows is None and bool(rows.all()):
+            return self._map(self._n, lambda kept, _: kept)
         return self._map(int(rows.sum()), lambda kept, _: kept[rows.to(kept.device)])
 
     def joined(self, n: int) -> "Memory":
@@ -113,7 +116,7 @@ class Memory:
         return other
 
 
-def _range_of(rows: Tensor) -> slice | None:
+def range_of(rows: Tensor) -> slice | None:
     """The rows as a slice, where each follows the one before."""
     if not len(rows) or not bool((rows.diff() == 1).all()):
         return None

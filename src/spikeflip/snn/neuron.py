@@ -17,6 +17,7 @@ Nothing is detached: the gradient runs through the reset as well. Only the poten
 it must equal, and run everywhere else, with other surrogate derivatives than the rectangular one too.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -163,25 +164,30 @@ def reverse(gradient: Tensor, potential: Tensor, neuron: LIF) -> Tensor:
 
 
 def reverse_by_slope(
-    gradient: Tensor, potential: Tensor, neuron: LIF, slope: Tensor, *, reach: int | None = None
+    gradient: Tensor,
+    potential: Tensor,
+    neuron: LIF,
+    slope_at: Callable[[int], Tensor],
+    *,
+    reach: int | None = None,
 ) -> Tensor:
     """As :func:`reverse`, with any stand-in for do/du.
 
     Args:
         gradient, potential, neuron: as for :func:`reverse`.
-        slope: ``(N, T, ...)``, in place of the surrogate derivative.
+        slope_at: gives the slope ``(N, ...)`` of a time step, in place of the surrogate derivative; asked for once a
+            step, from the last to the first.
         reach: length of windows of time steps, counted from the first step, between which nothing goes back; one
             window over all steps when not given.
     """
     steps = potential.shape[1]
-    if reach == 1:
-        return gradient.mul_(slope)
     reach = steps if reach is None else reach
     room = torch.empty_like(potential[:, 0])
     for t in reversed(range(steps)):
-        gradient[:, t].mul_(slope[:, t])
+        slope = slope_at(t)
+        gradient[:, t].mul_(slope)
         if t + 1 < steps and (t + 1) % reach:
-            through = _through_reset(potential[:, t], slope[:, t], neuron, out=room)
+            through = _through_reset(potential[:, t], slope, neuron, out=room)
             gradient[:, t].addcmul_(gradient[:, t + 1], through, value=neuron.decay)
     return gradient
 

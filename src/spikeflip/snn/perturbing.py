@@ -9,6 +9,7 @@ from spikeflip.snn.batches import shifted
 from spikeflip.snn.coding import encode
 from spikeflip.snn.network import Network
 from spikeflip.snn.training_settings import Training
+from spikeflip.snn.validation import Kind, kind_of
 from spikeflip.streams import Purpose
 
 
@@ -41,6 +42,11 @@ class Batch:
         if settings.shift:
             inputs = shifted(inputs, settings.shift, seed=settings.seed, rows=rows, update=update)
         return cls(network, inputs, data[1][rows].to(network.device), rows, update, settings)
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the inputs are images or spikes."""
+        return kind_of(self.inputs, self.network.input_shape, self.network.coding)
 
     @property
     def time_steps(self) -> int:

@@ -17,7 +17,7 @@ from spikeflip.snn import synapses
 from spikeflip.snn.architecture import AvgPool, Conv, Layer, Linear, Shape
 from spikeflip.snn.engines.matrix_units import halves, has_tf32, tf32
 from spikeflip.snn.gradients import Estimator, GradientRequest, LayerPass
-from spikeflip.snn.memory import Memory
+from spikeflip.snn.memory import Memory, range_of
 from spikeflip.snn.neuron import LIF, integrate, reverse
 
 if TYPE_CHECKING:
@@ -151,9 +151,13 @@ class DenseEngine:
     def _reverse_layer(self, i: int, gradient: Tensor, potential: Tensor, request: GradientRequest) -> Tensor:
         """Neurons and weights of one layer in reverse, over chunks of samples while they are in the cache."""
         memory = Memory(len(gradient)) if request.memory is None else request.memory
+        rows: Tensor | slice | None = request.rows
+        if isinstance(rows, Tensor) and rows.device.type == "cpu":  # what lies together is not copied
+            rows = range_of(rows) or rows
+        asked = potential[rows] if isinstance(rows, slice) else potential
 
         def through_neurons(chunk: slice) -> Tensor:
-            kept = potential[chunk] if request.rows is None else potential[request.rows[chunk]]
+            kept = asked[rows[chunk]] if isinstance(rows, Tensor) else asked[chunk]
             part = memory.of(torch.arange(chunk.start, chunk.stop))
             layer = LayerPass(i, kept, self.chain.neuron, is_output=False, memory=part)
             return request.estimator.reverse(gradient[chunk], layer)
