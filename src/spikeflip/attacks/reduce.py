@@ -11,7 +11,6 @@ from spikeflip.snn.rescoring import Rescoring, rescoring, scored
 from spikeflip.snn.validation import at_a_time
 from spikeflip.victims import Victim
 
-
 _MANY = 256
 """Flips of which blocks are undone first, before each is tried alone."""
 _SCATTER = 2654435761
