@@ -79,6 +79,7 @@ def gumbel_flips(
     threshold: float | Literal["auto"] | None = "auto",
     loss: Loss = "ce",
     gradient: str = "bptt",
+    encodings: int = 1,
     output_window: float | None = WIDE,
     budget: Budget | float | None = None,
     **options: Unpack[Options],
@@ -94,7 +95,7 @@ def gumbel_flips(
         inputs: spikes ``(N, T, *input)`` of exactly 0 and 1.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given.
-        steps, stay, rate, cost, threshold, loss, gradient, output_window: see :class:`GumbelFlips`.
+        steps, stay, rate, cost, threshold, loss, gradient, encodings, output_window: see :class:`GumbelFlips`.
         budget: a :class:`Budget`, or a number that bounds ``mse``, of the success after the reduction.
         options: as for :func:`scg`.
 
@@ -123,6 +124,7 @@ def gumbel_flips(
         threshold=threshold,
         loss=loss,
         gradient=gradient,
+        encodings=encodings,
         output_window=output_window,
         budget=as_budget(budget),
     )

@@ -89,6 +89,7 @@ def sda(
     threshold: float | Literal["auto"] | None = "auto",
     loss: Loss = "margin",
     gradient: str = "bptt",
+    encodings: int = 1,
     output_window: float | None = WIDE,
     budget: Budget | float | None = None,
     **options: Unpack[Options],
@@ -102,7 +103,7 @@ def sda(
         inputs: spikes ``(N, T, *input)`` of exactly 0 and 1.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given.
-        steps, candidates, threshold, loss, gradient, output_window: see :class:`SDA`.
+        steps, candidates, threshold, loss, gradient, encodings, output_window: see :class:`SDA`.
         budget: a :class:`Budget`, or a number that bounds ``mse``, of the success after the reduction.
         options: as for :func:`scg`.
 
@@ -125,7 +126,7 @@ def sda(
     [0.0, 1.0]
     """
     attack = SDA(
-        steps=steps, candidates=candidates, threshold=threshold, loss=loss, gradient=gradient,
+        steps=steps, candidates=candidates, threshold=threshold, loss=loss, gradient=gradient, encodings=encodings,
         output_window=output_window, budget=as_budget(budget),
     )  # fmt: skip
     return attack(victim, inputs, labels, targets, **options)

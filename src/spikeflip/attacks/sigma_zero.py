@@ -74,6 +74,7 @@ def sigma_zero(
     threshold: float | Literal["auto"] | None = "auto",
     loss: Loss = "margin",
     gradient: str = "bptt",
+    encodings: int = 1,
     output_window: float | None = WIDE,
     budget: Budget | float | None = None,
     **options: Unpack[Options],
@@ -89,7 +90,7 @@ def sigma_zero(
         inputs: spikes ``(N, T, *input)`` of exactly 0 and 1.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given.
-        steps, sigma, rate, threshold, loss, gradient, output_window: see :class:`SigmaZero`.
+        steps, sigma, rate, threshold, loss, gradient, encodings, output_window: see :class:`SigmaZero`.
         budget: a :class:`Budget`, or a number that bounds ``mse``, of the success after the reduction.
         options: as for :func:`scg`.
 
@@ -116,6 +117,7 @@ def sigma_zero(
         threshold=threshold,
         loss=loss,
         gradient=gradient,
+        encodings=encodings,
         output_window=output_window,
         budget=as_budget(budget),
     )

@@ -91,6 +91,7 @@ def spikefool(
     rivals: int = 3,
     threshold: float | Literal["auto"] | None = "auto",
     gradient: str = "bptt",
+    encodings: int = 1,
     output_window: float | None = WIDE,
     budget: Budget | float | None = None,
     **options: Unpack[Options],
@@ -104,7 +105,7 @@ def spikefool(
         inputs: spikes ``(N, T, *input)`` of exactly 0 and 1.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given.
-        steps, reach, rivals, threshold, gradient, output_window: see :class:`SpikeFool`.
+        steps, reach, rivals, threshold, gradient, encodings, output_window: see :class:`SpikeFool`.
         budget: a :class:`Budget`, or a number that bounds ``mse``, of the success after the reduction.
         options: as for :func:`scg`.
 
@@ -132,6 +133,7 @@ def spikefool(
         rivals=rivals,
         threshold=threshold,
         gradient=gradient,
+        encodings=encodings,
         output_window=output_window,
         budget=as_budget(budget),
     )
