@@ -69,7 +69,7 @@ ATTACKS: dict[str, AttackInfo] = {
     "sigma-zero": AttackInfo(SigmaZero),
     "sda": AttackInfo(SDA),
     "spikefool": AttackInfo(SpikeFool),
-    "gumbel": AttackInfo(GumbelFlips),
+    "gumbel-flips": AttackInfo(GumbelFlips),
     "sparse-rs": AttackInfo(SparseRS),
     "flip-search": AttackInfo(FlipSearch),
     "random-flips": AttackInfo(RandomFlips),
