@@ -53,6 +53,7 @@ ATTACKS: dict[str, tuple[Any, bool | None]] = {
     "sparse-rs": (SparseRS(steps=21), None),
     "scg 1, reduced": (SCG(threshold=1.0), True),
     "random-flips": (RandomFlips(), None),
+    "scg 0.7, window 2": (SCG(threshold=0.7, output_window=2.0), None),
 }
 """Attacks as they are in the table, and whether their successes are reduced where they do not say so themselves."""
 RANDOM_SHARES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
