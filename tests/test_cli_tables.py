@@ -76,6 +76,8 @@ def test_what_a_summary_does_not_say_is_no_line(capsys):
     del without["steps_mean"]
     print_summary("run", without)
     assert "successes: mse 0.0301 on average" in lines_of(capsys)
+    print_summary("run", summary() | {"kind": "spikes", "l0_mean": 1234.56})
+    assert "successes: mse 0.0301, 1,234.6 cells, 4.3 steps on average" in lines_of(capsys)
 
 
 def test_events_that_were_added_and_removed(capsys):

@@ -16,7 +16,7 @@ from run_folders import MEANS, RATES, make_run
 
 from spikeflip import rates
 from spikeflip.errors import SpikeflipError
-from spikeflip.report import loading, page, render_report, write_report
+from spikeflip.report import loading, page, pictures, render_report, write_report
 
 
 class Reader(HTMLParser):
@@ -223,6 +223,33 @@ def test_every_example_has_the_figures_of_its_own_row(tmp_path: Path) -> None:
         label, prediction = (("cat", "dog", "owl", "tie")[rows[name][at]] for name in ("label", "prediction"))
         assert f"{label} → {prediction}" in caption.text
         assert (" failed " in caption.text) is not rows["success"][at]
+
+
+def test_an_attack_that_makes_all_steps_is_drawn_against_changed_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    whole = pictures.success_curve
+    monkeypatch.setattr(pictures, "success_curve", lambda *a, **k: drawn.append((a, k)) or whole(*a, **k))
+    for name, shape, steps, said in (
+        ("spikes", (5, 2, 4, 4), 25, "changed cells"),
+        ("spikes", (5, 2, 4, 4), 3, "step"),
+        ("images", (1, 4, 4), 25, "step"),
+    ):
+        folder = make_run(tmp_path / f"{name}{steps}", name, shape)
+        table = pyarrow.parquet.read_table(folder / "rows.parquet")
+        rows = table.to_pydict()
+        rows["steps"] = [steps if won else 25 for won in rows["success"]]
+        pyarrow.parquet.write_table(pyarrow.table(rows), folder / "rows.parquet")
+        text = Reader(render_report([folder])).text
+        assert f"Success against {said}." in text
+        (at, won, n), options = drawn.pop()
+        assert n == 11
+        if said == "changed cells":
+            assert options == {"against": "changed cells"}
+            flips = [round(mse * 160) for mse, won in zip(rows["mse"][1:], rows["success"][1:], strict=True) if won]
+            assert at[won].tolist() == flips
+            assert max(flips) > 1
 
 
 # ---------------------------------------------------------------- warnings

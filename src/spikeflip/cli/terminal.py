@@ -178,8 +178,9 @@ def print_summary(name: str, summary: Mapping[str, Any]) -> None:
             table.add_row(rate.words, f"{value:.1%}", f"{low:.1%} – {high:.1%}", str(summary[f"{key}_n"]))
     Console().print(table)
     if summary["mse_mean"] is not None:
+        cells = f", {summary['l0_mean']:,.1f} cells" if summary.get("kind") == "spikes" else ""
         steps = f", {summary['steps_mean']:.1f} steps" if "steps_mean" in summary else ""
-        say(f"successes: mse {summary['mse_mean']:.4f}{steps} on average")
+        say(f"successes: mse {summary['mse_mean']:.4f}{cells}{steps} on average")
     if summary.get("events_added_mean") is not None:
         added, removed, of = (summary[f"events{part}_mean"] for part in ("_added", "_removed", ""))
         say(f"events: {added:,.0f} added and {removed:,.0f} removed of {of:,.0f} on average{_seen(summary)}")

@@ -169,11 +169,18 @@ def _view(run: Run, number: int) -> dict[str, Any]:
     last = settings.get("steps") if isinstance(settings, dict) else None
     last = last if isinstance(last, int) and last < 1 << 31 else None
     curve = histogram = None
+    # Of an attack that goes on after a success, all steps tell nothing.
+    against_cells = bool(run.kind == "spikes" and run.examples and won.any() and (rows["steps"][won] == last).all())
     told = notices(run)
     if attacked.any():
         steps = rows["steps"][attacked]
-        figure = pictures.success_curve(steps, won[attacked], len(steps), last=last)
-        curve = _inline(figure, f"Cumulative attack success over the steps, of {len(steps)} inputs", f"r{number}c-")
+        if against_cells:
+            cells = np.rint(np.where(won, rows["mse"], 0) * run.examples[0].original.size)[attacked]
+            figure = pictures.success_curve(cells, won[attacked], len(steps), against="changed cells")
+        else:
+            figure = pictures.success_curve(steps, won[attacked], len(steps), last=last)
+        over = "changed cells" if against_cells else "the steps"
+        curve = _inline(figure, f"Cumulative attack success over {over}, of {len(steps)} inputs", f"r{number}c-")
     if sizes.size:
         figure = pictures.perturbation_histogram(sizes)
         histogram = _inline(figure, f"Histogram of mse over {sizes.size} successful attacks", f"r{number}h-")
@@ -190,6 +197,7 @@ def _view(run: Run, number: int) -> dict[str, Any]:
         "hints": hints({"notices": [notice.code for notice in told]}),
         "fresh": _fresh(run),
         "curve": curve,
+        "against_cells": against_cells,
         "histogram": histogram,
         "successes": int(won.sum()),
         "sizes": int(sizes.size),

@@ -131,7 +131,9 @@ def time_strip(original: ArrayLike, adversarial: ArrayLike) -> Figure:
 
 
 @styled
-def success_curve(steps: ArrayLike, success: ArrayLike, n: int, *, last: int | None = None) -> Figure:
+def success_curve(
+    steps: ArrayLike, success: ArrayLike, n: int, *, last: int | None = None, against: str = "step"
+) -> Figure:
     """Draws the cumulative attack success against the step, as a step line with its final rate.
 
     Args:
@@ -139,12 +141,13 @@ def success_curve(steps: ArrayLike, success: ArrayLike, n: int, *, last: int | N
         success: `(M,)` whether it had succeeded by then.
         n: The number of originally correct inputs, at least 1: the rate's denominator.
         last: The last step drawn; the largest of `steps` if None or smaller.
+        against: What `steps` are, where they are something else.
     """
     at = np.asarray(steps)[np.asarray(success, dtype=bool)]
     jumps, counts = np.unique(at, return_counts=True)
     end = max(int(np.max(steps, initial=1)), last or 0)
     rates = np.concatenate(([0], 100 * np.cumsum(counts) / n))
-    figure, axes = plot("step", f"fooled so far, % of {n:,}")
+    figure, axes = plot(against, f"fooled so far, % of {n:,}")
     axes.step([0, *jumps, end], [*rates, rates[-1]], where="post", color=_ACCENT, linewidth=1.6)
     axes.plot([end], [rates[-1]], "o", color=_ACCENT, markersize=4, clip_on=False)
     _write(axes, f"{rates[-1]:.1f} %", (end, rates[-1]), (-2, 6 if rates[-1] < 90 else -7))
