@@ -8,11 +8,20 @@ from spikeflip import SpikeflipError, SpikingNetwork, simulate_saccades
 from spikeflip.attacks import ATTACKS
 from spikeflip.snn.coding import winner
 
-FORWARDS = {"conversion": 2, "greedy-pixels": 1 + 2 * 2, "greedy-flips": 1 + 4}
+FORWARDS = {"conversion": 2, "greedy-pixels": 1 + 2 * 2, "greedy-flips": 1 + 4, "gumbel-flips": 2}
 """Passes of a step, the one that judges it included, where they are not one."""
 
-WITHOUT_GRADIENT = {"greedy-pixels", "greedy-flips", "universal", "patch", "random"}
-WITHOUT_NUMBERS = {"universal"}
+BACKWARDS = {"spikefool": 3}
+"""Most backward passes of a step, where they are more than one."""
+UP_TO = {"sparse-rs": 5, "flip-search": 5}
+"""Queries of a step, where a step may be done before all are made."""
+
+WITHOUT_GRADIENT = {
+    "greedy-pixels", "greedy-flips", "universal", "patch", "random", "sparse-rs", "flip-search", "random-flips"
+}  # fmt: skip
+WITHOUT_NUMBERS = {"universal", "sigma-zero", "spikefool"}
+HARDLY_NUMBERS = {"sda", "gumbel-flips"}
+"""Whose random numbers seldom decide which flips are left of a success; see test_few_flips.py."""
 
 
 def cases():
@@ -66,15 +75,23 @@ def test_adversarials_are_valid_and_consistent(setting, name, kind, goal):
 
 @pytest.mark.parametrize(("name", "kind", "goal"), cases())
 def test_passes_are_counted(setting, name, kind, goal):
-    result = run(setting, name, kind, goal)
-    assert torch.equal(result.forwards, 1 + result.steps * FORWARDS.get(name, 1))
+    result = run(setting, name, kind, goal, reduce=False)
+    steps = result.steps
+    if name == "sda":  # ten candidates in the first step, and n times as many in the n-th
+        assert torch.equal(result.forwards, 1 + steps + 10 * steps * (steps + 1) // 2)
+    elif name in UP_TO:
+        assert (result.forwards >= 1 + steps).all()
+        assert (result.forwards <= 1 + steps * (1 + UP_TO[name])).all()
+    else:
+        assert torch.equal(result.forwards, 1 + steps * FORWARDS.get(name, 1))
     if name in WITHOUT_GRADIENT:
         assert not result.backwards.any()
         assert not result.vanished.any()
         assert not result.first_vanishing.any()
     else:
         # What vanished at the output layer went no deeper.
-        assert (result.backwards <= result.steps).all()
+        most = BACKWARDS.get(name, 1) if goal == "untargeted" else 1
+        assert (result.backwards <= most * result.steps).all()
         assert (result.backwards >= result.steps - result.vanished).all()
     assert result.steps[~result.already_wrong].min() >= 1
 
@@ -85,7 +102,8 @@ def test_same_seed_same_bits(setting, name, kind, goal):
     other = run(setting, name, kind, goal, seed=4)
     assert torch.equal(one.adversarials, two.adversarials)
     assert torch.equal(one.steps, two.steps)
-    assert torch.equal(one.adversarials, other.adversarials) == (name in WITHOUT_NUMBERS)
+    if name not in HARDLY_NUMBERS:
+        assert torch.equal(one.adversarials, other.adversarials) == (name in WITHOUT_NUMBERS)
 
 
 @pytest.mark.parametrize(("name", "kind", "goal"), cases())

@@ -4,6 +4,7 @@ import pytest
 import torch
 from equations import spikes
 from faulty_models import X, model
+from few_steps import few_steps
 from torch import nn
 from torchvision.transforms import Normalize
 
@@ -71,7 +72,8 @@ def test_counts_in_the_ways_of_other_libraries_and_in_the_doctor(victim):
 @pytest.mark.parametrize("name", sorted(set(ATTACKS) - {"scg", "conversion"}))
 def test_other_attacks_say_what_they_do_not_change(name, victim):
     with pytest.raises(SpikeflipError, match=f"{BINARISE}.*wrap it on an example of counts and attack with scg|images"):
-        ATTACKS[name].settings()(victim, COUNTS, torch.zeros(4, dtype=torch.int64))
+        attack = ATTACKS[name].settings(**few_steps(name, 2, tuple(COUNTS.shape[1:])))
+        attack(victim, COUNTS, torch.zeros(4, dtype=torch.int64))
 
 
 VICTIMS = {

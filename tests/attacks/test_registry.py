@@ -13,15 +13,16 @@ from spikeflip import Budget, SpikingNetwork, attacks
 from spikeflip.attacks import ATTACKS, AttackInfo, AttackResult, Pattern, Trace, loop
 from spikeflip.attacks.bim import BIM
 from spikeflip.attacks.iterated import Options, as_budget
+from spikeflip.attacks.stop import Smallest
 from spikeflip.snn.coding import encode_for
-from spikeflip.snn.gradients import GradientRequest
+from spikeflip.snn.estimators import estimator
 
 FUNCTIONS = {name: attacks.noise if name == "random" else getattr(attacks, name.replace("-", "_")) for name in ATTACKS}
 OTHER = {
     "steps": 7,
     "gamma": 0.2,
     "threshold": 0.7,
-    "loss": "margin",
+    "loss": "dlr",
     "budget": Budget(0.2, "linf"),
     "sampling": False,
     "flipper": False,
@@ -38,6 +39,15 @@ OTHER = {
     "encodings": 3,
     "decay": 0.8,
     "published": True,
+    "sigma": 0.02,
+    "rate": 0.3,
+    "reach": 1.5,
+    "rivals": 2,
+    "stay": 0.9,
+    "cost": 0.05,
+    "queries": 9,
+    "share": 0.4,
+    "growth": 1.75,
 }
 """A value of every setting that is no attack's default."""
 
@@ -47,6 +57,13 @@ PATTERNS = {
 }
 BLANK = AttackResult.blank(torch.ones(1, 4), None)
 DENSE = ("pgd", "mi-fgsm", "apgd", "sa-pgd")
+GOES_ON = ("sigma-zero", "gumbel-flips", "flip-search")
+FEWEST = (*GOES_ON, "sda", "spikefool", "sparse-rs")
+TUNED = ("scg", "sigma-zero", "sda", "spikefool", "gumbel-flips")
+WITHOUT_GRADIENT = (
+    "conversion", "greedy-pixels", "greedy-flips", "universal", "patch", "random", "sparse-rs", "flip-search",
+    "random-flips",
+)  # fmt: skip
 EVERY = pytest.mark.parametrize("name", ATTACKS)
 SOURCES = {
     "scg": "Liang et al., IEEE TNNLS 2021",
@@ -62,6 +79,13 @@ SOURCES = {
     "universal": "Moosavi-Dezfooli et al., CVPR 2017; on spikes Büchel et al., 2022",
     "patch": "Brown et al., 2017; on spikes Büchel et al., 2022",
     "random": "a control, from no paper",
+    "sigma-zero": "Cinà et al., ICLR 2025, on images; on flips our own",
+    "sda": "Lun et al., CVPR 2025",
+    "spikefool": "Büchel et al., Front. Neurosci. 2022",
+    "gumbel-flips": "Yao et al., ECCV 2024, on raw events; on cells our own",
+    "sparse-rs": "Croce et al., AAAI 2022, on pixels; on cells our own",
+    "flip-search": "our own, after SCAR of Büchel et al., Front. Neurosci. 2022",
+    "random-flips": "a control, from no paper",
 }
 
 
@@ -123,22 +147,48 @@ def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     network, images = SpikingNetwork("3FC-2FC", (4,), time_steps=2), torch.ones(1, 4)
     labels, targets = torch.tensor([0]), torch.tensor([1])
     own = {key: OTHER[key] for key in ("steps", "budget") if key in {field.name for field in fields(settings)}}
+    if name in FEWEST:
+        own["budget"] = Budget(3, "l0")
+    own |= {"candidates": 3} if name == "sda" else {}
     own |= {"pattern": PATTERNS[name]} if name in PATTERNS else {}
     options = dict.fromkeys(Options.__annotations__, "given")
     settings(**own)(network, images, labels, targets, **options)
     *given, rule = seen.pop("given")
-    known = {"only": seen["only"], "asks": seen["asks"], "counts": False}
+    known = {"only": seen["only"], "asks": seen["asks"], "counts": False, "decisions_only": name == "flip-search"}
     expected = {"steps": 1, "budget": None} | own | known | options
-    expected.pop("pattern", None)
+    for key in ("pattern", "candidates"):
+        expected.pop(key, None)
     if name in DENSE:  # the rule keeps to the ball, and a random start is an iteration of its own
         expected |= {"steps": own["steps"] + (name != "mi-fgsm"), "budget": None}
+    if name in FEWEST:  # their budget bounds the success, after the loop
+        expected["budget"] = None
     assert all(ours is theirs for ours, theirs in zip(given, (network, images, labels, targets), strict=True))
     assert seen == expected
     assert callable(rule)
-    without = name in ("conversion", "greedy-pixels", "greedy-flips", "universal", "patch", "random")
-    assert seen["asks"] == (None if without else GradientRequest(1.0 if name == "scg" else None))
+    asked = seen["asks"]
+    assert (asked is None) == (name in WITHOUT_GRADIENT)
+    if asked is not None:
+        assert asked.penultimate_threshold == (1.0 if name in TUNED else None)
+        assert asked.estimator == estimator("bptt", 1.0 if name in FEWEST else None)
     kinds = ATTACKS[name].inputs
     assert seen["only"] == (None if len(kinds) == 2 else kinds[0])
+
+
+@EVERY
+def test_what_is_not_said_is_what_the_attack_is_for(name, monkeypatch):
+    """Successes are reduced, and looked for until the last step, where the fewest flips are wanted."""
+    seen = {}
+    monkeypatch.setattr(loop, "run", lambda *given, **named: seen.update(named) or BLANK)
+    own = {"pattern": PATTERNS[name]} if name in PATTERNS else {"candidates": 3} if name == "sda" else {}
+    attack = ATTACKS[name].settings(**own)
+    given = (SpikingNetwork("3FC-2FC", (4,), time_steps=2), torch.ones(1, 2, 4), torch.tensor([0]))
+    for options in ({}, {"stop": None, "reduce": None}):
+        attack(*given, **options)
+        assert seen["stop"] == (Smallest("l0") if name in GOES_ON else None)
+        assert seen["reduce"] == (name in FEWEST)
+    attack(*given, stop=Smallest("mse"), reduce=name not in FEWEST)
+    assert seen["stop"] == Smallest("mse")
+    assert seen["reduce"] == (name not in FEWEST)
 
 
 @EVERY

@@ -11,6 +11,9 @@ _OWN: dict[str, dict[str, Any]] = {
     "fgsm": {},
     "greedy-pixels": {"steps": 3, "candidates": 2},
     "greedy-flips": {"steps": 3, "candidates": 4},
+    "sparse-rs": {"steps": 4, "queries": 5},
+    "flip-search": {"steps": 6, "queries": 5, "share": 0.1, "growth": 2.0},
+    "random-flips": {"steps": 6, "share": 0.3},
 }
 
 

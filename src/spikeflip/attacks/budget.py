@@ -55,18 +55,18 @@ class Budget:
         return METRICS[self.metric](change) >= self.limit
 
     def hold(self, result: AttackResult, inputs: Tensor, labels: Tensor, recorded: Recorded | None = None) -> None:
-        """Make failures of the successes that have reached the limit, and give their originals back.
+        """Give back the originals of what has reached the limit, which is no success then.
 
         Args:
             result: of an attack that has looked at no budget on its way.
             inputs, labels: that were attacked, and their true classes.
             recorded: of the recordings behind the inputs.
         """
-        adversarials = result.adversarials
-        exceeded = self.exceeded(Change(inputs.to(adversarials), adversarials, recorded))
-        over = result.success & exceeded.cpu()
+        adversarials, originals = result.adversarials, inputs.detach().to(result.adversarials)
+        exceeded = self.exceeded(Change(originals.float(), adversarials.float(), recorded))
+        over = exceeded.cpu() & ~result.already_wrong
         on_device = over.to(adversarials.device)
-        adversarials[on_device] = inputs.to(adversarials)[on_device]
+        adversarials[on_device] = originals[on_device]
         result.success[over] = False
         result.over_budget[over] = True
         result.prediction[over] = labels.cpu()[over]

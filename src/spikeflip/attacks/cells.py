@@ -83,7 +83,7 @@ class Neighbours:
             numbers: uniform in [0, 1), ``(m, k, 2)``.
             rows: whose numbers they are.
         """
-        which, place = numbers.unbind(2)
+        which, place = numbers.double().unbind(2)
         sizes = self.sizes[rows].unsqueeze(1)
         near = self.table[rows].gather(1, (place * sizes).long().clamp(max=self.table.shape[1] - 1))
         return torch.where((which < 0.5) & (sizes > 0), near, (place * self.mask.shape[1]).long())

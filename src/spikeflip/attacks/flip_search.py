@@ -1,5 +1,6 @@
 """Flip search: few flips by what the victim says, and nothing else."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Unpack
 
@@ -28,7 +29,8 @@ class FlipSearch(GoesOn, Iterated):
         steps: most iterations: one query each until there is a success, ``queries`` each from then on.
         queries: of an iteration.
         share: of random flips in the first iteration, relative to the spikes of the sample.
-        growth: by which the flips grow from one failure to the next.
+        growth: by which the flips grow from one failure to the next, until all cells are flipped; then from the first
+            number again.
         budget: most perturbation of a success; unbounded when None.
 
     Raises:
@@ -52,13 +54,20 @@ class FlipSearch(GoesOn, Iterated):
         queries = torch.zeros(len(mask), dtype=torch.int64)
         if not bool(fooled.all()):
             keys = step.uniform("start", (mask.shape[1],)).cpu()
-            grown = self.share * self.growth ** step.iterations.double()
-            counts = (grown * flips_of(step.originals, 1).cpu()).long().clamp(1, mask.shape[1])
-            mask[~fooled] = near.first(keys, counts)[~fooled]
+            mask[~fooled] = near.first(keys, self._tried(step))[~fooled]
         if bool(fooled.any()):
             self._shrink(step, fooled.nonzero().squeeze(1), mask, near, queries)
         mover = torch.full((len(mask),), Trace.SEARCH, dtype=torch.int8)
-        return Move(flipped(step.originals, mask.to(step.inputs.device)), mover, forwards=queries)
+        moved = flipped(step.originals, mask.to(step.inputs.device))
+        smallest = (fooled & (mask.sum(1) == 1)).to(moved.device)
+        return Move(moved, mover, stuck=smallest, forwards=queries)
+
+    def _tried(self, step: Step) -> Tensor:
+        """How many flips each sample has next; after all cells the first number again, as other cells are drawn then."""
+        first, cells = self.share * flips_of(step.originals, 1).cpu().double(), step.originals[0].numel()
+        failures = (torch.log(cells / first) / math.log(self.growth)).ceil().clamp(min=0)
+        grown = first * self.growth ** (step.iterations % (failures + 1))
+        return grown.clamp(1, cells).long()
 
     def _shrink(self, step: Step, live: Tensor, mask: Tensor, near: Neighbours, queries: Tensor) -> None:
         """Make the sets ``mask`` of the samples ``live`` smaller, by blocks and by swaps of two for one in turn."""

@@ -135,7 +135,7 @@ class Iterated(Described):
             options["reduce"] = self.reduces
         budget: Budget | None = None if self.bounds_path else getattr(self, "budget", None)
         if budget is not None:
-            budget.check("spikes", recorded="recorded" in options)
+            budget.check("spikes", recorded=options.get("recorded") is not None)
         result = loop.run(
             victim,
             inputs,

@@ -106,6 +106,8 @@ def run(
         )
     if reduce and kind != "spikes":
         raise SpikeflipError(REDUCE_ON_IMAGES)
+    if reduce and counts:
+        raise SpikeflipError("reduce undoes flips of spikes, and the inputs are counts of events: leave it out")
     samples = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, samples, len(inputs))
     inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
@@ -160,7 +162,7 @@ def _iterate(call: Call, active: "_Active", rule: Rule, result: AttackResult, lo
 
 
 def _reduce(call: Call, result: AttackResult, decisions_only: bool) -> None:
-    """Undo what the successes did not need."""
+    """Undo what the successes did not need, but where less of it is more by the budget's metric."""
     rows = result.success.nonzero().squeeze(1)
     on_device = rows.to(result.adversarials.device)
     reduced = reduce_flips(
@@ -172,9 +174,13 @@ def _reduce(call: Call, result: AttackResult, decisions_only: bool) -> None:
         decisions_only=decisions_only,
         micro_batch=call.micro_batch,
     )
-    result.adversarials[on_device] = reduced.adversarials.to(result.adversarials)
-    result.prediction[rows] = reduced.prediction
     result.forwards[rows] += reduced.forwards
+    held = torch.ones(len(rows), dtype=torch.bool)
+    if call.budget is not None:
+        held = ~call.budget.exceeded(call.change(rows, reduced.adversarials.float())).cpu()
+    rows, reached_by = rows[held], reduced.adversarials[held.to(reduced.adversarials.device)]
+    result.adversarials[rows.to(on_device.device)] = reached_by.to(result.adversarials)
+    result.prediction[rows] = reduced.prediction[held]
 
 
 class _Looks:

@@ -99,7 +99,6 @@ class _Reduction:
         many = ~finished & (self.sample.bincount(minlength=len(finished)) > _MANY)
         if bool(many.any()):
             self._undo_blocks(many[self.sample].nonzero().squeeze(1))
-            self.parked[:] = False
         while not bool(finished.all()):
             finished |= self._round(~finished)
         said = winner(self._scores(every, none))
@@ -123,10 +122,7 @@ class _Reduction:
         return finished
 
     def _undo_blocks(self, flips: Tensor) -> None:
-        """Undo these flips block by block, and park those that are needed.
-
-        A block that can be undone doubles the next one, one that cannot halves it.
-        """
+        """Undo these flips block by block: one that can be undone doubles the next one, one that cannot halves it."""
         # Neighbours in time and space have much the same effect: a block is better made of flips from everywhere.
         scattered = (self.cell[flips] * _SCATTER % 2**32).argsort(stable=True)
         table, rows, counts = self._by_sample(flips[scattered])
@@ -142,9 +138,7 @@ class _Reduction:
             won = self._reached(rows[some], cells) > -torch.inf
             self.held.flip(rows[some[won]], cells[won])
             undone[block[inside & won.unsqueeze(1)]] = True
-            needed = ~won & (taken == 1)
-            self.parked[block[needed, 0]] = True
-            begin[some] += torch.where(won, taken, needed.long())
+            begin[some] += torch.where(won, taken, (taken == 1).long())
             size[some] = torch.where(won, 2 * taken, (taken // 2).clamp(min=1))
         self._drop(undone)
 

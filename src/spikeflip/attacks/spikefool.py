@@ -13,6 +13,7 @@ from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.step import Move, Step
 from spikeflip.attacks.tuned import TunedAttack
+from spikeflip.snn.losses import Loss
 from spikeflip.victims import Victim
 
 
@@ -35,6 +36,7 @@ class SpikeFool(FewestFlips, TunedAttack):
     source: ClassVar = "Büchel et al., Front. Neurosci. 2022"
 
     steps: int = option(50, ge=1, le=1_000_000)
+    loss: ClassVar[Loss] = "margin"  # type: ignore[misc]  # no setting of this one
     output_window: float | None = option(WIDE, gt=0)
     reach: float = option(2.0, gt=0)
     rivals: int = option(3, ge=1)
