@@ -71,8 +71,8 @@ def test_counts_in_the_ways_of_other_libraries_and_in_the_doctor(victim):
 
 @pytest.mark.parametrize("name", sorted(set(ATTACKS) - {"scg", "conversion"}))
 def test_other_attacks_say_what_they_do_not_change(name, victim):
+    attack = ATTACKS[name].settings(**few_steps(name, 2, tuple(COUNTS.shape[1:])))
     with pytest.raises(SpikeflipError, match=f"{BINARISE}.*wrap it on an example of counts and attack with scg|images"):
-        attack = ATTACKS[name].settings(**few_steps(name, 2, tuple(COUNTS.shape[1:])))
         attack(victim, COUNTS, torch.zeros(4, dtype=torch.int64))
 
 

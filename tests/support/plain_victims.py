@@ -80,7 +80,7 @@ def made(classes=2, shape=(5, 8), n=8, *, seed=0, ahead=0.0, hidden=(), **option
 
 
 def fewest(victim, spikes, labels, towards=None):
-    """The fewest flips after which a linear victim has another class, or one of ``towards``, ahead of the true: ``(n,)``.
+    """The fewest flips after which a linear victim has another class, or that of ``towards``, ahead: ``(n,)``.
 
     A flip adds its own gain to the difference of two scores, so the largest gains are taken until it changes sign.
     """

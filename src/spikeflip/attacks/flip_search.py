@@ -63,7 +63,7 @@ class FlipSearch(GoesOn, Iterated):
         return Move(moved, mover, stuck=smallest, forwards=queries)
 
     def _tried(self, step: Step) -> Tensor:
-        """How many flips each sample has next; after all cells the first number again, as other cells are drawn then."""
+        """How many flips each sample has next: after all cells the first number again, of other cells."""
         first, cells = self.share * flips_of(step.originals, 1).cpu().double(), step.originals[0].numel()
         failures = (torch.log(cells / first) / math.log(self.growth)).ceil().clamp(min=0)
         grown = first * self.growth ** (step.iterations % (failures + 1))

@@ -98,16 +98,7 @@ def run(
     check_goals(labels, targets, len(inputs), victim.classes)
     if budget is not None:
         budget.check(kind, recorded=recorded is not None)
-    if isinstance(stop, Smallest):
-        METRICS[stop.metric].check(kind, recorded=recorded is not None)
-    if isinstance(stop, Verified) and (kind != "images" or victim.coding != "rate"):
-        raise SpikeflipError(
-            f"confidence is {stop.confidence}, but nothing is drawn to encode these inputs: leave it out"
-        )
-    if reduce and kind != "spikes":
-        raise SpikeflipError(REDUCE_ON_IMAGES)
-    if reduce and counts:
-        raise SpikeflipError("reduce undoes flips of spikes, and the inputs are counts of events: leave it out")
+    _check_wishes(victim, kind, stop, reduce=bool(reduce), counts=counts, recorded=recorded is not None)
     samples = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, samples, len(inputs))
     inputs = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
@@ -132,6 +123,20 @@ def run(
     if reduce:
         _reduce(call, result, decisions_only)
     return result
+
+
+def _check_wishes(victim: Victim, kind: Kind, stop: Stop | None, *, reduce: bool, counts: bool, recorded: bool) -> None:
+    """Raise a SpikeflipError where a policy, or a reduction, is asked for that says nothing about the inputs."""
+    if isinstance(stop, Smallest):
+        METRICS[stop.metric].check(kind, recorded=recorded)
+    if isinstance(stop, Verified) and (kind != "images" or victim.coding != "rate"):
+        raise SpikeflipError(
+            f"confidence is {stop.confidence}, but nothing is drawn to encode these inputs: leave it out"
+        )
+    if reduce and kind != "spikes":
+        raise SpikeflipError(REDUCE_ON_IMAGES)
+    if reduce and counts:
+        raise SpikeflipError("reduce undoes flips of spikes, and the inputs are counts of events: leave it out")
 
 
 def _iterate(call: Call, active: "_Active", rule: Rule, result: AttackResult, lowest: Tensor) -> tuple["_Active", bool]:
