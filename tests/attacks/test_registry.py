@@ -13,6 +13,7 @@ from spikeflip import Budget, SpikingNetwork, attacks
 from spikeflip.attacks import ATTACKS, AttackInfo, AttackResult, Pattern, Trace, loop
 from spikeflip.attacks.bim import BIM
 from spikeflip.attacks.iterated import Options, as_budget
+from spikeflip.attacks.reduce import each_flip, each_move
 from spikeflip.snn.coding import encode_for
 from spikeflip.snn.gradients import GradientRequest
 
@@ -38,6 +39,9 @@ OTHER = {
     "encodings": 3,
     "decay": 0.8,
     "published": True,
+    "window": 3,
+    "moves": 4,
+    "share": 0.4,
 }
 """A value of every setting that is no attack's default."""
 
@@ -62,6 +66,8 @@ SOURCES = {
     "universal": "Moosavi-Dezfooli et al., CVPR 2017; on spikes Büchel et al., 2022",
     "patch": "Brown et al., 2017; on spikes Büchel et al., 2022",
     "random": "a control, from no paper",
+    "retiming": "our own, in the setting of Yu et al., ICLR 2026",
+    "random-retiming": "a control, from no paper",
 }
 
 
@@ -97,6 +103,8 @@ def test_every_argument_reaches_its_own_setting(name, caught):
     settings = ATTACKS[name].settings
     for field in fields(settings):
         given = {field.name: PATTERNS[name] if field.name == "pattern" else OTHER[field.name]}
+        if name == "retiming" and field.name == "budget":
+            given = {"budget": Budget(5, "moved")}
         FUNCTIONS[name]("victim", "inputs", "labels", "targets", **given, seed=5, trace=True)
         made, positional, options = caught.pop()
         assert made == settings(**given)
@@ -112,7 +120,8 @@ def test_a_number_as_budget_bounds_mse_or_the_ball(name, caught):
         given = {"step_size": 0.1} if "step_size" in {field.name for field in fields(settings)} else {}
         for number in (1, 0.25):
             FUNCTIONS[name](None, None, None, budget=number, **given)
-            assert caught.pop()[0].budget == Budget(number, "linf" if name in DENSE else "mse")
+            metric = "moved" if name == "retiming" else "linf" if name in DENSE else "mse"
+            assert caught.pop()[0].budget == Budget(number, metric)
 
 
 @EVERY
@@ -123,10 +132,12 @@ def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     network, images = SpikingNetwork("3FC-2FC", (4,), time_steps=2), torch.ones(1, 4)
     labels, targets = torch.tensor([0]), torch.tensor([1])
     own = {key: OTHER[key] for key in ("steps", "budget") if key in {field.name for field in fields(settings)}}
+    own |= {"budget": Budget(5, "moved")} if name == "retiming" else {}
     own |= {"pattern": PATTERNS[name]} if name in PATTERNS else {}
     options = dict.fromkeys(Options.__annotations__, "given")
     settings(**own)(network, images, labels, targets, **options)
     *given, rule = seen.pop("given")
+    assert seen.pop("units") is (each_move if name == "retiming" else each_flip)
     known = {"only": seen["only"], "asks": seen["asks"], "counts": False}
     expected = {"steps": 1, "budget": None} | own | known | options
     expected.pop("pattern", None)
