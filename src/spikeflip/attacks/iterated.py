@@ -69,6 +69,8 @@ class Described:
     """What it can aim at."""
     alone: ClassVar[bool] = True
     """Whether a sample's result depends on no other sample."""
+    retimes: ClassVar[bool] = False
+    """Whether a spike that is removed and one that is added in its line are one that has moved."""
     summary: ClassVar[str]
     """What it does, in one line."""
     source: ClassVar[str]

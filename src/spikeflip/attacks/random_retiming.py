@@ -31,6 +31,7 @@ class RandomRetiming(Iterated):
     """
 
     only: ClassVar[Kind | None] = "spikes"
+    retimes: ClassVar[bool] = True
     summary: ClassVar = "control: random moves in time of a given share of the spikes, each try from the original"
     source: ClassVar = "a control, from no paper"
 

@@ -39,6 +39,7 @@ class Retiming(FewestFlips, TunedAttack):
     """
 
     units: ClassVar[Units] = each_move
+    retimes: ClassVar[bool] = True
     summary: ClassVar = "retiming: spikes of small gradient move to free time bins of large gradient, in their own line"
     source: ClassVar = "our own, in the setting of Yu et al., ICLR 2026"
 
