@@ -17,9 +17,10 @@ UP_TO = {"sparse-rs": 5, "flip-search": 5}
 """Queries of a step, where a step may be done before all are made."""
 
 WITHOUT_GRADIENT = {
-    "greedy-pixels", "greedy-flips", "universal", "patch", "random", "sparse-rs", "flip-search", "random-flips"
+    "greedy-pixels", "greedy-flips", "universal", "patch", "random", "sparse-rs", "flip-search", "random-flips",
+    "random-retiming",
 }  # fmt: skip
-WITHOUT_NUMBERS = {"universal", "sigma-zero", "spikefool"}
+WITHOUT_NUMBERS = {"universal", "sigma-zero", "spikefool", "retiming"}
 HARDLY_NUMBERS = {"sda", "gumbel-flips"}
 """Whose random numbers seldom decide which flips are left of a success; see test_few_flips.py."""
 

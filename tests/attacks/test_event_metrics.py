@@ -52,6 +52,8 @@ def test_by_hand(lost, got, expected):
     change = Change(binned.frames[None].float(), changed(binned, lost, got)[None], Recorded.of([binned]))
     found = [METRICS[name](change).item() for name in ("l0_events", "moved", "moved_us", "moved_us_max")]
     assert found == list(expected)
+    bins = [METRICS[name](change).item() for name in ("moved_bins", "moved_bins_max")]
+    assert [1000 * distance for distance in bins] == list(expected[2:])
     assert METRICS["l0"](change).item() == len(lost) + len(got)
 
 
@@ -138,7 +140,7 @@ def test_judging_measures_what_it_is_given():
     recorded = Recorded.of([bin_events(ONE, BINNING)])
     known = judge(NETWORK, frames, result.adversarials, labels, None, result, recorded=recorded)
     assert known.rows.keys() - judge(NETWORK, frames, result.adversarials, labels, None, result).rows.keys() == {
-        "moved", "l0_events", "moved_us", "moved_us_max",
+        "moved", "moved_bins", "moved_bins_max", "l0_events", "moved_us", "moved_us_max",
     }  # fmt: skip
     assert known.rows["l0_events"] == METRICS["l0_events"](Change(frames, result.adversarials, recorded))
     assert "moved_us_mean" in known.summary()

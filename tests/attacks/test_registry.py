@@ -13,6 +13,7 @@ from spikeflip import Budget, SpikingNetwork, attacks
 from spikeflip.attacks import ATTACKS, AttackInfo, AttackResult, Pattern, Trace, loop
 from spikeflip.attacks.bim import BIM
 from spikeflip.attacks.iterated import Options, as_budget
+from spikeflip.attacks.reduce import each_flip, each_move
 from spikeflip.attacks.stop import Smallest
 from spikeflip.snn.coding import encode_for
 from spikeflip.snn.estimators import estimator
@@ -48,6 +49,8 @@ OTHER = {
     "queries": 9,
     "share": 0.4,
     "growth": 1.75,
+    "window": 3,
+    "moves": 4,
 }
 """A value of every setting that is no attack's default."""
 
@@ -86,6 +89,8 @@ SOURCES = {
     "sparse-rs": "Croce et al., AAAI 2022, on pixels; on cells our own",
     "flip-search": "our own, after SCAR of Büchel et al., Front. Neurosci. 2022",
     "random-flips": "a control, from no paper",
+    "retiming": "our own, in the setting of Yu et al., ICLR 2026",
+    "random-retiming": "a control, from no paper",
 }
 
 
@@ -121,6 +126,8 @@ def test_every_argument_reaches_its_own_setting(name, caught):
     settings = ATTACKS[name].settings
     for field in fields(settings):
         given = {field.name: PATTERNS[name] if field.name == "pattern" else OTHER[field.name]}
+        if name == "retiming" and field.name == "budget":
+            given = {"budget": Budget(5, "moved")}
         FUNCTIONS[name]("victim", "inputs", "labels", "targets", **given, seed=5, trace=True)
         made, positional, options = caught.pop()
         assert made == settings(**given)
@@ -136,7 +143,8 @@ def test_a_number_as_budget_bounds_mse_or_the_ball(name, caught):
         given = {"step_size": 0.1} if "step_size" in {field.name for field in fields(settings)} else {}
         for number in (1, 0.25):
             FUNCTIONS[name](None, None, None, budget=number, **given)
-            assert caught.pop()[0].budget == Budget(number, "linf" if name in DENSE else "mse")
+            metric = "moved" if name == "retiming" else "linf" if name in DENSE else "mse"
+            assert caught.pop()[0].budget == Budget(number, metric)
 
 
 @EVERY
@@ -150,10 +158,12 @@ def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     if name in FEWEST:
         own["budget"] = Budget(3, "l0")
     own |= {"candidates": 3} if name == "sda" else {}
+    own |= {"budget": Budget(5, "moved")} if name == "retiming" else {}
     own |= {"pattern": PATTERNS[name]} if name in PATTERNS else {}
     options = dict.fromkeys(Options.__annotations__, "given")
     settings(**own)(network, images, labels, targets, **options)
     *given, rule = seen.pop("given")
+    assert seen.pop("units") is (each_move if name == "retiming" else each_flip)
     known = {"only": seen["only"], "asks": seen["asks"], "counts": False, "decisions_only": name == "flip-search"}
     expected = {"steps": 1, "budget": None} | own | known | options
     for key in ("pattern", "candidates"):

@@ -123,6 +123,9 @@ OTHER = {
     "encodings": 3,
     "decay": 0.8,
     "published": True,
+    "window": 3,
+    "moves": 4,
+    "share": 0.4,
 }
 """A value of every option that is no attack's default."""
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from spikeflip import SpikeflipError
 from spikeflip.attacks import AttackResult, Trace
 from spikeflip.data import bin_events, event_set, read_recording
 from spikeflip.runs import AttackConfig, recordings, run_attack, shard
@@ -86,6 +87,32 @@ def test_events_are_counted_by_the_cells_that_changed(small_recordings, tmp_path
         off = int((after < before).sum())
         assert removed >= off  # all events of a cell that was turned off
         assert bool(removed) is bool(off)
+
+
+@pytest.mark.parametrize("attack", ["retiming", "random-retiming"])
+def test_moved_spikes_take_their_events_with_them(small_recordings, tmp_path, attack):
+    victim, data = small_recordings
+    config = AttackConfig(victim=victim, data=str(data), split="train", attack=attack, steps=3, window=2)
+    rows, summary = finished(config, tmp_path / "run")
+    assert set(rows["events_added"]) == set(rows["events_removed"]) == {0}
+    assert any(rows["events_moved"])
+    assert (summary["files_exact"], "events_moved_mean" in summary) == (summary["files"], True)
+    for file, moved, bins in zip(rows["file"], rows["events_moved"], rows["moved_bins_max"], strict=True):
+        after = read_recording(tmp_path / "run" / file, height=8, width=8).events
+        before = read_recording(data / file.removeprefix("adversarial/"), height=8, width=8).events
+        assert (after["t"][1:] >= after["t"][:-1]).all()
+        assert sorted(after[["x", "y", "p"]].tolist()) == sorted(before[["x", "y", "p"]].tolist())
+        assert len(set(before.tolist()) - set(after.tolist())) == moved
+        assert bins <= 2
+
+
+def test_a_budget_in_another_unit_is_refused_before_anything_is_written(small_recordings, tmp_path):
+    victim, data = small_recordings
+    for given in ({"epsilon": 3}, {"epsilon": 3, "metric": "l0_events"}):
+        config = AttackConfig(victim=victim, data=str(data), split="train", attack="retiming", **given)
+        with pytest.raises(SpikeflipError, match="what retiming does is measured in moved, moved_bins"):
+            run_attack(config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 def test_recordings_are_judged_from_the_files(small_recordings, tmp_path, monkeypatch):

@@ -17,9 +17,11 @@ from spikeflip.attacks.pattern import Pattern, load_pattern, save_pattern
 from spikeflip.attacks.pattern_learning import learn_patch, learn_universal
 from spikeflip.attacks.pgd import MIFGSM, PGD, mi_fgsm, pgd
 from spikeflip.attacks.random_flips import RandomFlips, random_flips
+from spikeflip.attacks.random_retiming import RandomRetiming, random_retiming
 from spikeflip.attacks.reduce import reduce_flips
 from spikeflip.attacks.registry import ATTACKS, AttackInfo
 from spikeflip.attacks.result import AttackResult, Trace, Vanishing
+from spikeflip.attacks.retiming import Retiming, retiming
 from spikeflip.attacks.scg import SCG, scg
 from spikeflip.attacks.sda import SDA, sda
 from spikeflip.attacks.sigma_zero import SigmaZero, sigma_zero
@@ -55,7 +57,9 @@ __all__ = [
     "Patch",
     "Pattern",
     "RandomFlips",
+    "RandomRetiming",
     "Recorded",
+    "Retiming",
     "SigmaZero",
     "Smallest",
     "SparseRS",
@@ -83,7 +87,9 @@ __all__ = [
     "patch",
     "pgd",
     "random_flips",
+    "random_retiming",
     "reduce_flips",
+    "retiming",
     "run",
     "sa_pgd",
     "save_pattern",

@@ -11,6 +11,7 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.loop import Progress
 from spikeflip.attacks.metrics import Recorded
 from spikeflip.attacks.options import check_options, option
+from spikeflip.attacks.reduce import Units, each_flip
 from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.step import Move, Rule, Step
 from spikeflip.attacks.stop import Stop
@@ -68,6 +69,8 @@ class Described:
     """What it can aim at."""
     alone: ClassVar[bool] = True
     """Whether a sample's result depends on no other sample."""
+    retimes: ClassVar[bool] = False
+    """Whether a spike that is removed and one that is added in its line are one that has moved."""
     summary: ClassVar[str]
     """What it does, in one line."""
     source: ClassVar[str]
@@ -91,6 +94,8 @@ class Iterated(Described):
     """Whether the rule is defined on counts of events too."""
     reduces: ClassVar[bool] = False
     """Whether flips that are not needed are undone where nothing else is asked for."""
+    units: ClassVar[Units] = each_flip
+    """What the reduction undoes together."""
     decisions_only: ClassVar[bool] = False
     """Whether it looks at nothing but what the victim says."""
     best: ClassVar[Stop | None] = None
@@ -147,6 +152,7 @@ class Iterated(Described):
             asks=self.asks(victim),
             only=self.only,
             counts=self.counts and takes_counts(victim),
+            units=type(self).units,
             decisions_only=self.decisions_only,
             **options,
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.metrics import METRICS, Recorded
-from spikeflip.attacks.reduce import reduce_flips
+from spikeflip.attacks.reduce import Units, each_flip, reduce_flips
 from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.step import Call, Move, Rule, Step, encode_again
 from spikeflip.attacks.stop import FirstSuccess, Judged, Smallest, Stop, Verified
@@ -47,6 +47,7 @@ def run(
     stop: Stop | None = None,
     restarts: int = 1,
     reduce: bool | None = False,
+    units: Units = each_flip,
     decisions_only: bool = False,
     seed: int = 0,
     samples: Tensor | None = None,
@@ -71,6 +72,7 @@ def run(
         stop: when a sample is done, and which success is kept; the first when not given.
         restarts: how often a sample may begin, each time from its original and with other random numbers.
         reduce: undo flips of every success until no single one can be undone; see :func:`reduce_flips`.
+        units: what is undone together.
         decisions_only: whether the attack may look at nothing but what the victim says.
         seed: of all random streams.
         samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 when not given.
@@ -121,7 +123,7 @@ def run(
             progress(waiting - len(active.index), len(inputs))
     result.over_budget.logical_and_(~result.success)
     if reduce:
-        _reduce(call, result, decisions_only)
+        _reduce(call, result, units, decisions_only)
     return result
 
 
@@ -166,7 +168,7 @@ def _iterate(call: Call, active: "_Active", rule: Rule, result: AttackResult, lo
     return active.advance(after, ~finished, again, call.inputs), bool(finished.any())
 
 
-def _reduce(call: Call, result: AttackResult, decisions_only: bool) -> None:
+def _reduce(call: Call, result: AttackResult, units: Units, decisions_only: bool) -> None:
     """Undo what the successes did not need, but where less of it is more by the budget's metric."""
     rows = result.success.nonzero().squeeze(1)
     on_device = rows.to(result.adversarials.device)
@@ -176,6 +178,7 @@ def _reduce(call: Call, result: AttackResult, decisions_only: bool) -> None:
         result.adversarials[on_device],
         call.labels.cpu()[rows],
         None if call.targets is None else call.targets.cpu()[rows],
+        units=units,
         decisions_only=decisions_only,
         micro_batch=call.micro_batch,
     )

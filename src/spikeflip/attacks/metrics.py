@@ -88,6 +88,8 @@ class Moves:
     """Pairs ``(m,)`` of a removed spike and an added one of the same pixel and polarity, each in order of time."""
 
     sample: Tensor
+    line: Tensor
+    """The pixel and polarity, its place among the cells of a time bin."""
     before: Tensor
     """The time bin that lost the spike."""
     after: Tensor
@@ -162,6 +164,14 @@ def _moved(change: Change) -> Tensor:
     return change.per_sample(torch.ones_like(change.moves.sample), change.moves.sample)
 
 
+def _moved_bins(change: Change) -> Tensor:
+    return change.per_sample((change.moves.after - change.moves.before).abs(), change.moves.sample)
+
+
+def _moved_bins_max(change: Change) -> Tensor:
+    return _largest(change, (change.moves.after - change.moves.before).abs())
+
+
 def _distances(change: Change) -> Tensor:
     """How far each pair is apart, between the middles of its bins, in µs."""
     assert change.recorded is not None
@@ -175,8 +185,13 @@ def _moved_us(change: Change) -> Tensor:
 
 
 def _moved_us_max(change: Change) -> Tensor:
-    largest = torch.zeros(len(change.originals), dtype=torch.float64, device=change.difference.device)
-    return largest.scatter_reduce(0, change.moves.sample, _distances(change), "amax")
+    return _largest(change, _distances(change))
+
+
+def _largest(change: Change, distances: Tensor) -> Tensor:
+    """The largest of the distances ``(m,)`` of the moves of each sample, 0 of none."""
+    largest = torch.zeros(len(change.originals), dtype=torch.float64, device=distances.device)
+    return largest.scatter_reduce(0, change.moves.sample, distances.double(), "amax")
 
 
 def _pair(difference: Tensor) -> Moves:
@@ -196,7 +211,7 @@ def _pair(difference: Tensor) -> Moves:
 
     (lost, lost_keys), (got, got_keys) = ranked(lines < 0), ranked(lines > 0)
     lost, got = lost[torch.isin(lost_keys, got_keys)], got[torch.isin(got_keys, lost_keys)]
-    return Moves(lost[:, 0], lost[:, 2], got[:, 2])
+    return Moves(lost[:, 0], lost[:, 1], lost[:, 2], got[:, 2])
 
 
 METRICS: dict[str, Metric] = {
@@ -225,6 +240,14 @@ METRICS: dict[str, Metric] = {
             lambda change: _l2(change) / math.prod(change.difference.shape[1:]),
         ),
         Metric("moved", "spikes", "spikes in another time bin of the same pixel and polarity", _moved, "spikes"),
+        Metric(
+            "moved_bins",
+            "time bins",
+            "how many bins moved spikes are from where they were, summed",
+            _moved_bins,
+            "spikes",
+        ),
+        Metric("moved_bins_max", "time bins", "how many the farthest of them is", _moved_bins_max, "spikes"),
         Metric(
             "l0_events",
             "events",

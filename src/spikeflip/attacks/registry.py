@@ -13,6 +13,8 @@ from spikeflip.attacks.iterated import Attack
 from spikeflip.attacks.noise import Noise
 from spikeflip.attacks.pgd import MIFGSM, PGD
 from spikeflip.attacks.random_flips import RandomFlips
+from spikeflip.attacks.random_retiming import RandomRetiming
+from spikeflip.attacks.retiming import Retiming
 from spikeflip.attacks.scg import SCG
 from spikeflip.attacks.sda import SDA
 from spikeflip.attacks.sigma_zero import SigmaZero
@@ -73,5 +75,7 @@ ATTACKS: dict[str, AttackInfo] = {
     "sparse-rs": AttackInfo(SparseRS),
     "flip-search": AttackInfo(FlipSearch),
     "random-flips": AttackInfo(RandomFlips),
+    "retiming": AttackInfo(Retiming),
+    "random-retiming": AttackInfo(RandomRetiming),
 }
 """A line an attack; another package may add its own."""

@@ -183,7 +183,9 @@ def print_summary(name: str, summary: Mapping[str, Any]) -> None:
         say(f"successes: mse {summary['mse_mean']:.4f}{cells}{steps} on average")
     if summary.get("events_added_mean") is not None:
         added, removed, of = (summary[f"events{part}_mean"] for part in ("_added", "_removed", ""))
-        say(f"events: {added:,.0f} added and {removed:,.0f} removed of {of:,.0f} on average{_seen(summary)}")
+        moved = summary.get("events_moved_mean")
+        more = "" if moved is None else f", {moved:,.0f} moved"
+        say(f"events: {added:,.0f} added and {removed:,.0f} removed{more} of {of:,.0f} on average{_seen(summary)}")
     for notice in summary.get("notices", ()):
         note(notice["text"])
 

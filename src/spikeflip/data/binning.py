@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from spikeflip.data.moving import destinations, moved_times
 from spikeflip.data.recordings import EVENT, LARGEST_SIDE, Events, Recording
 from spikeflip.errors import SpikeflipError
 from spikeflip.limits import MOST_FRAME_CELLS, MOST_STEPS
@@ -106,17 +107,22 @@ class Binned:
         """How many events each cell has, ``(T, 2, H, W)`` int32."""
         return bin_events(self.recording, replace(self.binning, counted=True), edges=self.edges).frames
 
-    def write_back(self, frames: Tensor, *, seed: int = 0, sample: int = 0) -> Recording:
+    def write_back(self, frames: Tensor, *, seed: int = 0, sample: int = 0, moves: bool = False) -> Recording:
         """The recording whose frames are ``frames``.
 
         Untouched events, and all outside the bins, keep their times and order. A cell that became 0 loses all its
         events. A cell that became 1 gets one, at a random µs of its bin, behind the events of the same µs; of the
         pixels that fall into the cell it sits on the middle one (the upper left of two or four).
 
+        With ``moves``, where a pixel and polarity lost a spike in one bin and got one in another, its events move:
+        each keeps its pixel and its place in the bin, or takes the next µs that no other event of the pixel has; see
+        :func:`spikeflip.data.moving.moved_times`.
+
         Args:
             frames: ``(T, 2, H, W)`` of exactly 0 and 1.
             seed: of the times of added events.
             sample: id of the recording; each has its own random stream.
+            moves: whether the k-th spike that a cell lost and the k-th that it got are one that moved.
 
         Raises:
             SpikeflipError: the frames have another shape or other values, or the recording's cells are counted.
@@ -133,12 +139,28 @@ class Binned:
         events = self.recording.events
         inside = events[first:last]
         rows, columns = _lookup(self.recording, before.shape[2], before.shape[3])
-        cells = _cells(inside, rows, columns, before.shape[2:]) + self.bins[first:last] * before[0].size
-        kept = after.reshape(-1)[cells] == 1
-        added = self._added((after == 1) & (before == 0), seed, sample)
-        merged = np.concatenate([events[:first], inside[kept], events[last:], added])
+        bins = self.bins[first:last]
+        lines = _cells(inside, rows, columns, before.shape[2:])
+        kept = after.reshape(-1)[lines + bins * before[0].size] == 1
+        filled = (after == 1) & (before == 0)
+        staying = np.concatenate([events[:first], inside[kept], events[last:]])
+        moved = inside[:0]
+        if moves:
+            goes = destinations(before, after.astype(np.uint8))
+            to = goes[bins, lines]
+            moved = inside[to >= 0]
+            moved["t"] = moved_times(moved, bins[to >= 0], to[to >= 0], self.edges, staying)
+            at, line = np.nonzero(goes >= 0)
+            filled.reshape(len(after), -1)[goes[at, line], line] = False
+        merged = np.concatenate([staying, moved, self._added(filled, seed, sample)])
         order = np.argsort(merged["t"], kind="stable")
         return replace(self.recording, events=merged[order], notices=())
+
+    def moved(self, frames: Tensor) -> tuple[int, int]:
+        """How many spikes :meth:`write_back` with ``moves`` takes to another bin, and how many events with them."""
+        goes = destinations(self.frames.numpy(), frames.detach().cpu().numpy().astype(np.uint8)) >= 0
+        counts = self.count_events().numpy().reshape(goes.shape)
+        return int(goes.sum()), int(counts[goes].sum())
 
     def _added(self, cells: NDArray[np.bool_], seed: int, sample: int) -> Events:
         """One event for every cell."""

@@ -267,7 +267,7 @@ def events_unseen(rows: Rows) -> Notice | None:
 
 
 def changed_events(rows: Rows) -> tuple[float, float] | None:
-    """Events added and removed by the successes, as a share of all events and of those in the victim's time bins.
+    """Events that the successes added, removed and moved, as a share of all and of those in the victim's time bins.
 
     None for what has no events, or where no success had events that were seen.
     """
@@ -278,7 +278,8 @@ def changed_events(rows: Rows) -> tuple[float, float] | None:
     events, outside, added, removed = (int(rows[name][won].sum()) for name in names)
     if events <= outside:
         return None
-    return (added + removed) / events, (added + removed) / (events - outside)
+    changed = added + removed + (int(rows["events_moved"][won].sum()) if "events_moved" in rows else 0)
+    return changed / events, changed / (events - outside)
 
 
 def one_draw(kind: str, draws: int | None, claimed: Share, verified: Share) -> Notice | None:

@@ -27,7 +27,7 @@ from spikeflip.reading import small_text
 
 _WHOLE = ("sample", "input", "label", "target", "prediction", "already_wrong", "success", "steps")
 _REAL = ("verified", "mse")
-_OF_RECORDINGS = ("events", "events_added", "events_removed", "events_outside")
+_OF_RECORDINGS = ("events", "events_added", "events_removed", "events_moved", "events_outside")
 _RANGES = dict.fromkeys(("sample", "input", "label"), (0, 1 << 62)) | {
     "target": (-1, 1 << 62),
     "prediction": (-1, 1 << 62),

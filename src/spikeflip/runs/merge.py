@@ -118,7 +118,8 @@ def summarise(path: Path, *, goal: str, kind: Kind, draws: int, known: Circumsta
         won = rows["success"]
         rows["events_seen"] = rows["events"] - rows["events_outside"]
         summary |= {"files": len(won), "files_exact": int(rows["file_exact"].sum())}
-        summary |= {f"{name}_mean": float(rows[name][won].double().mean()) if won.any() else None for name in _COUNTS}
+        names = [name for name in (*_COUNTS, "events_moved") if name in rows]
+        summary |= {f"{name}_mean": float(rows[name][won].double().mean()) if won.any() else None for name in names}
         of_all, of_seen = changed_events(rows) or (None, None)
         summary |= {"events_changed_of_all": of_all, "events_changed_of_seen": of_seen}
     return summary

@@ -93,6 +93,7 @@ def write_adversarials(
     *,
     seed: int,
     samples: Tensor,
+    moves: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Written:
     """Write one recording a row of ``adversarials`` under ``folder/adversarial`` and read each back.
@@ -106,15 +107,17 @@ def write_adversarials(
         adversarials: ``(N, T, 2, H, W)`` of 0 and 1.
         seed: of the attack.
         samples: ``(N,)`` sample ids.
+        moves: whether spikes that changed their bin alone take their events with them.
         progress: called with (written, all).
     """
     frames = torch.empty(adversarials.shape, dtype=torch.uint8)
     same = torch.empty_like(frames)
     files: list[str] = []
-    counts: dict[str, list[int]] = {name: [] for name in ("events", "events_added", "events_removed", "events_outside")}
+    names = ("events", "events_added", "events_removed", "events_outside", *(("events_moved",) if moves else ()))
+    counts: dict[str, list[int]] = {name: [] for name in names}
     for i, row in enumerate(rows.tolist()):
         before = binned[row]
-        recording = before.write_back(adversarials[i], seed=seed, sample=int(samples[i]))
+        recording = before.write_back(adversarials[i], seed=seed, sample=int(samples[i]), moves=moves)
         name = clips[row].name
         goal = "" if targets is None else f"to-{int(targets[i])}/"
         path = folder / FOLDER / f"{goal}{name}"
@@ -125,9 +128,11 @@ def write_adversarials(
         by_time = before.binning.rule == "time"
         same[i] = frames[i] if by_time else bin_events(again, before.binning, edges=before.edges).frames
         files.append(f"{FOLDER}/{goal}{name}")
-        added = int(((adversarials[i].cpu() == 1) & (before.frames == 0)).sum())
+        spikes, moved = before.moved(adversarials[i]) if moves else (0, 0)
+        added = int(((adversarials[i].cpu() == 1) & (before.frames == 0)).sum()) - spikes
         events = len(before.recording)
-        for key, value in zip(counts, (events, added, events + added - len(again), before.outside), strict=True):
+        found = (events, added, events + added - len(again), before.outside, *((moved,) if moves else ()))
+        for key, value in zip(counts, found, strict=True):
             counts[key].append(value)
         if progress is not None:
             progress(i + 1, len(rows))

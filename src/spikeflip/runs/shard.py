@@ -181,6 +181,7 @@ class Worker:
                 result.adversarials,
                 seed=work.seed,
                 samples=samples,
+                moves=getattr(attack, "retimes", False),
                 progress=_stage(report, "write"),
             )
         final = result.adversarials if written is None else written.frames

@@ -1,0 +1,188 @@
+"""Moves of spikes in time: which there are of each spike, what each gives, and the best of them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from spikeflip.attacks.metrics import Change
+
+Cost = Literal["moved", "moved_bins"]
+"""What a move is paid in, a metric; its limit holds for each sample."""
+
+
+@dataclass(frozen=True)
+class Spikes:
+    """The spikes ``(m,)`` of n samples, each with the time bin where it was at first."""
+
+    sample: Tensor
+    line: Tensor
+    """The pixel and polarity, its place among the cells of a time bin."""
+    at: Tensor
+    """The time bin."""
+    origin: Tensor
+    """The time bin of the original, by the pairs of :attr:`spikeflip.attacks.metrics.Change.moves`."""
+
+    @classmethod
+    def of(cls, change: Change) -> "Spikes":
+        """The spikes of adversarials ``(n, T, *input)`` in whose lines are as many as in the originals."""
+        lines, moves = change.originals[0:1, 0].numel(), change.moves
+        stays = (change.originals * change.adversarials).flatten(1).nonzero()
+        sample, line, at = stays[:, 0], stays[:, 1] % lines, stays[:, 1] // lines
+        return cls(
+            torch.cat([sample, moves.sample]),
+            torch.cat([line, moves.line]),
+            torch.cat([at, moves.after]),
+            torch.cat([at, moves.before]),
+        )
+
+    def __getitem__(self, index: Tensor) -> "Spikes":
+        return Spikes(self.sample[index], self.line[index], self.at[index], self.origin[index])
+
+    def cost(self, shift: Tensor | int, of: Cost) -> Tensor:
+        """By how much more is paid when each lies ``shift`` bins from its origin, ``(m,)``."""
+        now = self.at - self.origin
+        shift = torch.as_tensor(shift, device=now.device)
+        return (shift != 0).long() - (now != 0).long() if of == "moved" else shift.abs() - now.abs()
+
+
+@dataclass(frozen=True)
+class Found:
+    """Moves ``(m,)``: which spike goes to which bin, what that gives, and what it costs."""
+
+    spike: Tensor
+    bin: Tensor
+    value: Tensor
+    cost: Tensor
+
+    def __getitem__(self, index: Tensor) -> "Found":
+        return Found(self.spike[index], self.bin[index], self.value[index], self.cost[index])
+
+
+@dataclass(frozen=True)
+class Moving:
+    """Where the spikes of n samples may go.
+
+    Args:
+        change: of the originals into the inputs, which have as many spikes in every line.
+        worth: ``(n, T, *input)``, of a spike in each cell.
+        window: most bins that a spike may lie from its origin.
+        pays: what the limit is in.
+        limit: ``(n,)``, most that may be paid in all; None where nothing bounds it.
+    """
+
+    change: Change
+    worth: Tensor
+    window: int
+    pays: Cost = "moved"
+    limit: Tensor | None = None
+
+    def best(self, most: Tensor) -> tuple[Tensor, Tensor]:
+        """The inputs with at most ``most`` ``(n,)`` spikes moved, those whose moves give most, and how many were.
+
+        Every move gives something by itself. No two end in the same cell, and none where another spike was at first:
+        so the pairs of spikes and origins that are made here are pairs of a removed and an added spike, and the pairs
+        of :mod:`spikeflip.attacks.metrics`, of the smallest distances, keep to every limit that these keep to.
+        """
+        spikes = Spikes.of(self.change)
+        taken = (self.change.originals + self.change.adversarials).flatten(1) > 0
+        room = None if self.limit is None else self.limit - self._paid(spikes)
+        won = _none(self.worth)
+        waiting = torch.arange(len(spikes.at), device=most.device)
+        while len(waiting):
+            found = self._offers(spikes[waiting], taken, room)
+            found = Found(waiting[found.spike], found.bin, found.value, found.cost)
+            first = self._first(spikes, found)
+            won = Found(*(torch.cat([a, b]) for a, b in zip(vars(won).values(), vars(first).values(), strict=True)))
+            taken[spikes.sample[first.spike], self._cell(spikes, first)] = True
+            # A spike whose bin went to another may still want one more than what is moved so far.
+            least = _nth(spikes.sample[won.spike], won.value, most)
+            lost = ~torch.isin(found.spike, first.spike)
+            waiting = found.spike[lost & (found.value > least[spikes.sample[found.spike]])]
+        won = won[_affordable(spikes.sample[won.spike], won, most, room)]
+        sample = spikes.sample[won.spike]
+        flat = self.change.adversarials.flatten(1).clone()
+        flat[sample, spikes.at[won.spike] * self._lines + spikes.line[won.spike]] = 0
+        flat[sample, self._cell(spikes, won)] = 1
+        return flat.view_as(self.change.adversarials), sample.bincount(minlength=len(flat))
+
+    @property
+    def _lines(self) -> int:
+        return self.worth[0:1, 0].numel()
+
+    def _cell(self, spikes: Spikes, moves: Found) -> Tensor:
+        return moves.bin * self._lines + spikes.line[moves.spike]
+
+    def _paid(self, spikes: Spikes) -> Tensor:
+        paid = -spikes.cost(0, self.pays)
+        return torch.zeros_like(self.limit).index_add(0, spikes.sample, paid)  # type: ignore[arg-type]
+
+    def _offers(self, spikes: Spikes, taken: Tensor, room: Tensor | None) -> Found:
+        """The best move of each of these spikes that has one; a bin at a time, so memory is that of the spikes."""
+        steps = self.worth.shape[1]
+        worth = self.worth.flatten(1)
+        here = worth[spikes.sample, spikes.at * self._lines + spikes.line]
+        best = torch.full_like(here, -torch.inf)
+        chosen, price = torch.full_like(spikes.at, -1), torch.zeros_like(spikes.at)
+        reach = min(self.window, steps - 1)
+        for shift in range(-reach, reach + 1):
+            bin = spikes.origin + shift
+            cell = bin.clamp(0, steps - 1) * self._lines + spikes.line
+            value, cost = worth[spikes.sample, cell] - here, spikes.cost(shift, self.pays)
+            free = (bin >= 0) & (bin < steps) & ((shift == 0) | ~taken[spikes.sample, cell])
+            free &= (bin != spikes.at) & (value > 0)
+            if room is not None:
+                free &= cost <= room[spikes.sample]
+                if self.pays == "moved_bins":
+                    value = value / cost.clamp(min=0.5)
+            better = free & (value > best)
+            best = torch.where(better, value, best)
+            chosen, price = torch.where(better, bin, chosen), torch.where(better, cost, price)
+        has = (chosen >= 0).nonzero().squeeze(1)
+        return Found(has, chosen[has], best[has], price[has])
+
+    def _first(self, spikes: Spikes, found: Found) -> Found:
+        """Of moves that end in the same cell the one that gives most."""
+        found = found[found.value.argsort(descending=True, stable=True)]
+        cells = spikes.sample[found.spike] * self.worth[0:1].numel() + self._cell(spikes, found)
+        cells, order = cells.sort(stable=True)
+        return found[order[cells != torch.cat([cells[:1] - 1, cells[:-1]])]]
+
+
+def _none(worth: Tensor) -> Found:
+    nothing = torch.zeros(0, dtype=torch.int64, device=worth.device)
+    return Found(nothing, nothing, worth.new_zeros(0), nothing)
+
+
+def _ranked(sample: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """The order of moves ``(m,)`` by sample and there by falling value, and the rank of each in that order."""
+    order = value.argsort(descending=True, stable=True)
+    order = order[sample[order].argsort(stable=True)]
+    return order, _within(sample[order])
+
+
+def _within(sample: Tensor) -> Tensor:
+    """How many of the same sample come before each, of samples ``(m,)`` in order."""
+    return torch.arange(len(sample), device=sample.device) - torch.searchsorted(sample, sample)
+
+
+def _nth(sample: Tensor, value: Tensor, most: Tensor) -> Tensor:
+    """The value of rank ``most`` ``(n,)`` of each sample; of samples with fewer, -inf."""
+    order, rank = _ranked(sample, value)
+    last = order[rank == most[sample[order]] - 1]
+    least = value.new_full((len(most),), -torch.inf)
+    least[sample[last]] = value[last]
+    return least
+
+
+def _affordable(sample: Tensor, moves: Found, most: Tensor, room: Tensor | None) -> Tensor:
+    """The best ``most`` ``(n,)`` moves of each sample, as long as there is room for them."""
+    order, rank = _ranked(sample, moves.value)
+    kept = rank < most[sample[order]]
+    if room is not None:
+        cost = moves.cost[order].clamp(min=0)
+        before = cost.cumsum(0) - cost
+        spent = cost.cumsum(0) - before[torch.searchsorted(sample[order], sample[order])]
+        kept &= spent <= room[sample[order]]
+    return order[kept]
