@@ -168,7 +168,7 @@ def table_lines(members: Sequence[dict[str, Any]]) -> list[str]:
 
 def budgets_to(budget: float) -> list[float]:
     """The budgets of a curve, from 0 on; 0 alone for a budget of 0."""
-    return [budget * step / _POINTS for step in range(_POINTS + 1)] if budget else [0.0]
+    return [*(round(budget * step / _POINTS, 12) for step in range(_POINTS if budget else 0)), budget]
 
 
 def _share(which: Tensor) -> float:
