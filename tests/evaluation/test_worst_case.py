@@ -23,8 +23,21 @@ def inputs():
     return some_inputs()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_steps():
+    """The attacks that take longest take fewer steps."""
+    steps = {"sparse-rs": 4, "flip-search": 30, "sigma-zero": 40, "gumbel-flips": 40}
+    suite = tuple(
+        replace(one, settings=one.settings | {"steps": steps[one.name]}) if one.name in steps else one
+        for one in SUITES["binary-l0/1"].members
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SUITES, "binary-l0/1", Suite("binary-l0/1", suite))
+        yield
+
+
 @pytest.fixture(scope="module")
-def whole(inputs):
+def whole(inputs, few_steps):
     """The whole suite, every attack on every sample."""
     return evaluate(LinearVictim(), *inputs, threat="binary-l0", budget=0.2, every=True)
 

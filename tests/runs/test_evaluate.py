@@ -74,10 +74,10 @@ def test_spikes_are_kept_as_bytes(run, small_recordings, tmp_path, monkeypatch):
     monkeypatch.setitem(SUITES, "binary-l0/1", Suite("binary-l0/1", small))
     victim, data = small_recordings
     given = ("--victim", victim, "--data", data, "--sensor", "8x8", "--threat", "binary-l0", "--budget", "0.5")
-    status, out, _ = run("evaluate", *given, "--out", tmp_path / "e", "--json")
+    status, out, _ = run("evaluate", *given, "--split", "train", "--out", tmp_path / "e", "--json")
     assert status == 0
     found = json.loads(out)
-    assert found["n"] == 12
+    assert found["n"] == 10
     assert found["broken"] > 0
     assert all(member["seconds"] >= 0 for member in found["members"])
     stored = load_file(tmp_path / "e" / "adversarials.safetensors")["adversarials"]
@@ -99,7 +99,7 @@ def test_an_interrupted_one_goes_on_with_the_same_bytes(evaluated, few, small_vi
             return made(member, *rest)
 
         monkeypatch.setattr(members_module, "_attacked", ends)
-        with pytest.raises(BaseException, match=""):
+        with pytest.raises(KeyboardInterrupt):
             spikeflip.runs.run_evaluation(config_of(small_victim), out)
         assert not (out / "evaluation.json").exists()
         assert len(list((out / "members").iterdir())) == last
@@ -172,7 +172,9 @@ class TestCards:
         (tmp_path / "notes.json").write_text("{}")
         given = ("evaluate", "--victim", small_victim, *GIVEN, "--out", out, "--card")
         assert "holds something that is no card" in run(*given, tmp_path / "notes.json")[2]
-        assert "is in no folder that is there" in run(*given, tmp_path / "none" / "card.json")[2]
+        assert "lies in a file: give one in a folder" in run(*given, tmp_path / "notes.json" / "card.json")[2]
+        assert run(*given, tmp_path / "new" / "card.json", "--quiet")[0] == 0
+        assert (tmp_path / "new" / "card.json").is_file()
         assert (tmp_path / "notes.json").read_text() == "{}"
 
 
@@ -183,13 +185,15 @@ class TestCards:
         (("--threat", "pixels"), "threat is 'pixels': choose from binary-l0, image-linf, image-mse"),
         (("--suite", "image-linf/9"), "suite is 'image-linf/9', and those of threat image-linf are image-linf/1"),
         (("--budget", "2"), "budget is 2.0, and that of image-linf is the most that a pixel in [0, 1] may change"),
-        (("--budget", "-1"), "--budget is -1"),
+        (("--budget", "-1"), "--budget is '-1': input should be greater than or equal to 0"),
         (("--samples", "0"), "--samples"),
         (("--simulate-events",), "the victim takes (1, 8, 8)"),
     ],
 )
 def test_refusals(small_victim, run, tmp_path, options, said):
-    status, _, error = run("evaluate", "--victim", small_victim, *GIVEN, *options, "--out", tmp_path / "e")
+    given = dict(zip(GIVEN[::2], GIVEN[1::2], strict=True)) | dict(zip(options[::2], options[1::2], strict=False))
+    rest = [part for pair in given.items() for part in pair] + list(options[:1] if len(options) == 1 else ())
+    status, _, error = run("evaluate", "--victim", small_victim, *rest, "--out", tmp_path / "e")
     assert status == 2
     assert said in error
     assert error.count("\n") == 1

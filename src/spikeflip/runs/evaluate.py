@@ -247,8 +247,8 @@ def _check_same(out: Path, described: dict[str, Any]) -> None:
 def _check_card(card: Path | None) -> None:
     if card is None:
         return
-    if not card.parent.is_dir():
-        raise SpikeflipError(f"--card {card} is in no folder that is there: make it, or give another file")
+    if next(path for path in card.absolute().parents if path.exists()).is_file():
+        raise SpikeflipError(f"--card {card} lies in a file: give one in a folder")
     if not may_replace(card, FORMAT.encode()):
         raise SpikeflipError(f"--card {card} holds something that is no card: give another file")
 
@@ -259,6 +259,7 @@ def _told(out: Path, card: Path | None, config: EvaluateConfig, described: dict[
     if card is not None:
         values = make_card(config.victim.name, described["victim"], described["data"], summary, __version__)
         try:
+            make_folder(card.parent)
             write_json(card, values)
         except OSError as error:
             raise SpikeflipError(f"--card {card} cannot be written ({error.strerror}): give another file") from error
