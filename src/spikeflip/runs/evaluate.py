@@ -76,6 +76,9 @@ def run_evaluation(
             if (out / _CONFIG).exists():
                 _check_same(out, described)
             _finish(config, suite, plan, out, described, progress)
+    if (out / MEMBERS).exists():  # of the evaluation that is finished now, or of one that was killed when it was
+        with locked(out), suppress(OSError):
+            shutil.rmtree(out / MEMBERS)
     return _told(out, card, config, described)
 
 
@@ -101,8 +104,6 @@ def _finish(
         _write(found, plan, out)
     except OSError as error:
         raise SpikeflipError(f"{write_trouble(error, out)}; {store.state()}") from error
-    with suppress(OSError):
-        shutil.rmtree(out / MEMBERS)
 
 
 def _evaluated(
