@@ -15,6 +15,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import spikeflip
 from spikeflip.cli.app import app, main, take_options
 from spikeflip.cli.command_line import split_options
 from spikeflip.data import write_recording
+from spikeflip.evaluation import SUITES
 from spikeflip.experiments import EXPERIMENTS
 from spikeflip.experiments.presets import SMOKE
 from spikeflip.interop import EVERY_ATTACK
@@ -41,6 +43,7 @@ APPENDED: dict[str, dict[str, str]] = {
         "--widest-dropout": "0",
     },
     "attack": {"--draws": "2"},
+    "evaluate": {"--samples": "4", "--draws": "2"},
 }
 """Options that are added to a command where it is not typed with them already: short trainings, few encodings."""
 
@@ -255,6 +258,23 @@ def test_page_on_attacks(here, monkeypatch):
 
 
 @pytest.mark.docs
+def test_page_on_the_worst_case(here, monkeypatch):
+    few_digits(monkeypatch)
+    suite = SUITES["binary-l0/1"]
+    monkeypatch.setitem(SUITES, suite.name, replace(suite, members=suite.members[:3]))
+    run("train --simulate-events --out victim")
+    for block in of_kind("docs/evaluate.md", "commands"):
+        run_block(block)
+    assert (here / "page.html").is_file()
+    (piece,) = of_kind("docs/evaluate.md", "python")
+    victim, spikes = spike_network(), some_frames(3, 15)
+    names = {"spikeflip": spikeflip, "victim": victim, "spikes": spikes, "labels": victim.scores(spikes).argmax(1)}
+    found, printed = run_python(piece, names)
+    assert printed.startswith("binary-l0/1, budget 0.05: robust accuracy")
+    assert found["found"].adversarials.shape == spikes.shape
+
+
+@pytest.mark.docs
 @pytest.mark.timeout(900)
 def test_page_on_reproducing(here, monkeypatch):
     few_digits(monkeypatch)
@@ -380,6 +400,6 @@ def test_page_on_recordings(here):
 def test_code_is_on_these_pages_alone():
     """Every page whose commands or code are to be run has a test here, or in another place."""
     tested = {"README.md", *(f"docs/{name}.md" for name in ("attacks", "runs", "reliability", "reproducing"))}
-    tested |= {f"docs/{name}.md" for name in ("victims", "own-victims", "training", "nir", "recordings")}
+    tested |= {f"docs/{name}.md" for name in ("victims", "own-victims", "training", "nir", "recordings", "evaluate")}
     tested |= set(ELSEWHERE)
     assert {block.document for block in ALL if kind_of(block) in ("python", "commands", "file")} == tested

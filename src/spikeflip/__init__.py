@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         write_recording,
     )
     from spikeflip.errors import SpikeflipError
+    from spikeflip.evaluation import Evaluation as Evaluation
+    from spikeflip.evaluation import evaluate as evaluate
     from spikeflip.judging import judge
     from spikeflip.snn.checkpoint import load_checkpoint
     from spikeflip.snn.network import ReluNetwork, SpikingNetwork
@@ -83,6 +85,7 @@ _HOMES = {
         "write_recording",
     ),
     "errors": ("SpikeflipError",),
+    "evaluation": ("Evaluation", "evaluate"),
     "judging": ("judge",),
     "snn.checkpoint": ("load_checkpoint",),
     "snn.network": ("ReluNetwork", "SpikingNetwork"),
@@ -91,7 +94,7 @@ _HOMES = {
     "victims": ("Defence", "wrap", "doctor", "load_nir", "save_nir"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-_PACKAGES = ("attacks", "data", "experiments", "interop", "judging", "report", "runs", "snn", "victims")
+_PACKAGES = ("attacks", "data", "evaluation", "experiments", "interop", "judging", "report", "runs", "snn", "victims")
 
 
 def __getattr__(name: str) -> object:

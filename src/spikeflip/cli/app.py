@@ -25,6 +25,7 @@ from spikeflip.cli.command_line import (
 )
 from spikeflip.cli.doctor import doctor
 from spikeflip.cli.ending import ends_told
+from spikeflip.cli.evaluate import evaluate, leaderboard
 from spikeflip.cli.events import events
 from spikeflip.cli.learn_pattern import learn_pattern
 from spikeflip.cli.listing import listed
@@ -247,6 +248,8 @@ def judge(
 app.command(events)
 app.command(doctor)
 app.command(learn_pattern)
+app.command(evaluate)
+app.command(leaderboard)
 
 
 @app.command

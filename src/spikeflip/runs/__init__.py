@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from spikeflip.runs.attack import is_finished, run_attack
     from spikeflip.runs.compare import compare_runs, list_runs
     from spikeflip.runs.config import AttackConfig, Execution, TrainConfig, VictimConfig
+    from spikeflip.runs.evaluate import run_evaluation
+    from spikeflip.runs.evaluate_config import EvaluateConfig
     from spikeflip.runs.judge import judge_files
     from spikeflip.runs.pattern import run_learning
     from spikeflip.runs.pattern_config import PatternConfig
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttackConfig",
+    "EvaluateConfig",
     "Execution",
     "PatternConfig",
     "TrainConfig",
@@ -27,6 +30,7 @@ __all__ = [
     "judge_files",
     "list_runs",
     "run_attack",
+    "run_evaluation",
     "run_learning",
     "run_sweep",
     "run_training",
@@ -36,6 +40,7 @@ __all__ = [
 
 _HOME = {
     "AttackConfig": "config",
+    "EvaluateConfig": "evaluate_config",
     "Execution": "config",
     "PatternConfig": "pattern_config",
     "TrainConfig": "config",
@@ -46,6 +51,7 @@ _HOME = {
     "judge_files": "judge",
     "list_runs": "compare",
     "run_attack": "attack",
+    "run_evaluation": "evaluate",
     "run_learning": "pattern",
     "run_sweep": "sweep",
     "run_training": "train",

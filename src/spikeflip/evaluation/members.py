@@ -1,0 +1,173 @@
+"""One member of a suite at work: what it finds, judged on the untouched victim."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from spikeflip.attacks import ATTACKS, Recorded, Verified
+from spikeflip.attacks.iterated import Options
+from spikeflip.errors import NoMemoryError, SpikeflipError
+from spikeflip.evaluation.suites import Fit, Member
+from spikeflip.evaluation.threats import Threat
+from spikeflip.judging import judge
+from spikeflip.victims import Victim
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is at work, and the samples done and in all."""
+
+MOST_FOOLED = 0.5
+"""The share of encodings above which they count as fooled."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """n inputs with all that attacking them needs."""
+
+    inputs: Tensor
+    labels: Tensor
+    targets: Tensor | None
+    ids: Tensor
+    """``(n,)`` int64, which name the random streams."""
+    limits: Tensor
+    """``(n,)`` float64, the largest distance allowed."""
+    recorded: Recorded | None = None
+
+    def rows(self, rows: Tensor) -> "Samples":
+        """Some of them."""
+        return Samples(
+            self.inputs[rows.to(self.inputs.device)],
+            self.labels[rows],
+            None if self.targets is None else self.targets[rows],
+            self.ids[rows],
+            self.limits[rows],
+            None if self.recorded is None else self.recorded.rows(rows),
+        )
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How all members of a suite are run."""
+
+    victim: Victim
+    """Which judges."""
+    attacked: Victim
+    """The same, as attacks meet it; it may run on another engine."""
+    threat: Threat
+    budget: float
+    draws: int
+    seed: int
+    micro_batch: int
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether each encoding of an input is another."""
+        return self.threat.kind == "images" and self.victim.coding == "rate"
+
+    def fooled(self, samples: Samples, adversarials: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether most encodings of the adversarials fool, and whether the originals were right at first, ``(n,)``."""
+        rows = judge(
+            self.victim,
+            samples.inputs,
+            adversarials,
+            samples.labels,
+            samples.targets,
+            draws=self.draws,
+            seed=self.seed,
+            samples=samples.ids,
+        ).rows
+        return rows["verified"] > MOST_FOOLED, ~rows["already_wrong"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a member made of the samples that it was given."""
+
+    rows: Tensor
+    """``(m,)`` int64, which they are of all."""
+    distance: Tensor
+    """``(m,)`` float64 of those that fool the victim, within the budget or not; infinite for the others."""
+    within: Tensor
+    """``(m,)`` bool: fooled within the budget."""
+    adversarials: Tensor
+    """``(k, ...)``, of those within."""
+    forwards: Tensor
+    """``(m,)`` int64, passes of the attack."""
+    backwards: Tensor
+    seconds: float = 0.0
+    left_out: str | None = None
+    """Why it was not run."""
+
+    @classmethod
+    def nothing(cls, inputs: Tensor, left_out: str | None = None) -> "Found":
+        """Of no sample."""
+        none = torch.empty(0, dtype=torch.int64)
+        return cls(none, none.double(), none.bool(), inputs[:0].cpu(), none, none, left_out=left_out)
+
+
+def run_member(
+    member: Member, samples: Samples, rows: Tensor, how: Conditions, progress: Progress | None = None
+) -> Found:
+    """Attack the samples ``rows`` ``(m,)``, and judge what comes of it.
+
+    What an attack gives back is drawn into the budget and judged, whether the attack calls it a success or not. A
+    member that cannot attack such a victim, or whose library is not installed, is left out, with its reason.
+    """
+    if not len(rows):
+        return Found.nothing(samples.inputs)
+    begun = time.monotonic()
+    some = samples.rows(rows)
+    try:
+        adversarials, forwards, backwards = _attacked(member, some, how, progress)
+    except NoMemoryError:
+        raise
+    except SpikeflipError as error:
+        return Found.nothing(samples.inputs, left_out=str(error))
+    adversarials = how.threat.keep(some.inputs, adversarials, some.limits)
+    fooled, _ = how.fooled(some, adversarials)
+    distance = how.threat.distances(some.inputs, adversarials)
+    within = fooled & how.threat.within(distance, some.limits)
+    distance = torch.where(within, distance.minimum(some.limits), distance)
+    return Found(
+        rows,
+        torch.where(fooled, distance, torch.inf),
+        within,
+        adversarials[within.to(adversarials.device)].cpu(),
+        forwards,
+        backwards,
+        time.monotonic() - begun,
+    )
+
+
+def _attacked(
+    member: Member, samples: Samples, how: Conditions, progress: Progress | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The adversarials of all samples, and the passes that they took."""
+    n = len(samples.ids)
+    parts = torch.arange(n).split(1 if member.exact else n)
+    found = []
+    for done, part in enumerate(parts):
+        some = samples.rows(part) if member.exact else samples
+        budget = how.budget
+        if member.exact:
+            budget = float(some.limits[0]) / float(some.inputs.ne(0).sum())
+        attack = member.made(Fit(budget, prod(some.inputs.shape[1:])))
+        options: Options = {"seed": how.seed, "samples": some.ids, "micro_batch": how.micro_batch}
+        if some.recorded is not None:
+            options["recorded"] = some.recorded
+        if member.reduce is not None:
+            options["reduce"] = member.reduce
+        if how.stochastic and member.attack in ATTACKS:
+            options["stop"] = Verified(MOST_FOOLED)
+        if progress is not None:
+            options["progress"] = _stage(progress, member.name, done, n if member.exact else None)
+        found.append(attack(how.attacked, some.inputs, some.labels, some.targets, **options))
+    whole = [torch.cat([getattr(one, name) for one in found]) for name in ("adversarials", "forwards", "backwards")]
+    return whole[0], whole[1], whole[2]
+
+
+def _stage(progress: Progress, name: str, before: int, every: int | None) -> Callable[[int, int], None]:
+    return lambda done, of: progress(name, before + done, every or of)

@@ -1,0 +1,240 @@
+"""The worst case of a threat model: attack after attack of a suite, each on what still stands."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from spikeflip.attacks import Recorded
+from spikeflip.errors import SpikeflipError
+from spikeflip.evaluation.members import Conditions, Found, Progress, Samples, run_member
+from spikeflip.evaluation.outcome import Evaluation, MemberResult, budgets_to
+from spikeflip.evaluation.suites import Member, Suite, suite_of
+from spikeflip.evaluation.threats import threat_of
+from spikeflip.judging import fresh_draws
+from spikeflip.judging.distances import alone
+from spikeflip.snn.validation import (
+    check_counts,
+    check_goals,
+    check_streams,
+    check_tensor,
+    check_values,
+    kind_of,
+)
+from spikeflip.victims import Victim
+from spikeflip.victims.victim import check_victim, takes_counts
+
+
+class Store(Protocol):
+    """Keeps what members found, so that an evaluation that was interrupted goes on."""
+
+    def load(self, number: int) -> Found | None:
+        """What is kept of a member, by its number in the suite."""
+        ...
+
+    def keep(self, number: int, found: Found) -> None:
+        """Keep what a member found."""
+        ...
+
+
+@dataclass
+class _Worst:
+    """The worst case so far of n samples."""
+
+    distance: Tensor
+    by: Tensor
+    broken: Tensor
+    by_attack: Tensor
+    adversarials: Tensor
+
+    @classmethod
+    def none(cls, inputs: Tensor) -> "_Worst":
+        n = len(inputs)
+        no = torch.zeros(n, dtype=torch.bool)
+        infinite = torch.full((n,), torch.inf, dtype=torch.float64)
+        return cls(infinite, torch.full((n,), -1), no, no.clone(), inputs.detach().cpu().clone())
+
+    def take(self, number: int, member: Member, found: Found) -> None:
+        """Note what a member found; of equal distances the first stays."""
+        nearer = found.distance < self.distance[found.rows]
+        rows = found.rows[nearer]
+        self.distance[rows], self.by[rows] = found.distance[nearer], number
+        self.broken[found.rows] |= found.within
+        if not member.control:
+            self.by_attack[found.rows] |= found.within
+        chosen = nearer[found.within]
+        self.adversarials[found.rows[found.within][chosen]] = found.adversarials[chosen].to(self.adversarials)
+
+
+def evaluate(
+    victim: Victim,
+    inputs: Tensor,
+    labels: Tensor,
+    targets: Tensor | None = None,
+    *,
+    threat: str,
+    budget: float,
+    suite: str | None = None,
+    every: bool = False,
+    draws: int = 20,
+    seed: int = 0,
+    samples: Tensor | None = None,
+    micro_batch: int = 16,
+    recorded: Recorded | None = None,
+    progress: Progress | None = None,
+    attacked: Victim | None = None,
+    store: Store | None = None,
+) -> Evaluation:
+    """Find the worst case of every input within a budget, by all attacks of a threat model's suite.
+
+    Controls are run on all inputs that are right at first. Each attack is run on those that no attack before it broke.
+    What it gives back is judged on the untouched victim, whatever the attack says itself: of images whose coding is
+    random, over fresh encodings, of which more than half must fool; and an input is right at first where its label wins
+    in the encoding that attacks begin with, and no more than half of the fresh ones fool.
+
+    Args:
+        victim: the model, as it is.
+        inputs: images ``(N, *input)`` in [0, 1] or spikes ``(N, T, *input)`` of exactly 0 and 1, at least one.
+        labels: true classes ``(N,)`` int64.
+        targets: wanted classes ``(N,)`` int64; untargeted when not given.
+        threat: ``"binary-l0"``, flips of spikes; ``"image-linf"`` or ``"image-mse"``, changes of pixels.
+        budget: of ``binary-l0`` a share of each sample's own spikes, in whole flips rounded down; of the others the
+            most in their metric. With 0 nothing is attacked, and robust accuracy is clean accuracy.
+        suite: with its version, such as ``"binary-l0/1"``; the newest of the threat when not given.
+        every: run all attacks on all inputs that are right at first, which tells what each breaks alone; takes longer.
+        draws: fresh encodings that decide on an image; one is enough, and made, where its coding is not random.
+        seed: of all random streams.
+        samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 when not given.
+        micro_batch: samples in memory at a time.
+        recorded: of the recordings that the inputs are frames of; attacks are given it.
+        progress: called with the name of a member, and the samples that it is done with and was given.
+        attacked: the same victim as attacks meet it, such as on another engine; the victim itself when not given.
+        store: keeps what members found, for an evaluation that may be interrupted.
+
+    Returns:
+        An :class:`Evaluation`; its ``verdict`` is None.
+
+    Raises:
+        SpikeflipError: an argument is out of range, the threat does not fit the inputs, there is no such suite, or none
+            of its attacks can attack this victim.
+
+    Source: F. Croce and M. Hein, Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse
+    Parameter-free Attacks, ICML 2020, for the worst case over attacks of which each sees what still stands.
+
+    >>> from spikeflip import SpikingNetwork
+    >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1)
+    >>> spikes = (torch.arange(240).reshape(2, 6, 20) % 3 == 0).float()
+    >>> found = evaluate(network, spikes, network.scores(spikes).argmax(1), threat="binary-l0", budget=0)
+    >>> found.robust_accuracy == found.clean_accuracy
+    True
+    """
+    chosen, threat_model = suite_of(threat, suite), threat_of(threat)
+    _check(victim, inputs, labels, targets, threat, budget, micro_batch=micro_batch, draws=draws)
+    ids = torch.arange(len(inputs)) if samples is None else samples
+    check_streams(seed, ids, len(inputs))
+    kind = threat_model.kind
+    draws = fresh_draws(kind, victim.coding, draws)
+    how = Conditions(victim, attacked or victim, threat_model, budget, draws, seed, micro_batch)
+    limits = threat_model.limits(inputs, budget)
+    inputs, labels = inputs.detach(), labels.cpu()
+    if kind == "spikes":
+        inputs = inputs.float()
+    all_samples = Samples(inputs, labels, None if targets is None else targets.cpu(), ids, limits, recorded)
+    fooled, right = how.fooled(all_samples, inputs)
+    right &= ~fooled
+    worst, found = _Worst.none(inputs), []
+    for number, member in enumerate(chosen.members):
+        spared = torch.zeros_like(right) if member.control or every else worst.by_attack
+        rows = (right & (limits > 0) & ~spared).nonzero().squeeze(1)
+        one = None if store is None else store.load(number)
+        if one is None or (one.left_out is None and not torch.equal(one.rows, rows)):
+            one = run_member(member, all_samples, rows, how, progress)
+            if store is not None:
+                store.keep(number, one)
+        worst.take(number, member, one)
+        found.append(one)
+    _check_any(chosen, found)
+    by_budget = {at: threat_model.limits(inputs, at) for at in budgets_to(budget)}
+    return Evaluation(
+        suite=chosen.name,
+        threat=threat,
+        metric=threat_model.metric,
+        budget=budget,
+        kind=kind,
+        draws=draws,
+        seed=seed,
+        every=every,
+        rows={
+            "sample": ids,
+            "label": labels,
+            "target": torch.full_like(labels, -1) if targets is None else targets.cpu(),
+            "right": right,
+            "limit": limits,
+            "broken": worst.broken,
+            "distance": worst.distance,
+            "by": worst.by,
+            "by_attack": worst.by_attack,
+        },
+        members=_results(chosen, found, len(inputs), every),
+        adversarials=worst.adversarials,
+        curve=tuple(
+            (at, float((right & ~(worst.distance <= within)).double().mean())) for at, within in by_budget.items()
+        ),
+    )
+
+
+def _check(
+    victim: Victim,
+    inputs: Tensor,
+    labels: Tensor,
+    targets: Tensor | None,
+    threat: str,
+    budget: float,
+    **counts: int,
+) -> None:
+    check_victim(victim)
+    check_tensor(inputs)
+    kind = kind_of(inputs, victim.input_shape, victim.coding)
+    threat_of(threat).check(kind, budget)
+    if takes_counts(victim):
+        raise SpikeflipError(
+            "the victim takes counts of events, and the suites attack cells of 0 and 1: wrap it on such an example"
+        )
+    check_values(inputs, kind)
+    check_goals(labels, targets, len(inputs), victim.classes)
+    check_counts(**counts)
+    if not len(inputs):
+        raise SpikeflipError("there are 0 inputs, of which no share can be told: give at least one")
+
+
+def _check_any(suite: Suite, found: list[Found]) -> None:
+    """Raise a SpikeflipError where every attack was left out: a control alone is no worst case."""
+    reasons = [one.left_out for member, one in zip(suite.members, found, strict=True) if not member.control]
+    if None not in reasons:
+        raise SpikeflipError(f"no attack of {suite.name} can attack this victim; the first says: {reasons[0]}")
+
+
+def _results(suite: Suite, found: list[Found], n: int, every: bool) -> tuple[MemberResult, ...]:
+    distances = {}
+    for number, (member, one) in enumerate(zip(suite.members, found, strict=True)):
+        if not member.control:
+            within = torch.full((n,), torch.inf, dtype=torch.float64)
+            within[one.rows[one.within]] = one.distance[one.within]
+            distances[str(number)] = within
+    only = alone(distances) if every else {}
+    return tuple(
+        MemberResult(
+            name=member.name,
+            attack=member.attack,
+            view=member.view,
+            attempted=len(one.rows),
+            broken=int(one.within.sum()),
+            alone=None if one.left_out else only.get(str(number)),
+            forwards=int(one.forwards.sum()),
+            backwards=int(one.backwards.sum()),
+            seconds=one.seconds,
+            left_out=one.left_out,
+        )
+        for number, (member, one) in enumerate(zip(suite.members, found, strict=True))
+    )
