@@ -1,0 +1,1 @@
+"""Whether a figure of robustness can be trusted."""
