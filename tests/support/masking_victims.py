@@ -2,12 +2,15 @@
 
 import copy
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikeflip import LIF, Rectangular, SpikingNetwork, load_images, simulate_saccades, wrap
+from spikeflip.attacks.flip_training import FlipTraining
+from spikeflip.snn.perturbing import Perturb
 from spikeflip.snn.training import Training, train
 from spikeflip.victims import Defence
 from spikeflip.victims.wrapped import WrappedModel
@@ -15,18 +18,38 @@ from spikeflip.victims.wrapped import WrappedModel
 STEPS = 8
 
 
+@cache
 def digits(split: str) -> tuple[Tensor, Tensor]:
     """Images ``(N, 1, 8, 8)`` and labels."""
     data = load_images("digits", split)
     return data.images, data.labels
 
 
-def events(split: str, size: int = 16) -> tuple[Tensor, Tensor]:
+@cache
+def events(split: str, size: int = 10) -> tuple[Tensor, Tensor]:
     """Simulated recordings ``(N, 8, 2, size, size)`` and labels."""
     images, labels = digits(split)
-    if split == "train":
-        images, labels = images[:600], labels[:600]
-    return simulate_saccades(images, steps=STEPS, size=size), labels
+    most = 500 if split == "train" else 100
+    return simulate_saccades(images[:most], steps=STEPS, size=size), labels[:most]
+
+
+@cache
+def rate(loss: str = "mse") -> SpikingNetwork:
+    """Of rate-coded images."""
+    return trained("64FC-10FC", digits("train"), loss=loss)
+
+
+@cache
+def recorded(loss: str = "mse", architecture: str = "48FC-10FC", width: float = 0.5) -> SpikingNetwork:
+    """Of recordings."""
+    neuron = LIF(0.3, 0.25, surrogate=Rectangular(width))
+    return trained(architecture, events("train"), loss=loss, neuron=neuron, updates=80)
+
+
+@cache
+def hardened() -> SpikingNetwork:
+    """Of recordings, trained on adversarial ones."""
+    return trained("48FC-10FC", events("train"), loss="ce", updates=80, perturb=FlipTraining(0.1, warm_up=0.3))
 
 
 def trained(
@@ -37,6 +60,7 @@ def trained(
     coding: str = "rate",
     neuron: LIF | None = None,
     updates: int = 60,
+    perturb: Perturb | None = None,
 ) -> SpikingNetwork:
     """A network of ours, trained in a few seconds."""
     inputs, labels = data
@@ -47,7 +71,7 @@ def trained(
     settings = Training(
         updates=updates, learning_rate=5e-3, dropout=0, widest_dropout=0, validate_every=updates, loss=loss
     )
-    train(network, (inputs, labels), (inputs[:50], labels[:50]), settings)
+    train(network, (inputs, labels), (inputs[:50], labels[:50]), settings, perturb=perturb)
     return network
 
 
@@ -138,6 +162,32 @@ class StateLeak(Defence):
         return found
 
 
+class Median(Defence):
+    """A cell fires with most of it and its neighbours in time; goes back straight, as its author knows that it must."""
+
+    def transform(self, spikes):
+        around = torch.stack([spikes.roll(1, 1), spikes, spikes.roll(-1, 1)])
+        return around.median(0).values.maximum(spikes * (spikes.roll(1, 1) == 0))
+
+    def backward(self, spikes, gradient):
+        return gradient
+
+
+class Binned(Defence):
+    """Two steps become one, where either fires: a comparison, which has no gradient."""
+
+    def transform(self, spikes):
+        pairs = spikes.unflatten(1, (-1, 2)).sum(2)
+        return (pairs > 0).float().repeat_interleave(2, 1)
+
+
+class Constant(Defence):
+    """Says the same of everything."""
+
+    def transform(self, spikes):
+        return torch.zeros_like(spikes)
+
+
 class TieMaker(Defence):
     """Says that all classes are alike wherever it is not very sure."""
 
@@ -224,6 +274,7 @@ class Direct(nn.Module):
         return self.head(self.neuron(current).mean(0))
 
 
+@cache
 def direct(*, loss: str = "ce", updates: int = 80, seed: int = 0) -> WrappedModel:
     """The network of direct coding, trained and wrapped."""
     images, labels = digits("train")

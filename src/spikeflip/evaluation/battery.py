@@ -1,7 +1,8 @@
 """The attacks of a masking verdict, and what each of them reached."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 
 import torch
@@ -23,6 +24,10 @@ LONGER = 60
 """Steps of those whose attack was still under way."""
 QUERIES = 200
 ENCODINGS = 4
+STRAIGHT = "a straight way through the defence"
+ONE_STEP = "a single step"
+MORE_ENCODINGS = f"a mean over {ENCODINGS} encodings a step"
+SEARCH = "a search without gradients"
 _LAST = 10
 """Steps in which a walk that is at its end gains nothing."""
 _WINDOWS = (1.0, 4.0)
@@ -57,7 +62,7 @@ class Own:
     @property
     def rate(self) -> Rate:
         """Of successes."""
-        return Rate(int(self.success.sum()), len(self.success))
+        return rate_of(self.success)
 
     @property
     def failures(self) -> Tensor:
@@ -69,10 +74,26 @@ class Own:
 class Others:
     """What was tried on the failures of a victim's own gradient."""
 
-    rates: dict[str, Rate] = field(default_factory=dict)
-    """By name: the successes of both together."""
+    n: int
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    """By name: ``(n,)`` bool, the successes of another gradient and the victim's own together."""
+    search: Tensor | None = None
+    """The same of a search without gradients and all of these; None where nothing was left to it."""
+    best: Tensor | None = None
+    """Of all gradients together."""
     refused: list[str] = field(default_factory=list)
-    """The names of those that the victim does not serve."""
+    """The names of gradients that the victim does not serve."""
+
+    @property
+    def rates(self) -> dict[str, Rate]:
+        """By name."""
+        found = {name: rate_of(success) for name, success in self.gradients.items()}
+        return found if self.search is None else found | {SEARCH: rate_of(self.search)}
+
+
+def rate_of(success: Tensor) -> Rate:
+    """How many of ``(n,)`` bool are true."""
+    return Rate(int(success.sum()), len(success))
 
 
 def own_requests(victim: Victim) -> Iterator[GradientRequest]:
@@ -85,11 +106,12 @@ def own_requests(victim: Victim) -> Iterator[GradientRequest]:
 
 
 def other_requests() -> Iterator[tuple[str, GradientRequest]]:
-    """Gradients with other stand-ins for the derivative in every layer."""
+    """Gradients with other stand-ins for the derivative."""
     yield "a surrogate of width 4 in every layer", GradientRequest(estimator=BPTT(Rectangular(4.0)))
-    for name in ("straight-through", "pdsg"):
-        yield f"the estimator {name}", GradientRequest(estimator=estimator(name, output_window=4.0))
-    yield "the estimator straight-through in every layer", GradientRequest(estimator=estimator("straight-through"))
+    yield "a window of the output layer that nothing is outside of", GradientRequest(estimator=BPTT(output_window=1e3))
+    yield "the estimator pdsg", GradientRequest(estimator=estimator("pdsg"))
+    wide = estimator("straight-through", output_window=_WINDOWS[-1])
+    yield "the estimator straight-through", GradientRequest(estimator=wide)
 
 
 def own_gradient(subject: Subject, region: Region, *, patient: bool = True) -> Own:
@@ -159,34 +181,38 @@ def _unfinished(course: Course) -> Tensor:
 
 
 def tried_on_failures(subject: Subject, region: Region, own: Own, straight: Victim | None) -> Others:
-    """Other gradients and a search without one, each on what the victim's own gradient left."""
-    others, rows = Others(), own.failures
+    """Other gradients on what the victim's own gradient left, and a search without one on what these left."""
+    n, rows = len(own.success), own.failures
+    others = Others(n, best=own.success.clone())
     if not len(rows):
         return others
     left = subject.rows(rows)
 
-    def note(name: str, course: Course) -> None:
-        others.rates[name] = Rate(own.rate.hits + int(course.success.sum()), own.rate.n)
+    def tried(name: str, attack: Callable[[], Course]) -> None:
+        try:
+            course = attack()
+        except SpikeflipError:
+            others.refused.append(name)
+            return
+        success = own.success.clone()
+        success[rows] |= course.success
+        others.gradients[name] = success
+        assert others.best is not None
+        others.best |= success
 
     for name, request in other_requests():
-        try:
-            note(name, walk(left, region, request, steps=STEPS))
-        except SpikeflipError:
-            others.refused.append(name)
+        tried(name, partial(walk, left, region, request, steps=STEPS))
     if straight is not None:
-        name = "a straight way through the defence"
-        try:
-            note(name, _through(left, straight, region))
-        except SpikeflipError:
-            others.refused.append(name)
-    note("a search without gradients", search(left, region, queries=QUERIES))
-    if own.refused:
-        return others
-    if subject.images:
-        note("a single step", walk(left, region, GradientRequest(), steps=1))
-    if subject.drawn:
-        name = f"{ENCODINGS} encodings a step"
-        note(name, walk(left, region, GradientRequest(), steps=STEPS, encodings=ENCODINGS))
+        tried(STRAIGHT, partial(_through, left, straight, region))
+    if not own.refused and subject.images:
+        tried(ONE_STEP, partial(walk, left, region, GradientRequest(), steps=1))
+    if not own.refused and subject.drawn:
+        tried(MORE_ENCODINGS, partial(walk, left, region, GradientRequest(), steps=STEPS, encodings=ENCODINGS))
+    assert others.best is not None
+    standing = (~others.best).nonzero().squeeze(1)
+    if len(standing):
+        others.search = others.best.clone()
+        others.search[standing] |= search(subject.rows(standing), region, queries=QUERIES).success
     return others
 
 

@@ -2,15 +2,17 @@
 
 What is judged is the evaluation, not the victim. Honestly trained spiking networks often have no gradient at 40 to 90 %
 of their inputs (Liang et al., 2021). That alone is no masking: a wide window of the output layer and a tuned threshold
-bring the gradient back, and attacks of this library have both. The rule is therefore about what the victim's own
-gradient reaches with these cures. It must be as strong as other stand-ins for the derivative in every layer, as a
-search without gradients, and it must reach every input once nothing bounds it. A victim is
+bring the gradient back, and the attacks of this library have both. The rule is therefore about what the victim's own
+gradient reaches with these cures. A victim is
 
-- **masked** where its own gradient with all cures is clearly weaker than one of these, is zero on more than half of the
-  inputs, or leads nowhere without a bound; where the same inputs get other scores at each call, or the pass that gives
-  the gradient answers otherwise than the victim; where ties pass for robustness;
-- **doubtful** where something else must be settled first: random scores, scores that jump, attacks still under way, a
-  step without a gradient that no adaptive attack went through;
+- **masked** where that gradient is zero on more than half of the inputs whatever the cure, or zero there without a cure
+  and with the cures clearly weaker than another stand-in for the derivative; where it is clearly weaker than one step
+  of itself or than a straight way through a defence, or leads nowhere without a bound; where a search without gradients
+  is clearly stronger than all gradients together; where the same inputs get other scores at each call, where the pass
+  that gives the gradient answers otherwise than the victim, or ties pass for robustness;
+- **doubtful** where something else must be settled first: another stand-in for the derivative or a mean over encodings
+  is clearly stronger, so that an evaluation must have it; scores are random, or jump; a step has no gradient, and no
+  adaptive attack went through it;
 - **trustworthy** otherwise. Notes may stand beside it.
 
 "Clearly" is: by at least ten points, and the 95 % intervals do not overlap. :data:`THRESHOLDS` has every number.
@@ -22,10 +24,15 @@ from torch import Tensor
 from spikeflip.attacks.result import Vanishing
 from spikeflip.errors import SpikeflipError
 from spikeflip.evaluation.battery import (
+    MORE_ENCODINGS,
+    ONE_STEP,
+    SEARCH,
+    STRAIGHT,
     Others,
     Own,
     defences_of,
     own_gradient,
+    rate_of,
     straightened,
     tried_on_failures,
 )
@@ -33,7 +40,6 @@ from spikeflip.evaluation.findings import THRESHOLDS, Finding, Rate, Verdict, We
 from spikeflip.evaluation.regions import KINDS, Region, Threat, regions
 from spikeflip.evaluation.stability import CALLS, disagreement, stability
 from spikeflip.evaluation.walking import Subject
-from spikeflip.intervals import wilson
 from spikeflip.snn.validation import at_a_time, check_counts, check_goals, check_streams, check_values, kind_of
 from spikeflip.victims import Victim
 from spikeflip.victims.defence import Defence
@@ -77,8 +83,8 @@ def masking_verdict(
     Raises:
         SpikeflipError: an argument is out of range, or too few inputs are answered rightly.
 
-    >>> from spikeflip import SpikingNetwork
-    >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1)
+    >>> from spikeflip import LIF, SpikingNetwork
+    >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1, neuron=LIF(0.1, 0.3))
     >>> spikes = (torch.rand(64, 6, 20, generator=torch.Generator().manual_seed(0)) < 0.4).float()
     >>> masking_verdict(network, spikes, network.scores(spikes).argmax(1), threat="binary-l0", budget=0.5).word
     'trustworthy'
@@ -217,28 +223,36 @@ def _of_course(own: Own) -> list[Finding]:
             f"{silent} of {n} attacks passed an input that fools and left it again: keep the best of all steps",
             "note",
         ))  # fmt: skip
-    if tied / n >= THRESHOLDS["ties"].value:
-        with_ties = Rate(own.rate.hits + tied, n)
-        hidden = own.rate.clearly_below(with_ties, THRESHOLDS["ties"].value)
+    if tied / n >= THRESHOLDS["tied-share"].value:
+        made = own.ties.surely_above(THRESHOLDS["ties"].value)
+        much = f", and {own.ties} close calls on the way were ties" if made else ""
         findings.append(_finding(
-            "ties", tied / n,
-            f"{tied} of {n} attacks ended at ties, which are neither right nor fooled: count them as wrong answers",
-            "masked" if hidden else "note",
+            "ties" if made else "tied-share", own.ties.share if made else tied / n,
+            f"{tied} of {n} attacks ended at ties, which are neither right nor fooled{much}: count them as wrong "
+            "answers", "masked" if made else "note",
         ))  # fmt: skip
     return findings
 
 
 def _of_others(own: Own, others: Others) -> list[Finding]:
-    """Whether anything is clearly stronger than the victim's own gradient."""
-    findings = []
-    for name, rate in others.rates.items():
-        code = {"a search without gradients": "black-box", "a single step": "one-step"}.get(name, "other-gradient")
-        code = "encodings" if "encodings" in name else code
+    """Whether anything is clearly stronger than the victim's own gradient, or than all gradients."""
+    findings, codes = [], {ONE_STEP: "one-step", MORE_ENCODINGS: "encodings", STRAIGHT: "no-way-through"}
+    vanishes = float((own.first != Vanishing.NONE).double().mean()) > THRESHOLDS["unavailable"].value
+    for name, success in others.gradients.items():
+        code, rate = codes.get(name, "other-gradient"), rate_of(success)
         if own.rate.clearly_below(rate, THRESHOLDS[code].value):
             findings.append(_finding(
                 code, rate.share - own.rate.share,
                 f"{name} brings success from {own.rate} to {rate}: the victim's own gradient misses what is there",
-                "doubtful" if code == "encodings" else "masked",
+                "masked" if code in ("one-step", "no-way-through") or vanishes and code == "other-gradient"
+                else "doubtful",
+            ))  # fmt: skip
+    if others.search is not None and others.best is not None:
+        best, rate = rate_of(others.best), rate_of(others.search)
+        if best.clearly_below(rate, THRESHOLDS["black-box"].value):
+            findings.append(_finding(
+                "black-box", rate.share - best.share,
+                f"{SEARCH} brings success from {best} to {rate}: no gradient tried here shows what is there", "masked",
             ))  # fmt: skip
     return findings
 
@@ -250,7 +264,7 @@ def _of_defences(subject: Subject, others: Others) -> list[Finding]:
         name = type(defence).__name__
         if type(defence).backward is not Defence.backward or _has_gradient(defence, subject):
             continue
-        ran = "a straight way through the defence" in others.rates
+        ran = STRAIGHT in others.gradients or not others.refused and not others.gradients
         through = "an attack went straight through it" if ran else "no adaptive attack went through it"
         findings.append(_finding(
             "no-way-back", 1.0, f"the defence {name} has no gradient, and {through}: override its backward",
@@ -280,7 +294,7 @@ def _of_freedom(free: Rate) -> list[Finding]:
     """Whether everything breaks once nothing bounds the attack."""
     if free.share >= THRESHOLDS["unconstrained"].value:
         return []
-    surely = wilson(free.share, free.n)[1] < THRESHOLDS["unconstrained"].value
+    surely = free.surely_below(THRESHOLDS["unconstrained"].value)
     return [_finding(
         "unconstrained", free.share,
         f"with nothing to bound it, the victim's own gradient fools on {free} inputs alone: it leads nowhere on others",

@@ -11,7 +11,6 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.dense import direction, project
 from spikeflip.attacks.flip_training import events_of, most_flips
 from spikeflip.attacks.flips import flipped, gains, unit
-from spikeflip.attacks.random_flips import first_of
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.validation import Kind
@@ -80,6 +79,14 @@ def _windows(like: Tensor, begins: Tensor, width: int) -> Tensor:
     return ((down < width) & (right < width)).view_as(like)
 
 
+def _smallest(keys: Tensor, counts: Tensor) -> Tensor:
+    """A mask of the cells with the ``counts`` ``(n,)`` smallest of the keys ``(n, cells)``."""
+    most = int(counts.max())
+    places = keys.topk(most, dim=1, largest=False).indices
+    chosen = torch.arange(most, device=keys.device) < counts.unsqueeze(1)
+    return torch.zeros_like(keys, dtype=torch.bool).scatter_(1, places, chosen)
+
+
 @dataclass(frozen=True)
 class Flips:
     """Spikes of which some cells are flipped: a share of the sample's own spikes, rounded down.
@@ -105,7 +112,7 @@ class Flips:
         gain = gains(pull, originals)
         keys = torch.where(gain > 0, -gain, torch.inf)
         count = (gain > 0).sum(1).minimum(self._counts(originals, done + 1 / steps))
-        return flipped(originals, first_of(keys, count))
+        return flipped(originals, _smallest(keys, count))
 
     def propose(self, inputs: Tensor, originals: Tensor, numbers: Tensor, done: float) -> Tensor:
         """See :class:`Region`; some of the flips are undone and as many others made, as in Sparse-RS."""
@@ -113,11 +120,11 @@ class Flips:
         keys = numbers[:, 1:]
         near = keys.where(originals.flatten(1) == 0, keys / 8)  # flips of spikes change most
         if not bool(mask.any()):
-            return flipped(originals, first_of(near, self._counts(originals, 1.0)))
+            return flipped(originals, _smallest(near, self._counts(originals, 1.0)))
         sizes = mask.sum(1)
         swaps = (sizes * 0.3 * 0.5 ** (1 + 4 * done)).long().clamp(min=1).minimum(sizes)
-        out = first_of(torch.where(mask, keys, torch.inf), swaps)
-        into = first_of(torch.where(mask, torch.inf, near), swaps)
+        out = _smallest(torch.where(mask, keys, torch.inf), swaps)
+        into = _smallest(torch.where(mask, torch.inf, near), swaps)
         return flipped(originals, (mask & ~out) | into)
 
 

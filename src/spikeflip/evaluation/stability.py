@@ -1,4 +1,4 @@
-"""Whether a victim says the same of the same inputs, and what its scores are like."""
+"""Whether a victim says the same of the same inputs, and nearly the same of nearly the same."""
 
 from dataclasses import dataclass
 
@@ -24,11 +24,9 @@ class Stability:
     random: float
     """The same with random numbers that go on from call to call."""
     jump: float
-    """Mean change of the margin under small random changes, relative to the margin."""
+    """Mean change of the margin under small random changes, by the mean margin."""
     constant: bool
     """All inputs get the same scores."""
-    saturated: float
-    """Share of inputs whose scores are all exactly 0 or 1."""
 
 
 def stability(subject: Subject) -> Stability:
@@ -46,10 +44,8 @@ def stability(subject: Subject) -> Stability:
     same = [seeded() for _ in range(CALLS)]
     with foreign_numbers(subject.seed):
         fresh = [once() for _ in range(CALLS)]
-    scores = same[0]
-    extremes = ((scores == 0) | (scores == 1)).all(1)
-    constant = bool((scores == scores[:1]).all()) and len(subject.labels.unique()) > 1
-    return Stability(_spread(same), _spread(fresh), _jump(subject), constant, float(extremes.double().mean()))
+    constant = bool((same[0] == same[0][:1]).all()) and len(subject.labels.unique()) > 1
+    return Stability(_spread(same), _spread(fresh), _jump(subject), constant)
 
 
 def _spread(calls: list[Tensor]) -> float:
@@ -59,11 +55,12 @@ def _spread(calls: list[Tensor]) -> float:
 
 
 def _jump(subject: Subject) -> float:
-    """How much small random changes change the margin, relative to it."""
-    found = []
+    """How much small random changes change the margins, relative to these, both on average."""
+    sizes, changes = [], []
     for rows in torch.arange(len(subject.ids)).split(subject.micro_batch):
         inputs = subject.inputs[rows.to(subject.inputs.device)]
-        before = subject.nearness(subject.scores(subject.encoded(inputs, rows, 0)), rows).double()
+        before = _nearness(subject, inputs, rows)
+        sizes.append(before.abs())
         for change in range(CHANGES):
             numbers = uniform(subject.seed, subject.ids[rows], "noise", change, inputs.shape[1:], inputs.device)
             if subject.images:
@@ -71,9 +68,14 @@ def _jump(subject: Subject) -> float:
             else:
                 one = numbers == numbers.flatten(1).amax(1).reshape(-1, *[1] * (numbers.ndim - 1))
                 moved = torch.where(one, 1 - inputs, inputs)
-            after = subject.nearness(subject.scores(subject.encoded(moved, rows, 0)), rows).double()
-            found.append(((after - before).abs() / before.abs().clamp(min=1e-12)).cpu())
-    return float(torch.cat(found).mean())
+            changes.append((_nearness(subject, moved, rows) - before).abs())
+    return float(torch.cat(changes).mean() / torch.cat(sizes).mean().clamp(min=1e-12))
+
+
+def _nearness(subject: Subject, inputs: Tensor, rows: Tensor) -> Tensor:
+    """How near inputs are to the goal, ``(n,)``, with the same random numbers whenever it is asked."""
+    with foreign_numbers(subject.seed):
+        return subject.nearness(subject.scores(subject.encoded(inputs, rows, 0)), rows).double().cpu()
 
 
 def disagreement(subject: Subject, adversarials: Tensor) -> float:

@@ -173,6 +173,11 @@ class _Path:
         self.nearness.append(nearness.cpu())
         return nearness
 
+    def stay(self, steps: int) -> None:
+        """Note what was noted once more for every step to come."""
+        self.nearness += self.nearness * steps
+        self.tied += self.tied * steps
+
 
 def _walk(
     subject: Subject, rows: Tensor, region: Region, request: GradientRequest, steps: int, encodings: int
@@ -202,6 +207,9 @@ def _walk(
             raise SpikeflipError("the victim's input gradient is not finite: check its weights")
         if step == 0:
             path.first = _cause(found, values)
+            if not subject.drawn and not bool(values.any()):
+                path.stay(steps)
+                break
         gradient = values.mean(1) if subject.images else values
         inputs = region.step(inputs, originals, gradient.to(originals), pull, step / steps, steps)
     return path
