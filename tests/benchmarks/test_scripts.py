@@ -3,11 +3,14 @@
 import importlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from spikeflip import SCG
+from spikeflip.attacks import SDA
+from spikeflip.snn.coding import winner
 
 
 @pytest.fixture
@@ -155,3 +158,80 @@ def test_a_flip_is_timed_against_whole_passes(script):
     for name in script("measuring").engines(network):
         ratio = row[f"{name}_ms_per_sample"] / row["candidate_ms"]
         assert row[f"speedup_vs_{name}"] == pytest.approx(ratio, rel=0.1)
+
+
+@pytest.fixture
+def sda_case(script):
+    """An untrained network with two recordings of which it is sure."""
+    benchmark = script("sda")
+    network, values = script("rescoring").untrained("small-spike", 0.5, 8)
+    said = winner(network.scores(values))
+    rows = (said >= 0).nonzero().squeeze(1)[:2]
+    return benchmark, network, values[rows], said[rows]
+
+
+def test_the_plain_sda_takes_the_same_first_step(sda_case):
+    benchmark, network, values, labels = sda_case
+    ours = SDA(steps=1, threshold=None, output_window=None)(network, values, labels, reduce=False).adversarials
+    for i in range(2):
+        one = benchmark.Plain(network, values[i : i + 1], benchmark.Goal(int(labels[i]), False), steps=1)
+        one.reduce = lambda: None
+        one.found()
+        assert sorted(one.effect) == (ours[i] != values[i]).flatten().nonzero().squeeze(1).tolist() != []
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_the_plain_sda_ends_at_its_goal_with_the_flips_it_names(sda_case, targeted):
+    benchmark, network, values, _ = sda_case
+    wanted = int(network.scores(values[:1]).topk(2).indices[0, int(targeted)])
+    one = benchmark.Plain(network, values[:1], benchmark.Goal(wanted, targeted), steps=30)
+    found = one.found()
+    said = int(winner(network.scores(one.flipped([list(one.effect)]))))
+    assert found.success == [said == wanted if targeted else said not in (wanted, -1)] == [True]
+    assert found.flips == [len(one.effect)]
+    n = found.iterations[0]
+    assert found.forwards[0] >= n + 1 + 5 * n * (n + 1)
+
+
+def test_the_plain_sda_ranks_legal_flips_by_gradient_and_the_rest_behind_at_random(script, deep_network):
+    benchmark = script("sda")
+    spikes = torch.tensor([0.0, 1, 0, 1, 0, 1])
+    one = benchmark.Plain(deep_network, spikes.view(1, 1, 6), benchmark.Goal(0, False), steps=1)
+    one.effect = {5: 0.0}
+    # Flips of cells 0 and 3 raise a loss that is lowered; that of 4 has no effect to first order.
+    order = one.order(torch.tensor([0.9, 0.3, -0.5, -0.9, 0, 9])).tolist()
+    assert order[:2] == [2, 1]
+    assert sorted(order[2:]) == [0, 3, 4]
+    assert len({tuple(one.order(torch.zeros(6)).tolist()) for _ in range(8)}) > 1
+
+
+def test_the_plain_bisection_undoes_flips_of_least_effect_first(script, deep_network):
+    benchmark = script("sda")
+    one = benchmark.Plain(deep_network, torch.zeros(1, 1, 8), benchmark.Goal(0, False), steps=1)
+    one.effect = {cell: -effect for cell, effect in enumerate([0.5, 0.1, 0.4, 0.2, 0.3])}
+    one.scores = lambda flips: flips[0]
+    one.goal = SimpleNamespace(reached=lambda cells: {0, 2} <= set(cells))
+    one.reduce()
+    assert set(one.effect) == {0, 2}
+
+
+def test_a_widened_network_says_the_same(script, deep_network, some_spikes):
+    spikes = some_spikes(4, 6, 2, 9, 9)
+    wide = script("sda").widened(deep_network, 2)
+    assert wide.architecture == "16C3-AP2-24C5-AP2-32FC-10FC"
+    assert torch.equal(wide.scores(spikes), deep_network.scores(spikes))
+    assert deep_network.scores(spikes).unique().numel() > 1
+
+
+def test_both_sdas_are_timed_on_the_same_samples(sda_case):
+    benchmark, network, values, labels = sda_case
+    row = benchmark.measure({"width": 0.5}, network, values, labels, targeted=False, rounds=2, steps=30)
+    assert (row["samples"], row["rounds"], row["goal"]) == (2, 2, "untargeted")
+    expected = SDA(steps=30, threshold=None, output_window=None)(network, values, labels)
+    assert row["ours_l0"] == (expected.adversarials != values).flatten(1).sum(1).tolist()
+    assert (row["ours_success"], row["plain_success"]) == (2, 2)
+    assert row["ours_iterations"] == expected.steps.tolist()
+    ratio = row["plain_seconds_a_sample"] / row["ours_seconds_a_sample"]
+    assert row["speedup"] == pytest.approx(ratio, rel=0.1)
+    low, high = row["speedup_range"]
+    assert low <= high
