@@ -126,6 +126,14 @@ OTHER = {
     "window": 3,
     "moves": 4,
     "share": 0.4,
+    "sigma": 0.02,
+    "rate": 0.3,
+    "reach": 1.5,
+    "rivals": 2,
+    "stay": 0.9,
+    "cost": 0.05,
+    "queries": 9,
+    "growth": 1.75,
 }
 """A value of every option that is no attack's default."""
 
