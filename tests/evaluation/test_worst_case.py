@@ -113,6 +113,15 @@ def test_later_attacks_see_what_still_stands(inputs, whole):
     assert torch.equal(found.rows["broken"], whole.rows["broken"])
 
 
+def test_of_equal_distances_the_first_stays(inputs, few):
+    control, scg, *_ = SUITES["binary-l0/1"].members
+    few("binary-l0/1", control, scg, replace(scg, name="again"))
+    found = evaluate(LinearVictim(), *inputs, threat="binary-l0", budget=0.2, every=True)
+    assert "scg" in found.broken_by
+    assert "again" not in found.broken_by
+    assert [member.alone for member in found.members] == [None, 0, 0]
+
+
 def test_a_control_takes_nothing_from_the_attacks(inputs, few):
     """Random flips of half of the spikes break some; attacks are run on them all the same."""
     suite = SUITES["binary-l0/1"].members
