@@ -199,16 +199,17 @@ def test_attacks_go_on_until_most_encodings_fool(digits, few, monkeypatch, codin
 
     class Watched(FGSM):
         def __call__(self, *given, **options):
-            stops.append(options.get("stop"))
+            stops.append((options.get("stop"), options["samples"].tolist()))
             return super().__call__(*given, **options)
 
     monkeypatch.setitem(ATTACKS, "fgsm", AttackInfo(Watched))
     few("image-linf/1", SUITES["image-linf/1"].members[1])
     network = spikeflip.SpikingNetwork("4C3-10FC", (1, 8, 8), time_steps=4, seed=1, coding=coding)
-    seen = encode_for(network, digits.images[:8], seed=0, samples=torch.arange(8))
-    labels = winner(network.scores(seen)).clamp(min=0)
-    evaluate(network, digits.images[:8], labels, threat="image-linf", budget=0.1)
-    assert stops == [Verified(0.5) if coding == "rate" else None]
+    ids = 11 * torch.arange(8)
+    labels = winner(network.scores(encode_for(network, digits.images[:8], seed=0, samples=ids))).clamp(min=0)
+    found = evaluate(network, digits.images[:8], labels, threat="image-linf", budget=0.1, samples=ids)
+    assert found.rows["right"].any()
+    assert stops == [(Verified(0.5) if coding == "rate" else None, ids[found.rows["right"]].tolist())]
 
 
 def test_a_wrong_input_is_not_robust_and_not_attacked(inputs, few):
