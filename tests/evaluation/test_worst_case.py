@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from weighing_victim import LinearVictim, fewest_flips, some_inputs
 
 import spikeflip
 from spikeflip import SpikeflipError
-from spikeflip.attacks import ATTACKS, AttackInfo
+from spikeflip.attacks import ATTACKS, AttackInfo, Verified
+from spikeflip.attacks.bim import FGSM
 from spikeflip.attacks.random_flips import RandomFlips
-from spikeflip.evaluation import SUITES, Member, Suite, evaluate
+from spikeflip.evaluation import SUITES, THREATS, Member, Suite, evaluate, members
 from spikeflip.evaluation.members import Found
 from spikeflip.evaluation.suites import Fit
 from spikeflip.snn.coding import encode_for, winner
@@ -113,6 +115,15 @@ def test_later_attacks_see_what_still_stands(inputs, whole):
     assert torch.equal(found.rows["broken"], whole.rows["broken"])
 
 
+def test_of_equal_distances_the_first_stays(inputs, few):
+    control, scg, *_ = SUITES["binary-l0/1"].members
+    few("binary-l0/1", control, scg, replace(scg, name="again"))
+    found = evaluate(LinearVictim(), *inputs, threat="binary-l0", budget=0.2, every=True)
+    assert "scg" in found.broken_by
+    assert "again" not in found.broken_by
+    assert [member.alone for member in found.members] == [None, 0, 0]
+
+
 def test_a_control_takes_nothing_from_the_attacks(inputs, few):
     """Random flips of half of the spikes break some; attacks are run on them all the same."""
     suite = SUITES["binary-l0/1"].members
@@ -126,6 +137,10 @@ def test_a_control_takes_nothing_from_the_attacks(inputs, few):
     alone = int((found.rows["broken"] & ~found.rows["by_attack"]).sum())
     assert found.summary()["broken_by_controls_alone"] == alone > 0
     assert found.robust_accuracy == pytest.approx(1 - float(found.rows["broken"].float().mean()))
+    order = torch.tensor([7, 2, 9, 0])  # random flips are those of a sample's id
+    given = inputs[0][order], inputs[1][order]
+    some = evaluate(LinearVictim(), *given, threat="binary-l0", budget=0.5, samples=order)
+    assert torch.equal(some.adversarials, found.adversarials[order])
 
 
 def test_the_control_has_the_budget_of_each_sample(inputs, monkeypatch, few):
@@ -156,6 +171,45 @@ def test_a_budget_of_zero_is_clean_accuracy(inputs, digit_victim, digits):
     assert torch.equal(found.adversarials, spikes)
     found = evaluate(digit_victim, digits.images[:40], digits.labels[:40], threat="image-linf", budget=0)
     assert found.robust_accuracy == found.clean_accuracy < 1
+
+
+def test_an_input_that_most_encodings_get_wrong_is_not_right(digit_victim, digits, monkeypatch):
+    rows = {"verified": torch.tensor([0.9, 0.2, 0.0]), "already_wrong": torch.tensor([False, False, True])}
+    monkeypatch.setattr(members, "judge", lambda *given, **options: SimpleNamespace(rows=rows))
+    found = evaluate(digit_victim, digits.images[:3], digits.labels[:3], threat="image-linf", budget=0)
+    assert found.rows["right"].tolist() == [False, True, False]
+
+
+def test_images_that_go_too_far_are_drawn_back():
+    images = torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.1, 0.9]])
+    moved = torch.tensor([[0.9, 0.4], [0.52, 0.5], [0.0, 1.0]])
+    limits = torch.full((3,), 0.05, dtype=torch.float64)
+    kept = THREATS["image-linf"].keep(images, moved, limits)
+    torch.testing.assert_close(kept, torch.tensor([[0.55, 0.45], [0.52, 0.5], [0.05, 0.95]]))
+    assert THREATS["image-linf"].within(THREATS["image-linf"].distances(images, kept), limits).all()
+    limits = torch.full((3,), 0.01, dtype=torch.float64)
+    kept = THREATS["image-mse"].keep(images, moved, limits)
+    assert THREATS["image-mse"].distances(images, kept).tolist() == pytest.approx([0.01, 0.0002, 0.01], abs=1e-6)
+    torch.testing.assert_close((kept - images)[0] * 0.4, (kept - images)[0, 0] * (moved - images)[0])
+
+
+@pytest.mark.parametrize("coding", ["rate", "latency"])
+def test_attacks_go_on_until_most_encodings_fool(digits, few, monkeypatch, coding):
+    stops = []
+
+    class Watched(FGSM):
+        def __call__(self, *given, **options):
+            stops.append((options.get("stop"), options["samples"].tolist()))
+            return super().__call__(*given, **options)
+
+    monkeypatch.setitem(ATTACKS, "fgsm", AttackInfo(Watched))
+    few("image-linf/1", SUITES["image-linf/1"].members[1])
+    network = spikeflip.SpikingNetwork("4C3-10FC", (1, 8, 8), time_steps=4, seed=1, coding=coding)
+    ids = 11 * torch.arange(8)
+    labels = winner(network.scores(encode_for(network, digits.images[:8], seed=0, samples=ids))).clamp(min=0)
+    found = evaluate(network, digits.images[:8], labels, threat="image-linf", budget=0.1, samples=ids)
+    assert found.rows["right"].any()
+    assert stops == [(Verified(0.5) if coding == "rate" else None, ids[found.rows["right"]].tolist())]
 
 
 def test_a_wrong_input_is_not_robust_and_not_attacked(inputs, few):

@@ -52,7 +52,7 @@ def test_cards_come_back(folder):
 
 
 def test_the_most_robust_comes_first(folder, tmp_path):
-    home = folder(card(), card("hardened", 0.7), card("weak", 0.1, verdict={"level": "masked", "findings": []}))
+    home = folder(card(), card("hardened", 0.7), card("weak", 0.1, verdict={"word": "masked", "findings": []}))
     out = write_leaderboard(home, tmp_path / "page.html")
     page = out.read_text()
     assert page.index(">hardened<") < page.index(">plain<") < page.index(">weak<")

@@ -1,7 +1,7 @@
 """What an evaluation found: the worst case of every sample, and what each member of the suite did for it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -125,7 +125,7 @@ class Evaluation:
         return "\n".join([headline(self.summary()), *table_lines(self.summary()["members"])])
 
 
-def headline(summary: dict[str, Any]) -> str:
+def headline(summary: Mapping[str, Any]) -> str:
     """``binary-l0/1, budget 0.05: robust accuracy 12.0 % (6.0 – 22.4) of 50, clean 96.0 %``."""
     low, high = summary["robust_accuracy_interval"]
     return (
@@ -137,7 +137,7 @@ def headline(summary: dict[str, Any]) -> str:
 COLUMNS = ("member", "looks at", "tried", "broken", "alone", "passes", "s")
 
 
-def cells(member: dict[str, Any]) -> tuple[str, ...]:
+def cells(member: Mapping[str, Any]) -> tuple[str, ...]:
     """A member as the cells of a table with these columns."""
     if member["left_out"] is not None:
         return (member["name"], "left out", "", "", "", "", "")
@@ -153,7 +153,7 @@ def cells(member: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def table_lines(members: Sequence[dict[str, Any]]) -> list[str]:
+def table_lines(members: Sequence[Mapping[str, Any]]) -> list[str]:
     """A table as lines of text."""
     table = [COLUMNS, *map(cells, members)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
