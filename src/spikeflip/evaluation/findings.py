@@ -1,8 +1,8 @@
 """What a masking verdict is made of: thresholds, findings, and the word that follows from them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from spikeflip.intervals import wilson
 
@@ -112,6 +112,16 @@ class Verdict:
         """The heaviest weight of a finding; trustworthy where there are notes alone."""
         weights = {finding.weight for finding in self.findings}
         return "masked" if "masked" in weights else "doubtful" if "doubtful" in weights else "trustworthy"
+
+    def summary(self) -> dict[str, Any]:
+        """As plain values, for files: the word is its ``level``."""
+        return {
+            "level": self.word,
+            "findings": [asdict(finding) for finding in self.findings],
+            "rates": {name: [rate.hits, rate.n] for name, rate in self.rates.items()},
+            "forwards": self.forwards,
+            "backwards": self.backwards,
+        }
 
     def __str__(self) -> str:
         said = [finding.sentence for finding in self.findings if finding.weight == self.word]
