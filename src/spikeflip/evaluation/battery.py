@@ -268,11 +268,7 @@ class StraightThroughDefence(Defence):
 
 def defences_of(victim: Victim) -> Sequence[Defence]:
     """The defences before a victim, the outermost first."""
-    found = []
-    while isinstance(victim, Defence):
-        found.append(victim)
-        victim = victim.victim
-    return found
+    return [victim, *defences_of(victim.victim)] if isinstance(victim, Defence) else []
 
 
 def straightened(victim: Victim) -> Victim | None:
