@@ -70,6 +70,14 @@ def test_a_walk_of_flips_is_optimal_on_a_linear_victim(share):
     assert int(course.success.sum()) > 0
 
 
+def test_flips_stay_while_the_gradient_asks_for_them():
+    originals = torch.tensor([[[1.0, 0, 0, 1]]])
+    gradient, pull = torch.tensor([[[-3.0, 2, -5, 1]]]), torch.zeros(1, 1, 4)
+    once = Flips(1.0).step(originals, originals, gradient, pull, 0, 2)
+    assert once.tolist() == [[[0, 1, 0, 1]]]  # cell 2 has nothing to remove, cell 3 nothing to add
+    assert torch.equal(Flips(1.0).step(once, originals, gradient, pull, 0.5, 2), once)
+
+
 def test_a_walk_without_a_bound_reaches_all_that_can_be_reached():
     victim, spikes, labels, fewest = linear(40)
     course = walk(subject(victim, spikes, labels), Flips(0.1, grows=True), GradientRequest(), steps=10)
