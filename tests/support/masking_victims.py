@@ -29,7 +29,7 @@ def digits(split: str) -> tuple[Tensor, Tensor]:
 def events(split: str, size: int = 10) -> tuple[Tensor, Tensor]:
     """Simulated recordings ``(N, 8, 2, size, size)`` and labels."""
     images, labels = digits(split)
-    most = 500 if split == "train" else 100
+    most = 400 if split == "train" else 100
     return simulate_saccades(images[:most], steps=STEPS, size=size), labels[:most]
 
 

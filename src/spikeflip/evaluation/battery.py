@@ -1,6 +1,7 @@
 """The attacks of a masking verdict, and what each of them reached."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
@@ -96,9 +97,8 @@ def rate_of(success: Tensor) -> Rate:
     return Rate(int(success.sum()), len(success))
 
 
-def own_requests(victim: Victim) -> Iterator[GradientRequest]:
-    """The victim's own gradient: as it is, and with the cures for vanishing that leave its hidden surrogates alone."""
-    yield GradientRequest()
+def cures(victim: Victim) -> Iterator[GradientRequest]:
+    """The victim's own gradient with the cures for vanishing that leave its hidden surrogates alone."""
     for window in _WINDOWS:
         yield GradientRequest(estimator=BPTT(output_window=window))
     if victim.penultimate_threshold is not None:
@@ -114,54 +114,80 @@ def other_requests() -> Iterator[tuple[str, GradientRequest]]:
     yield "the estimator straight-through", GradientRequest(estimator=wide)
 
 
+@dataclass
+class _Log:
+    """What the walks along a victim's own gradient came to so far, of all its inputs."""
+
+    success: Tensor
+    tied: Tensor
+    silent: Tensor
+    unfinished: Tensor
+    zero: Tensor
+    first: Tensor
+    nearest: Tensor
+    adversarials: Tensor
+    best: list[GradientRequest | None]
+    """Which cure came nearest."""
+    ties: Rate
+
+    @classmethod
+    def of(cls, inputs: Tensor) -> "_Log":
+        n = len(inputs)
+        no = torch.zeros(n, dtype=torch.bool)
+        cause = torch.full((n,), Vanishing.DEEPER, dtype=torch.int8)
+        nearest = torch.full((n,), -inf, dtype=torch.float64)
+        return cls(
+            no.clone(), no.clone(), no.clone(), no.clone(), ~no, cause, nearest, inputs.clone(), [None] * n, Rate(0, 0)
+        )
+
+    def note(self, course: Course, request: GradientRequest, rows: Tensor) -> None:
+        """Take down a walk of the inputs ``rows``."""
+        self.zero[rows] &= course.first != Vanishing.NONE
+        self.success[rows] |= course.success
+        self.tied[rows] |= course.tied[:, -1]
+        self.silent[rows] |= course.view & ~course.last
+        gained = course.nearness.amax(1).double()
+        better = (gained > self.nearest[rows]) | course.success
+        for row in rows[better].tolist():
+            self.best[row] = request
+        self.unfinished[rows] = torch.where(better, _unfinished(course), self.unfinished[rows])
+        self.nearest[rows] = torch.maximum(gained, self.nearest[rows])
+        here = rows[better].to(self.adversarials.device)
+        self.adversarials[here] = course.adversarials[better.to(self.adversarials.device)]
+
+    def under_way(self, request: GradientRequest) -> Tensor:
+        """The inputs that still stand, were getting nearer, and came nearest with this cure."""
+        mine = torch.tensor([best == request for best in self.best], dtype=torch.bool)
+        return (mine & self.unfinished & ~self.success).nonzero().squeeze(1)
+
+    def closed(self, refused: str) -> Own:
+        """What it all came to."""
+        return Own(
+            self.success, self.tied & ~self.success, self.ties, self.first, self.zero, self.silent,
+            self.unfinished & ~self.success, self.adversarials, refused,
+        )  # fmt: skip
+
+
 def own_gradient(subject: Subject, region: Region, *, patient: bool = True) -> Own:
     """Attack with the victim's own gradient; ``patient`` gives more steps to those that are still under way."""
-    n = len(subject.ids)
-    success, tied = torch.zeros(n, dtype=torch.bool), torch.zeros(n, dtype=torch.bool)
-    silent, zero = tied.clone(), torch.ones(n, dtype=torch.bool)
-    first = torch.full((n,), Vanishing.DEEPER, dtype=torch.int8)
-    adversarials = subject.inputs.clone()
-    nearest, unfinished, refused = torch.full((n,), -inf, dtype=torch.float64), tied.clone(), ""
-    ties = Rate(0, 0)
-    best: list[GradientRequest | None] = [None] * n
-    plans = [(request, STEPS, torch.arange(n)) for request in own_requests(subject.victim)]
-
-    def run(request: GradientRequest, steps: int, rows: Tensor) -> None:
-        nonlocal ties
-        course = walk(subject.rows(rows), region, request, steps=steps)
-        if request.is_plain and steps == STEPS:
-            first[rows] = course.first
-        zero[rows] &= course.first != Vanishing.NONE
-        success[rows] |= course.success
-        tied[rows] |= course.tied[:, -1]
-        if request.is_plain and steps == STEPS:
-            ties = _ties(course)
-        silent[rows] |= course.view & ~course.last
-        gained = course.nearness.amax(1).double()
-        better = (gained > nearest[rows]) | course.success
-        for row in rows[better].tolist():
-            best[row] = request
-        unfinished[rows] = torch.where(better, _unfinished(course), unfinished[rows])
-        nearest[rows] = torch.maximum(gained, nearest[rows])
-        here = rows[better].to(adversarials.device)
-        adversarials[here] = course.adversarials[better.to(adversarials.device)]
-
-    for request, steps, rows in plans:
-        rows = rows[~success]
-        if not len(rows):
-            break
-        try:
-            run(request, steps, rows)
-        except SpikeflipError as error:
-            if request.is_plain:
-                refused = str(error)
-                break
-    if patient and not refused:
-        for request in own_requests(subject.victim):
-            mine = [row for row in range(n) if best[row] == request and bool(unfinished[row] & ~success[row])]
-            if mine:
-                run(request, LONGER, torch.tensor(mine))
-    return Own(success, tied & ~success, ties, first, zero, silent, unfinished & ~success, adversarials, refused)
+    log = _Log.of(subject.inputs)
+    try:
+        course = walk(subject, region, GradientRequest(), steps=STEPS)
+    except SpikeflipError as error:
+        return log.closed(str(error))
+    every = torch.arange(len(subject.ids))
+    log.first, log.ties = course.first, _ties(course)
+    log.note(course, GradientRequest(), every)
+    for request in cures(subject.victim):
+        rows = every[~log.success]
+        if len(rows):
+            with suppress(SpikeflipError):  # a victim need not serve all cures
+                log.note(walk(subject.rows(rows), region, request, steps=STEPS), request, rows)
+    for request in (GradientRequest(), *cures(subject.victim)) if patient else ():
+        rows = log.under_way(request)
+        if len(rows):
+            log.note(walk(subject.rows(rows), region, request, steps=LONGER), request, rows)
+    return log.closed("")
 
 
 def _ties(course: Course) -> Rate:
@@ -221,8 +247,7 @@ def _through(subject: Subject, straight: Victim, region: Region) -> Course:
         straight, subject.inputs, subject.labels, subject.targets, subject.ids, subject.seed, subject.micro_batch,
         subject.passes,
     )  # fmt: skip
-    request = next(iter(list(own_requests(straight))[1:]))
-    return walk(view, region, request, steps=STEPS)
+    return walk(view, region, next(cures(straight)), steps=STEPS)
 
 
 class StraightThroughDefence(Defence):
@@ -243,11 +268,7 @@ class StraightThroughDefence(Defence):
 
 def defences_of(victim: Victim) -> Sequence[Defence]:
     """The defences before a victim, the outermost first."""
-    found = []
-    while isinstance(victim, Defence):
-        found.append(victim)
-        victim = victim.victim
-    return found
+    return [victim, *defences_of(victim.victim)] if isinstance(victim, Defence) else []
 
 
 def straightened(victim: Victim) -> Victim | None:

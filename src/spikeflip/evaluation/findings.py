@@ -1,8 +1,8 @@
 """What a masking verdict is made of: thresholds, findings, and the word that follows from them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from spikeflip.intervals import wilson
 
@@ -31,6 +31,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "unavailable": Threshold(
         0.5, f"{_FAILURES} and {_AUTOATTACK} refuse any zero gradient; honest spiking networks have many (Liang 2021)"
     ),
+    "vanished": Threshold(0.95, f"{_OURS}: without a cure; honest networks have up to 0.9 (Liang 2021)"),
     "disagreeing": Threshold(0.1, f"{_FAILURES}: transfer failure"),
     "unconstrained": Threshold(0.95, f"{_EVALUATING}: an attack without a bound reaches 100 %"),
     "one-step": Threshold(0.1, f"A. Athalye et al., ICML 2018, and {_EVALUATING}"),
@@ -39,7 +40,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "encodings": Threshold(0.1, "F. Tramèr et al., On Adaptive Attacks, NeurIPS 2020"),
     "tied-share": Threshold(0.1, f"{_OURS}: a tie is neither right nor fooled, so it must not pass for robust"),
     "ties": Threshold(
-        0.6, f"{_OURS}: of close calls, those one grain of the scores above, below and at a tie, a third are ties by nature"
+        0.6, f"{_OURS}: of calls at a tie or one grain of the scores from it, a third are ties by nature"
     ),
     "no-way-through": Threshold(0.1, "F. Tramèr et al., On Adaptive Attacks, NeurIPS 2020"),
     "no-way-back": Threshold(0.0, "F. Tramèr et al., On Adaptive Attacks, NeurIPS 2020"),
@@ -112,6 +113,16 @@ class Verdict:
         """The heaviest weight of a finding; trustworthy where there are notes alone."""
         weights = {finding.weight for finding in self.findings}
         return "masked" if "masked" in weights else "doubtful" if "doubtful" in weights else "trustworthy"
+
+    def summary(self) -> dict[str, Any]:
+        """As plain values, for files: the word is its ``level``."""
+        return {
+            "level": self.word,
+            "findings": [asdict(finding) for finding in self.findings],
+            "rates": {name: [rate.hits, rate.n] for name, rate in self.rates.items()},
+            "forwards": self.forwards,
+            "backwards": self.backwards,
+        }
 
     def __str__(self) -> str:
         said = [finding.sentence for finding in self.findings if finding.weight == self.word]

@@ -15,7 +15,9 @@ gradient reaches with these cures. A victim is
   adaptive attack went through it;
 - **trustworthy** otherwise. Notes may stand beside it.
 
-"Clearly" is: by at least ten points, and the 95 % intervals do not overlap. :data:`THRESHOLDS` has every number.
+"Clearly" is: by at least ten points, and the 95 % intervals do not overlap; ten points are enough for another stand-in
+where the gradient without a cure is zero on 95 % of the inputs, which is more than honest networks have.
+:data:`spikeflip.evaluation.findings.THRESHOLDS` has every number.
 """
 
 import torch
@@ -77,8 +79,8 @@ def masking_verdict(
         micro_batch: samples in memory at a time.
 
     Returns:
-        A :class:`Verdict`. It costs at most some 1,000 forward passes and 700 backward passes an input, on victims that
-        nothing breaks; on those that the first walk breaks, 42 and 20.
+        A :class:`Verdict`. It costs at most some 850 forward and 400 backward passes an input, on images that are coded
+        at random and that nothing breaks; some 50 and 20 where the first walk breaks all.
 
     Raises:
         SpikeflipError: an argument is out of range, or too few inputs are answered rightly.
@@ -237,15 +239,18 @@ def _of_course(own: Own) -> list[Finding]:
 def _of_others(own: Own, others: Others) -> list[Finding]:
     """Whether anything is clearly stronger than the victim's own gradient, or than all gradients."""
     findings, codes = [], {ONE_STEP: "one-step", MORE_ENCODINGS: "encodings", STRAIGHT: "no-way-through"}
-    vanishes = float((own.first != Vanishing.NONE).double().mean()) > THRESHOLDS["unavailable"].value
+    vanished = float((own.first != Vanishing.NONE).double().mean())
     for name, success in others.gradients.items():
         code, rate = codes.get(name, "other-gradient"), rate_of(success)
-        if own.rate.clearly_below(rate, THRESHOLDS[code].value):
+        gap, other = rate.share - own.rate.share, code == "other-gradient"
+        hidden = other and vanished >= THRESHOLDS["vanished"].value and gap >= THRESHOLDS[code].value
+        if hidden or own.rate.clearly_below(rate, THRESHOLDS[code].value):
+            masks = hidden or code in ("one-step", "no-way-through")
+            masks = masks or (other and vanished > THRESHOLDS["unavailable"].value)
             findings.append(_finding(
-                code, rate.share - own.rate.share,
+                code, gap,
                 f"{name} brings success from {own.rate} to {rate}: the victim's own gradient misses what is there",
-                "masked" if code in ("one-step", "no-way-through") or vanishes and code == "other-gradient"
-                else "doubtful",
+                "masked" if masks else "doubtful",
             ))  # fmt: skip
     if others.search is not None and others.best is not None:
         best, rate = rate_of(others.best), rate_of(others.search)
@@ -264,7 +269,7 @@ def _of_defences(subject: Subject, others: Others) -> list[Finding]:
         name = type(defence).__name__
         if type(defence).backward is not Defence.backward or _has_gradient(defence, subject):
             continue
-        ran = STRAIGHT in others.gradients or not others.refused and not others.gradients
+        ran = STRAIGHT in others.gradients or not (others.gradients or others.refused)
         through = "an attack went straight through it" if ran else "no adaptive attack went through it"
         findings.append(_finding(
             "no-way-back", 1.0, f"the defence {name} has no gradient, and {through}: override its backward",

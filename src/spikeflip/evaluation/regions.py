@@ -25,7 +25,9 @@ _PULL = 0.9
 class Region(Protocol):
     """Where inputs may be moved to."""
 
-    def step(self, inputs: Tensor, originals: Tensor, gradient: Tensor, pull: Tensor, done: float, steps: int) -> Tensor:
+    def step(
+        self, inputs: Tensor, originals: Tensor, gradient: Tensor, pull: Tensor, done: float, steps: int
+    ) -> Tensor:
         """The next inputs ``(n, ...)`` along a gradient; all of the region's size where ``steps`` is 1.
 
         Args:
@@ -49,7 +51,9 @@ class Ball:
 
     budget: Budget
 
-    def step(self, inputs: Tensor, originals: Tensor, gradient: Tensor, pull: Tensor, done: float, steps: int) -> Tensor:
+    def step(
+        self, inputs: Tensor, originals: Tensor, gradient: Tensor, pull: Tensor, done: float, steps: int
+    ) -> Tensor:
         """See :class:`Region`; that of projected gradient descent."""
         size = self.budget.limit * min(1.0, 2.5 / steps)
         return project(inputs + size * direction(gradient, self.budget.metric), originals, self.budget)
@@ -106,7 +110,9 @@ class Flips:
         first = most.clamp(min=1).double()
         return (first * (cells / first) ** done).ceil().long().clamp(max=cells)
 
-    def step(self, inputs: Tensor, originals: Tensor, gradient: Tensor, pull: Tensor, done: float, steps: int) -> Tensor:
+    def step(
+        self, inputs: Tensor, originals: Tensor, gradient: Tensor, pull: Tensor, done: float, steps: int
+    ) -> Tensor:
         """See :class:`Region`; the flips that the gradients so far ask for most."""
         pull.mul_(_PULL).add_(unit(gradient.flatten(1)).view_as(gradient))
         gain = gains(pull, originals)

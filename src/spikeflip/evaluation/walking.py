@@ -138,7 +138,8 @@ def search(subject: Subject, region: Region, *, queries: int) -> Course:
 
 
 def _batches(subject: Subject) -> Sequence[Tensor]:
-    return torch.arange(len(subject.ids)).split(subject.micro_batch)
+    parts: Sequence[Tensor] = torch.arange(len(subject.ids)).split(subject.micro_batch)
+    return parts
 
 
 @dataclass
