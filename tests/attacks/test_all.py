@@ -11,7 +11,7 @@ from spikeflip.snn.coding import winner
 FORWARDS = {"conversion": 2, "greedy-pixels": 1 + 2 * 2, "greedy-flips": 1 + 4}
 """Passes of a step, the one that judges it included, where they are not one."""
 
-WITHOUT_GRADIENT = {"greedy-pixels", "greedy-flips", "universal", "patch", "random", "random-retiming"}
+WITHOUT_GRADIENT = {"greedy-pixels", "greedy-flips", "universal", "patch", "random", "random-retiming", "camera-noise"}
 WITHOUT_NUMBERS = {"universal", "retiming"}
 
 

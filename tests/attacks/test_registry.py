@@ -15,6 +15,7 @@ from spikeflip.attacks.bim import BIM
 from spikeflip.attacks.iterated import Options, as_budget
 from spikeflip.attacks.reduce import each_flip, each_move
 from spikeflip.snn.coding import encode_for
+from spikeflip.snn.estimators import estimator
 from spikeflip.snn.gradients import GradientRequest
 
 FUNCTIONS = {name: attacks.noise if name == "random" else getattr(attacks, name.replace("-", "_")) for name in ATTACKS}
@@ -42,6 +43,7 @@ OTHER = {
     "window": 3,
     "moves": 4,
     "share": 0.4,
+    "kind": "hot-pixels",
 }
 """A value of every setting that is no attack's default."""
 
@@ -68,6 +70,7 @@ SOURCES = {
     "random": "a control, from no paper",
     "retiming": "our own, in the setting of Yu et al., ICLR 2026",
     "random-retiming": "a control, from no paper",
+    "camera-noise": "dash and frame: Marchisio et al., IJCNN and IROS 2021; the rest a control",
 }
 
 
@@ -103,6 +106,8 @@ def test_every_argument_reaches_its_own_setting(name, caught):
     settings = ATTACKS[name].settings
     for field in fields(settings):
         given = {field.name: PATTERNS[name] if field.name == "pattern" else OTHER[field.name]}
+        if given == {"loss": field.default}:
+            given = {"loss": "ce"}
         if name == "retiming" and field.name == "budget":
             given = {"budget": Budget(5, "moved")}
         FUNCTIONS[name]("victim", "inputs", "labels", "targets", **given, seed=5, trace=True)
@@ -132,11 +137,13 @@ def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     network, images = SpikingNetwork("3FC-2FC", (4,), time_steps=2), torch.ones(1, 4)
     labels, targets = torch.tensor([0]), torch.tensor([1])
     own = {key: OTHER[key] for key in ("steps", "budget") if key in {field.name for field in fields(settings)}}
-    own |= {"budget": Budget(5, "moved")} if name == "retiming" else {}
+    if name == "retiming":  # its budget bounds the success, after the loop
+        own.pop("budget")
     own |= {"pattern": PATTERNS[name]} if name in PATTERNS else {}
     options = dict.fromkeys(Options.__annotations__, "given")
     settings(**own)(network, images, labels, targets, **options)
     *given, rule = seen.pop("given")
+    assert seen.pop("decisions_only") == (name == "flip-search")
     assert seen.pop("units") is (each_move if name == "retiming" else each_flip)
     known = {"only": seen["only"], "asks": seen["asks"], "counts": False}
     expected = {"steps": 1, "budget": None} | own | known | options
@@ -146,7 +153,19 @@ def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     assert all(ours is theirs for ours, theirs in zip(given, (network, images, labels, targets), strict=True))
     assert seen == expected
     assert callable(rule)
-    without = name in ("conversion", "greedy-pixels", "greedy-flips", "universal", "patch", "random")
+    without = name in (
+        "conversion",
+        "greedy-pixels",
+        "greedy-flips",
+        "universal",
+        "patch",
+        "random",
+        "random-retiming",
+        "camera-noise",
+    )
+    if name == "retiming":
+        assert (seen["asks"].penultimate_threshold, seen["asks"].estimator) == (1.0, estimator("bptt", 1.0))
+        return
     assert seen["asks"] == (None if without else GradientRequest(1.0 if name == "scg" else None))
     kinds = ATTACKS[name].inputs
     assert seen["only"] == (None if len(kinds) == 2 else kinds[0])

@@ -1,6 +1,10 @@
 """Retiming and its control, on victims whose best moves are known."""
 
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -227,6 +231,31 @@ def test_flips_that_are_no_moves_stay_while_moves_are_undone():
     after = torch.tensor([0.0, 1, 0, 1]).view(1, 4, 1)
     reduced = reduce_flips(victim, spikes, after, torch.tensor([0]), units=each_move)
     assert reduced.adversarials.flatten().tolist() == [1, 0, 0, 1]
+
+
+@pytest.mark.slow
+def test_a_long_recording_takes_little_memory():
+    """160 bins of 128 x 128 pixels with 200,000 spikes: beside the victim's own less than 2 GB, in another process."""
+    code = """
+import resource, sys
+import torch
+from linear_victim import Linear
+from spikeflip.attacks import Budget, retiming
+numbers = torch.Generator().manual_seed(0)
+weights = torch.randn(2, 160, 2, 128, 128, generator=numbers)
+spikes = (torch.rand(1, 160, 2, 128, 128, generator=numbers) < 0.038).float()
+assert 190_000 < spikes.sum() < 210_000
+victim = Linear(weights, torch.tensor([1e6, 0]))
+result = retiming(victim, spikes, torch.tensor([0]), steps=3, budget=Budget(25, "moved"), moves=10)
+assert result.steps.tolist() == [3]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_with_support())
+    assert int(done.stdout) < 2_000_000
+
+
+def _with_support():
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "support")}
 
 
 @pytest.mark.parametrize("metric", ["mse", "l0", "l0_events", "moved_us", "moved_us_max", "linf"])

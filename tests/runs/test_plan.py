@@ -126,6 +126,7 @@ OTHER = {
     "window": 3,
     "moves": 4,
     "share": 0.4,
+    "kind": "hot-pixels",
 }
 """A value of every option that is no attack's default."""
 
