@@ -323,3 +323,17 @@ def test_random_moves_prefer_no_spike_and_no_bin():
     }
     assert set(counts) == possible
     assert all(190 < count < 310 for count in counts.values())
+
+
+@pytest.mark.parametrize("most", [1, 3, 50])
+def test_without_bounds_the_best_moves_are_those_that_a_bound_of_everything_leaves(most):
+    numbers = torch.Generator().manual_seed(0)
+    before = (torch.rand(3, 9, 2, 4, generator=numbers) < 0.4).float()
+    now = before[:, torch.randperm(9, generator=numbers)]
+    worth = torch.randint(-3, 4, before.shape, generator=numbers).float()  # with many equal
+    each = torch.full((3,), most)
+    free, count = Moving(Change(before, now), worth, 9).best(each)
+    bounded, other = Moving(Change(before, now), worth, 8, "moved", torch.full((3,), 1000)).best(each)
+    assert torch.equal(count, other)
+    assert torch.equal((free * worth).flatten(1).sum(1), (bounded * worth).flatten(1).sum(1))
+    assert torch.equal(per_line(free), per_line(before))

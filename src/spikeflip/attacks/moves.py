@@ -115,6 +115,8 @@ class Moving:
         steps = self.worth.shape[1]
         worth, originals = self.worth.flatten(1), self.change.originals.flatten(1)
         here = worth[spikes.sample, spikes.at * self._lines + spikes.line]
+        if self.limit is None and self.window >= steps - 1:
+            return self._anywhere(spikes, taken, here)
         best = torch.full_like(here, -torch.inf)
         chosen, price = torch.full_like(spikes.at, -1), torch.zeros_like(spikes.at)
         reach = min(self.window, steps - 1)
@@ -136,6 +138,17 @@ class Moving:
             chosen, price = torch.where(better, bin, chosen), torch.where(better, cost, price)
         has = (chosen >= 0).nonzero().squeeze(1)
         return Found(has, chosen[has], best[has], price[has])
+
+    def _anywhere(self, spikes: Spikes, taken: Tensor, here: Tensor) -> Found:
+        """The same where nothing bounds a spike: all of a line want its best free bin, of equal ones the first."""
+        free = self.worth.flatten(2).masked_fill(taken.view(len(taken), -1, self._lines), -torch.inf)
+        best = free.amax(1, keepdim=True)
+        bins = torch.arange(free.shape[1], dtype=torch.int16, device=free.device).view(1, -1, 1)
+        bin = torch.where(free == best, bins, torch.iinfo(torch.int16).max).amin(1).long()
+        value = best.squeeze(1)[spikes.sample, spikes.line] - here
+        has = (value > 0).nonzero().squeeze(1)
+        bins_of = bin[spikes.sample[has], spikes.line[has]]
+        return Found(has, bins_of, value[has], torch.zeros_like(has))
 
     def _first(self, spikes: Spikes, found: Found) -> Found:
         """Of moves that end in the same cell the one that gives most."""
