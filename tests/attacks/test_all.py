@@ -18,7 +18,7 @@ UP_TO = {"sparse-rs": 5, "flip-search": 5}
 
 WITHOUT_GRADIENT = {
     "greedy-pixels", "greedy-flips", "universal", "patch", "random", "sparse-rs", "flip-search", "random-flips",
-    "random-retiming",
+    "random-retiming", "camera-noise",
 }  # fmt: skip
 WITHOUT_NUMBERS = {"universal", "sigma-zero", "spikefool", "retiming"}
 HARDLY_NUMBERS = {"sda", "gumbel-flips"}

@@ -51,6 +51,7 @@ OTHER = {
     "growth": 1.75,
     "window": 3,
     "moves": 4,
+    "kind": "hot-pixels",
 }
 """A value of every setting that is no attack's default."""
 
@@ -61,11 +62,11 @@ PATTERNS = {
 BLANK = AttackResult.blank(torch.ones(1, 4), None)
 DENSE = ("pgd", "mi-fgsm", "apgd", "sa-pgd")
 GOES_ON = ("sigma-zero", "gumbel-flips", "flip-search")
-FEWEST = (*GOES_ON, "sda", "spikefool", "sparse-rs")
-TUNED = ("scg", "sigma-zero", "sda", "spikefool", "gumbel-flips")
+FEWEST = (*GOES_ON, "sda", "spikefool", "sparse-rs", "retiming")
+TUNED = ("scg", "sigma-zero", "sda", "spikefool", "gumbel-flips", "retiming")
 WITHOUT_GRADIENT = (
     "conversion", "greedy-pixels", "greedy-flips", "universal", "patch", "random", "sparse-rs", "flip-search",
-    "random-flips",
+    "random-flips", "random-retiming", "camera-noise",
 )  # fmt: skip
 EVERY = pytest.mark.parametrize("name", ATTACKS)
 SOURCES = {
@@ -91,6 +92,7 @@ SOURCES = {
     "random-flips": "a control, from no paper",
     "retiming": "our own, in the setting of Yu et al., ICLR 2026",
     "random-retiming": "a control, from no paper",
+    "camera-noise": "dash and frame: Marchisio et al., IJCNN and IROS 2021; the rest a control",
 }
 
 
@@ -126,6 +128,8 @@ def test_every_argument_reaches_its_own_setting(name, caught):
     settings = ATTACKS[name].settings
     for field in fields(settings):
         given = {field.name: PATTERNS[name] if field.name == "pattern" else OTHER[field.name]}
+        if given == {"loss": field.default}:
+            given = {"loss": "ce"}
         if name == "retiming" and field.name == "budget":
             given = {"budget": Budget(5, "moved")}
         FUNCTIONS[name]("victim", "inputs", "labels", "targets", **given, seed=5, trace=True)
@@ -156,9 +160,8 @@ def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     labels, targets = torch.tensor([0]), torch.tensor([1])
     own = {key: OTHER[key] for key in ("steps", "budget") if key in {field.name for field in fields(settings)}}
     if name in FEWEST:
-        own["budget"] = Budget(3, "l0")
+        own["budget"] = Budget(3, "moved" if name == "retiming" else "l0")
     own |= {"candidates": 3} if name == "sda" else {}
-    own |= {"budget": Budget(5, "moved")} if name == "retiming" else {}
     own |= {"pattern": PATTERNS[name]} if name in PATTERNS else {}
     options = dict.fromkeys(Options.__annotations__, "given")
     settings(**own)(network, images, labels, targets, **options)

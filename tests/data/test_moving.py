@@ -26,7 +26,7 @@ def moved(found, binning, pairs):
     for (polarity, x), before, after in pairs:
         assert (frames[before, polarity, 0, x], frames[after, polarity, 0, x]) == (1, 0)
         frames[before, polarity, 0, x], frames[after, polarity, 0, x] = 0, 1
-    back = binned.write_back(frames, moves=True)
+    back = binned.write_back(frames, moves="fewest")
     assert torch.equal(bin_events(back, binning, edges=binned.edges).frames, frames)
     return [(event[0], event[1], int(event[3])) for event in back.events.tolist()], binned
 
@@ -40,14 +40,14 @@ def test_all_events_of_a_cell_keep_their_place_in_the_bin():
     assert after == [(1500, 1, 0), (2010, 0, 1), (2020, 0, 1), (2030, 0, 1)]
     frames = torch.zeros_like(binned.frames)
     frames[2, 1, 0, 0] = frames[1, 0, 0, 1] = 1
-    assert binned.moved(frames) == (1, 3)
+    assert binned.moved(frames, "fewest") == (0, 3)
 
 
 def test_without_moves_a_cell_loses_all_and_gets_one():
     binned = bin_events(recording((10, 0, 1), (20, 0, 1)), MS)
     frames = binned.frames.flip(0)
     assert len(binned.write_back(frames)) == 1
-    assert len(binned.write_back(frames, moves=True)) == 2
+    assert len(binned.write_back(frames, moves="fewest")) == 2
 
 
 def test_a_time_that_another_event_of_the_pixel_has_is_not_taken():
@@ -83,12 +83,25 @@ def test_bins_of_another_length():
     assert [event for event in after if event[1] == 0] == [(5 + 2 * 2000 // 5, 0, 1)]
 
 
+def test_of_a_run_that_begins_later_the_first_goes_or_each_goes_a_bin():
+    found = recording((10, 0, 1), (1020, 0, 1), (1021, 0, 1), (3100, 1, 1))
+    binned = bin_events(found, MS)
+    frames = binned.frames.clone()
+    frames[0, 1, 0, 0], frames[2, 1, 0, 0] = 0, 1
+    times = {
+        moves: [event[0] for event in binned.write_back(frames, moves=moves).events.tolist() if event[1] == 0]
+        for moves in ("fewest", "nearest")
+    }
+    assert times == {"fewest": [1020, 1021, 2010], "nearest": [1010, 2020, 2021]}
+    assert [binned.moved(frames, moves) for moves in times] == [(0, 1), (0, 3)]
+
+
 def test_left_over_spikes_are_added_and_removed():
     binned = bin_events(recording((10, 0, 1), (1010, 0, 1), (20, 1, 0)), MS)
     frames = binned.frames.clone()
     frames[0, 1, 0, 0] = frames[1, 1, 0, 0] = 0  # two lost, one got
     frames[3, 1, 0, 0] = frames[2, 0, 0, 2] = 1  # and one from nowhere
-    back = binned.write_back(frames, moves=True)
+    back = binned.write_back(frames, moves="fewest")
     assert [event for event in back.events.tolist() if event[1] == 0] == [(3010, 0, 0, True)]
     assert len(back) == 3
     assert torch.equal(bin_events(back, MS).frames, frames)
@@ -109,9 +122,10 @@ def test_pairs_are_those_of_the_metric():
     steps=st.integers(2, 6),
     time_bin=st.sampled_from([0.003, 0.05, 1.0]),
     seed=st.integers(0, 2**32),
+    moves=st.sampled_from(["fewest", "nearest"]),
 )
 @settings(max_examples=150, deadline=None)
-def test_every_retimed_recording_has_its_events_and_its_frames(n, size, steps, time_bin, seed):
+def test_every_retimed_recording_has_its_events_and_its_frames(n, size, steps, time_bin, seed, moves):
     numbers = np.random.default_rng(seed)
     width = round(1000 * time_bin)
     t = numbers.integers(0, steps * width, n)
@@ -120,7 +134,7 @@ def test_every_retimed_recording_has_its_events_and_its_frames(n, size, steps, t
     binning = Binning(steps, time_bin=time_bin, height=size, width=size)
     binned = bin_events(found, binning)
     frames = torch.from_numpy(numbers.permuted(binned.frames.numpy(), axis=0))  # every line keeps its spikes
-    back = binned.write_back(frames, seed=1, moves=True)
+    back = binned.write_back(frames, seed=1, moves=moves)
     assert torch.equal(bin_events(back, binning).frames, frames)
     assert len(back) == n
     assert (np.diff(back.events["t"]) >= 0).all()
@@ -146,7 +160,7 @@ def test_every_retimed_recording_has_its_events_and_its_frames(n, size, steps, t
     assert doubled(back) <= doubled(found) | full
 
 
-@pytest.mark.parametrize("moves", [False, True])
+@pytest.mark.parametrize("moves", [None, "fewest", "nearest"])
 def test_no_change_gives_the_very_recording(moves):
     found = recording((10, 0, 1), (20, 0, 1), (1010, 2, 0))
     binned = bin_events(found, MS)

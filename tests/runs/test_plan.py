@@ -134,6 +134,7 @@ OTHER = {
     "cost": 0.05,
     "queries": 9,
     "growth": 1.75,
+    "kind": "hot-pixels",
 }
 """A value of every option that is no attack's default."""
 

@@ -3,6 +3,7 @@
 from spikeflip.attacks.apgd import APGD, SAPGD, apgd, sa_pgd
 from spikeflip.attacks.bim import BIM, FGSM, bim, fgsm
 from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.camera_noise import CameraNoise, camera_noise
 from spikeflip.attacks.conversion import Conversion, conversion
 from spikeflip.attacks.flip_search import FlipSearch, flip_search
 from spikeflip.attacks.following import choose_gradient
@@ -45,6 +46,7 @@ __all__ = [
     "AttackInfo",
     "AttackResult",
     "Budget",
+    "CameraNoise",
     "Change",
     "Conversion",
     "FirstSuccess",
@@ -70,6 +72,7 @@ __all__ = [
     "Verified",
     "apgd",
     "bim",
+    "camera_noise",
     "choose_gradient",
     "conversion",
     "every_target",

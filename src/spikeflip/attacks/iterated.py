@@ -1,7 +1,7 @@
 """What the settings of all attacks have in common."""
 
 from dataclasses import Field, dataclass, replace
-from typing import Any, ClassVar, Protocol, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, Protocol, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -69,12 +69,15 @@ class Described:
     """What it can aim at."""
     alone: ClassVar[bool] = True
     """Whether a sample's result depends on no other sample."""
-    retimes: ClassVar[bool] = False
-    """Whether a spike that is removed and one that is added in its line are one that has moved."""
     summary: ClassVar[str]
     """What it does, in one line."""
     source: ClassVar[str]
     """Whose it is."""
+
+    @property
+    def event_moves(self) -> Literal["fewest", "nearest"] | None:
+        """How events go with spikes that changed their time bin alone; they are removed and added where None."""
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,10 @@ All are taken per sample over its N elements (cells of a spike tensor, pixels an
 ``d = adversarial - original``. For spikes every changed cell has ``|d| = 1``.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -169,7 +169,18 @@ def _moved_bins(change: Change) -> Tensor:
 
 
 def _moved_bins_max(change: Change) -> Tensor:
-    return _largest(change, (change.moves.after - change.moves.before).abs())
+    lines, moves = prod(change.originals.shape[2:]), change.moves
+    kept = (change.difference.flatten(2).sum(1) == 0).flatten()  # lines with as many spikes as before
+
+    def spikes(of: Tensor) -> tuple[Tensor, Tensor]:
+        sample, line, bin = in_lines(of)
+        inside = kept[sample * lines + line]
+        return sample[inside], bin[inside]
+
+    (sample, old), (_, new) = spikes(change.originals), spikes(change.adversarials)
+    others = ~kept[moves.sample * lines + moves.line]
+    distances = torch.cat([(new - old).abs(), (moves.after - moves.before).abs()[others]])
+    return _largest(change, torch.cat([sample, moves.sample[others]]), distances)
 
 
 def _distances(change: Change) -> Tensor:
@@ -185,13 +196,26 @@ def _moved_us(change: Change) -> Tensor:
 
 
 def _moved_us_max(change: Change) -> Tensor:
-    return _largest(change, _distances(change))
+    return _largest(change, change.moves.sample, _distances(change))
 
 
-def _largest(change: Change, distances: Tensor) -> Tensor:
-    """The largest of the distances ``(m,)`` of the moves of each sample, 0 of none."""
+def _largest(change: Change, sample: Tensor, distances: Tensor) -> Tensor:
+    """The largest of the distances ``(m,)`` of each sample ``(m,)``, 0 of none."""
     largest = torch.zeros(len(change.originals), dtype=torch.float64, device=distances.device)
-    return largest.scatter_reduce(0, change.moves.sample, distances.double(), "amax")
+    return largest.scatter_reduce(0, sample, distances.double(), "amax")
+
+
+def in_lines(spikes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The spikes of ``(n, T, *input)``, line by line in order of time: the sample, the line and the bin of each.
+
+    >>> in_lines(torch.tensor([[[1.0, 0], [1, 1]]]))
+    (tensor([0, 0, 0]), tensor([0, 0, 1]), tensor([0, 1, 1]))
+    """
+    lines, steps = prod(spikes.shape[2:]), spikes.shape[1]
+    sample, cell = spikes.flatten(1).nonzero().unbind(1)
+    line, bin = cell % lines, cell // lines
+    order = ((sample * lines + line) * steps + bin).argsort()
+    return sample[order], line[order], bin[order]
 
 
 def _pair(difference: Tensor) -> Moves:
@@ -237,7 +261,7 @@ METRICS: dict[str, Metric] = {
             "l2_per_point",
             "intensity a point",
             "l2 / N, the paper's formula read literally; its figures are mse",
-            lambda change: _l2(change) / math.prod(change.difference.shape[1:]),
+            lambda change: _l2(change) / prod(change.difference.shape[1:]),
         ),
         Metric("moved", "spikes", "spikes in another time bin of the same pixel and polarity", _moved, "spikes"),
         Metric(
@@ -247,7 +271,9 @@ METRICS: dict[str, Metric] = {
             _moved_bins,
             "spikes",
         ),
-        Metric("moved_bins_max", "time bins", "how many the farthest of them is", _moved_bins_max, "spikes"),
+        Metric(
+            "moved_bins_max", "time bins", "how many the farthest spike is from where it was", _moved_bins_max, "spikes"
+        ),
         Metric(
             "l0_events",
             "events",

@@ -1,12 +1,13 @@
 """Moves of spikes in time: which there are of each spike, what each gives, and the best of them."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from spikeflip.attacks.metrics import Change
+from spikeflip.attacks.metrics import Change, in_lines
 
 Cost = Literal["moved", "moved_bins"]
 """What a move is paid in, a metric; its limit holds for each sample."""
@@ -22,29 +23,20 @@ class Spikes:
     at: Tensor
     """The time bin."""
     origin: Tensor
-    """The time bin of the original, by the pairs of :attr:`spikeflip.attacks.metrics.Change.moves`."""
+    """The time bin of the original: the k-th spike of a line was its k-th."""
+    was: Tensor
+    """Whether there was a spike in this cell at first."""
 
     @classmethod
     def of(cls, change: Change) -> "Spikes":
         """The spikes of adversarials ``(n, T, *input)`` in whose lines are as many as in the originals."""
-        lines, moves = change.originals[0:1, 0].numel(), change.moves
-        stays = (change.originals * change.adversarials).flatten(1).nonzero()
-        sample, line, at = stays[:, 0], stays[:, 1] % lines, stays[:, 1] // lines
-        return cls(
-            torch.cat([sample, moves.sample]),
-            torch.cat([line, moves.line]),
-            torch.cat([at, moves.after]),
-            torch.cat([at, moves.before]),
-        )
+        sample, line, at = in_lines(change.adversarials)
+        lines = prod(change.originals.shape[2:])
+        was = change.originals.flatten(1)[sample, at * lines + line] > 0
+        return cls(sample, line, at, in_lines(change.originals)[2], was)
 
     def __getitem__(self, index: Tensor) -> "Spikes":
-        return Spikes(self.sample[index], self.line[index], self.at[index], self.origin[index])
-
-    def cost(self, shift: Tensor | int, of: Cost) -> Tensor:
-        """By how much more is paid when each lies ``shift`` bins from its origin, ``(m,)``."""
-        now = self.at - self.origin
-        shift = torch.as_tensor(shift, device=now.device)
-        return (shift != 0).long() - (now != 0).long() if of == "moved" else shift.abs() - now.abs()
+        return Spikes(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
@@ -81,12 +73,12 @@ class Moving:
     def best(self, most: Tensor) -> tuple[Tensor, Tensor]:
         """The inputs with at most ``most`` ``(n,)`` spikes moved, those whose moves give most, and how many were.
 
-        Every move gives something by itself. No two end in the same cell, and none where another spike was at first:
-        so the pairs of spikes and origins that are made here are pairs of a removed and an added spike, and the pairs
-        of :mod:`spikeflip.attacks.metrics`, of the smallest distances, keep to every limit that these keep to.
+        Every move gives something by itself, and no two end in the same cell. A spike that overtakes another is no
+        longer the k-th of its line; but no other pairs of spikes and origins have smaller distances than those in order
+        of time, so limits that hold for the moves hold for the metrics.
         """
         spikes = Spikes.of(self.change)
-        taken = (self.change.originals + self.change.adversarials).flatten(1) > 0
+        taken = self.change.adversarials.flatten(1) > 0
         room = None if self.limit is None else self.limit - self._paid(spikes)
         won = _none(self.worth)
         waiting = torch.arange(len(spikes.at), device=most.device)
@@ -115,23 +107,28 @@ class Moving:
         return moves.bin * self._lines + spikes.line[moves.spike]
 
     def _paid(self, spikes: Spikes) -> Tensor:
-        paid = -spikes.cost(0, self.pays)
+        paid = (~spikes.was).long() if self.pays == "moved" else (spikes.at - spikes.origin).abs()
         return torch.zeros_like(self.limit).index_add(0, spikes.sample, paid)  # type: ignore[arg-type]
 
     def _offers(self, spikes: Spikes, taken: Tensor, room: Tensor | None) -> Found:
         """The best move of each of these spikes that has one; a bin at a time, so memory is that of the spikes."""
         steps = self.worth.shape[1]
-        worth = self.worth.flatten(1)
+        worth, originals = self.worth.flatten(1), self.change.originals.flatten(1)
         here = worth[spikes.sample, spikes.at * self._lines + spikes.line]
+        if self.limit is None and self.window >= steps - 1:
+            return self._anywhere(spikes, taken, here)
         best = torch.full_like(here, -torch.inf)
         chosen, price = torch.full_like(spikes.at, -1), torch.zeros_like(spikes.at)
         reach = min(self.window, steps - 1)
         for shift in range(-reach, reach + 1):
             bin = spikes.origin + shift
             cell = bin.clamp(0, steps - 1) * self._lines + spikes.line
-            value, cost = worth[spikes.sample, cell] - here, spikes.cost(shift, self.pays)
-            free = (bin >= 0) & (bin < steps) & ((shift == 0) | ~taken[spikes.sample, cell])
-            free &= (bin != spikes.at) & (value > 0)
+            value = worth[spikes.sample, cell] - here
+            if self.pays == "moved":
+                cost = spikes.was.long() - originals[spikes.sample, cell].long()
+            else:
+                cost = abs(shift) - (spikes.at - spikes.origin).abs()
+            free = (bin >= 0) & (bin < steps) & ~taken[spikes.sample, cell] & (value > 0)
             if room is not None:
                 free &= cost <= room[spikes.sample]
                 if self.pays == "moved_bins":
@@ -141,6 +138,17 @@ class Moving:
             chosen, price = torch.where(better, bin, chosen), torch.where(better, cost, price)
         has = (chosen >= 0).nonzero().squeeze(1)
         return Found(has, chosen[has], best[has], price[has])
+
+    def _anywhere(self, spikes: Spikes, taken: Tensor, here: Tensor) -> Found:
+        """The same where nothing bounds a spike: all of a line want its best free bin, of equal ones the first."""
+        free = self.worth.flatten(2).masked_fill(taken.view(len(taken), -1, self._lines), -torch.inf)
+        best = free.amax(1, keepdim=True)
+        bins = torch.arange(free.shape[1], dtype=torch.int16, device=free.device).view(1, -1, 1)
+        bin = torch.where(free == best, bins, torch.iinfo(torch.int16).max).amin(1).long()
+        value = best.squeeze(1)[spikes.sample, spikes.line] - here
+        has = (value > 0).nonzero().squeeze(1)
+        bins_of = bin[spikes.sample[has], spikes.line[has]]
+        return Found(has, bins_of, value[has], torch.zeros_like(has))
 
     def _first(self, spikes: Spikes, found: Found) -> Found:
         """Of moves that end in the same cell the one that gives most."""

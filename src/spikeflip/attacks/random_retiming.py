@@ -1,7 +1,7 @@
 """Random retiming: the control of attacks that move spikes in time, and the jitter of a camera's clock."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Unpack
+from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor
@@ -31,12 +31,16 @@ class RandomRetiming(Iterated):
     """
 
     only: ClassVar[Kind | None] = "spikes"
-    retimes: ClassVar[bool] = True
     summary: ClassVar = "control: random moves in time of a given share of the spikes, each try from the original"
     source: ClassVar = "a control, from no paper"
 
     share: float = option(0.02, gt=0, le=1)
     window: int | None = option(None, ge=1)
+
+    @property
+    def event_moves(self) -> Literal["fewest", "nearest"] | None:
+        """See :class:`spikeflip.attacks.iterated.Described`."""
+        return "fewest" if self.window is None else "nearest"
 
     def update(self, step: Step) -> Move:
         """See :class:`spikeflip.attacks.iterated.Iterated`."""

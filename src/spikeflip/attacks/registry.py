@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from spikeflip.attacks.apgd import APGD, SAPGD
 from spikeflip.attacks.bim import BIM, FGSM
+from spikeflip.attacks.camera_noise import CameraNoise
 from spikeflip.attacks.conversion import Conversion
 from spikeflip.attacks.flip_search import FlipSearch
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels
@@ -77,5 +78,6 @@ ATTACKS: dict[str, AttackInfo] = {
     "random-flips": AttackInfo(RandomFlips),
     "retiming": AttackInfo(Retiming),
     "random-retiming": AttackInfo(RandomRetiming),
+    "camera-noise": AttackInfo(CameraNoise),
 }
 """A line an attack; another package may add its own."""

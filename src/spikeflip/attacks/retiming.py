@@ -39,7 +39,6 @@ class Retiming(FewestFlips, TunedAttack):
     """
 
     units: ClassVar[Units] = each_move
-    retimes: ClassVar[bool] = True
     summary: ClassVar = "retiming: spikes of small gradient move to free time bins of large gradient, in their own line"
     source: ClassVar = "our own, in the setting of Yu et al., ICLR 2026"
 
@@ -58,6 +57,11 @@ class Retiming(FewestFlips, TunedAttack):
                 "give one in these"
             )
 
+    @property
+    def event_moves(self) -> Literal["fewest", "nearest"] | None:
+        """See :class:`spikeflip.attacks.iterated.Described`."""
+        return "fewest" if self.window is None and self._budget_in != "moved_bins_max" else "nearest"
+
     def update(self, step: Step) -> Move:
         """See :class:`spikeflip.attacks.iterated.Iterated`."""
         found = self.follow(step)
@@ -71,6 +75,10 @@ class Retiming(FewestFlips, TunedAttack):
         moved, count = moving.best(torch.full((len(worth),), self.moves, device=worth.device))
         mover = torch.full((len(worth),), Trace.SIGN, dtype=torch.int8)
         return Move(moved, mover, found, vanished, stuck=count == 0)
+
+    @property
+    def _budget_in(self) -> str | None:
+        return None if self.budget is None else self.budget.metric
 
     def _bounds(self, worth: Tensor) -> tuple[int, Literal["moved", "moved_bins"], Tensor | None]:
         """The window in bins, and what a budget of another kind is in and leaves to each of n samples."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from spikeflip.data.moving import destinations, moved_times
+from spikeflip.data.moving import Moves, destinations, moved_times
 from spikeflip.data.recordings import EVENT, LARGEST_SIDE, Events, Recording
 from spikeflip.errors import SpikeflipError
 from spikeflip.limits import MOST_FRAME_CELLS, MOST_STEPS
@@ -107,14 +107,14 @@ class Binned:
         """How many events each cell has, ``(T, 2, H, W)`` int32."""
         return bin_events(self.recording, replace(self.binning, counted=True), edges=self.edges).frames
 
-    def write_back(self, frames: Tensor, *, seed: int = 0, sample: int = 0, moves: bool = False) -> Recording:
+    def write_back(self, frames: Tensor, *, seed: int = 0, sample: int = 0, moves: Moves | None = None) -> Recording:
         """The recording whose frames are ``frames``.
 
         Untouched events, and all outside the bins, keep their times and order. A cell that became 0 loses all its
         events. A cell that became 1 gets one, at a random µs of its bin, behind the events of the same µs; of the
         pixels that fall into the cell it sits on the middle one (the upper left of two or four).
 
-        With ``moves``, where a pixel and polarity lost a spike in one bin and got one in another, its events move:
+        With ``moves``, where a pixel and polarity lost a spike in one bin and got one in another, events move:
         each keeps its pixel and its place in the bin, or takes the next µs that no other event of the pixel has; see
         :func:`spikeflip.data.moving.moved_times`.
 
@@ -122,7 +122,7 @@ class Binned:
             frames: ``(T, 2, H, W)`` of exactly 0 and 1.
             seed: of the times of added events.
             sample: id of the recording; each has its own random stream.
-            moves: whether the k-th spike that a cell lost and the k-th that it got are one that moved.
+            moves: which spikes moved, see :func:`spikeflip.data.moving.destinations`; none when not given.
 
         Raises:
             SpikeflipError: the frames have another shape or other values, or the recording's cells are counted.
@@ -145,9 +145,10 @@ class Binned:
         filled = (after == 1) & (before == 0)
         staying = np.concatenate([events[:first], inside[kept], events[last:]])
         moved = inside[:0]
-        if moves:
-            goes = destinations(before, after.astype(np.uint8))
+        if moves is not None:
+            goes = destinations(before, after.astype(np.uint8), moves)
             to = goes[bins, lines]
+            staying = np.concatenate([events[:first], inside[kept & (to < 0)], events[last:]])
             moved = inside[to >= 0]
             moved["t"] = moved_times(moved, bins[to >= 0], to[to >= 0], self.edges, staying)
             at, line = np.nonzero(goes >= 0)
@@ -156,11 +157,14 @@ class Binned:
         order = np.argsort(merged["t"], kind="stable")
         return replace(self.recording, events=merged[order], notices=())
 
-    def moved(self, frames: Tensor) -> tuple[int, int]:
-        """How many spikes :meth:`write_back` with ``moves`` takes to another bin, and how many events with them."""
-        goes = destinations(self.frames.numpy(), frames.detach().cpu().numpy().astype(np.uint8)) >= 0
-        counts = self.count_events().numpy().reshape(goes.shape)
-        return int(goes.sum()), int(counts[goes].sum())
+    def moved(self, frames: Tensor, moves: Moves) -> tuple[int, int]:
+        """How many spikes are added by :meth:`write_back` with ``moves``, and how many events go to another bin."""
+        before, after = self.frames.numpy(), frames.detach().cpu().numpy().astype(np.uint8)
+        goes = destinations(before, after, moves)
+        filled, counts = (after > before).reshape(goes.shape), self.count_events().numpy().reshape(goes.shape)
+        at, line = np.nonzero(goes >= 0)
+        filled[goes[at, line], line] = False
+        return int(filled.sum()), int(counts[goes >= 0].sum())
 
     def _added(self, cells: NDArray[np.bool_], seed: int, sample: int) -> Events:
         """One event for every cell."""

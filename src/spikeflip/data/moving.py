@@ -1,14 +1,19 @@
 """Events that go to another time bin with their spike: who goes where, and at what time of the bin."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from spikeflip.data.recordings import Events
 
+Moves = Literal["fewest", "nearest"]
+"""Which events of a line are said to have moved: as few as can be, or all so that none moves far."""
+
 _Whole = NDArray[np.int64]
 
 
-def destinations(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> _Whole:
+def destinations(before: NDArray[np.uint8], after: NDArray[np.uint8], moves: Moves = "fewest") -> _Whole:
     """Where the events of each cell go: the bin, -1 where they stay or are removed.
 
     The k-th spike that a pixel and polarity lost goes with the k-th that it got; what is left over moves nowhere.
@@ -16,6 +21,8 @@ def destinations(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> _Whole:
     Args:
         before: frames ``(T, ...)`` of 0 and 1.
         after: of the same shape.
+        moves: ``"nearest"`` lets the k-th spike of a line become its k-th spike after, where it has as many: of a run
+            of three that begins a bin later, each is a bin later. Else the first has gone behind the last.
 
     Returns:
         ``(T, lines)``, a line for every pixel and polarity.
@@ -25,10 +32,14 @@ def destinations(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> _Whole:
     """
     steps = len(before)
     old, new = (frames.reshape(steps, -1).T for frames in (before, after))
-    (lost, lost_keys), (got, got_keys) = _ranked(old > new), _ranked(new > old)
+    gone, come = old > new, new > old
+    if moves == "nearest":
+        whole = (old.sum(1) == new.sum(1))[:, None]
+        gone, come = gone | whole & (old > 0), come | whole & (new > 0)
+    (lost, lost_keys), (got, got_keys) = _ranked(gone), _ranked(come)
     _, here, there = np.intersect1d(lost_keys, got_keys, assume_unique=True, return_indices=True)
     goes = np.full((steps, old.shape[0]), -1, dtype=np.int64)
-    goes[lost[here, 1], lost[here, 0]] = got[there, 1]
+    goes[lost[here, 1], lost[here, 0]] = np.where(lost[here, 1] == got[there, 1], -1, got[there, 1])
     return goes
 
 

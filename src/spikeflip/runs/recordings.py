@@ -18,6 +18,7 @@ from spikeflip.data import (
 )
 from spikeflip.data.event_layouts import Clip
 from spikeflip.data.formats import check_writable, writable_format
+from spikeflip.data.moving import Moves
 from spikeflip.errors import SpikeflipError
 from spikeflip.limits import MOST_KEPT_EVENTS
 
@@ -93,7 +94,7 @@ def write_adversarials(
     *,
     seed: int,
     samples: Tensor,
-    moves: bool = False,
+    moves: Moves | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Written:
     """Write one recording a row of ``adversarials`` under ``folder/adversarial`` and read each back.
@@ -107,7 +108,7 @@ def write_adversarials(
         adversarials: ``(N, T, 2, H, W)`` of 0 and 1.
         seed: of the attack.
         samples: ``(N,)`` sample ids.
-        moves: whether spikes that changed their bin alone take their events with them.
+        moves: which spikes that changed their bin alone take their events with them.
         progress: called with (written, all).
     """
     frames = torch.empty(adversarials.shape, dtype=torch.uint8)
@@ -128,8 +129,9 @@ def write_adversarials(
         by_time = before.binning.rule == "time"
         same[i] = frames[i] if by_time else bin_events(again, before.binning, edges=before.edges).frames
         files.append(f"{FOLDER}/{goal}{name}")
-        spikes, moved = before.moved(adversarials[i]) if moves else (0, 0)
-        added = int(((adversarials[i].cpu() == 1) & (before.frames == 0)).sum()) - spikes
+        added, moved = int(((adversarials[i].cpu() == 1) & (before.frames == 0)).sum()), 0
+        if moves is not None:
+            added, moved = before.moved(adversarials[i], moves)
         events = len(before.recording)
         found = (events, added, events + added - len(again), before.outside, *((moved,) if moves else ()))
         for key, value in zip(counts, found, strict=True):

@@ -181,7 +181,7 @@ class Worker:
                 result.adversarials,
                 seed=work.seed,
                 samples=samples,
-                moves=getattr(attack, "retimes", False),
+                moves=getattr(attack, "event_moves", None),
                 progress=_stage(report, "write"),
             )
         final = result.adversarials if written is None else written.frames
