@@ -53,7 +53,7 @@ def test_the_heaviest_finding_gives_the_word(weights, word):
         assert verdict.findings[0].weight == {"trustworthy": "note"}.get(word, word)
     assert str(verdict) == (word if word == "trustworthy" else f"{word}; a {word}")
     summary = json.loads(json.dumps(verdict.summary()))
-    assert summary["level"] == word
+    assert summary["word"] == word
     assert summary["rates"] == {"own": [1, 2]}
     assert len(summary["findings"]) == len(weights)
 

@@ -14,7 +14,8 @@ from spikeflip import SpikeflipError
 from spikeflip.attacks import ATTACKS, AttackInfo, Verified
 from spikeflip.attacks.bim import FGSM
 from spikeflip.attacks.random_flips import RandomFlips
-from spikeflip.evaluation import SUITES, THREATS, Member, Suite, evaluate, members
+from spikeflip.evaluation import SUITES, THREATS, Member, Suite, evaluate, members, worst_case
+from spikeflip.evaluation.findings import Verdict
 from spikeflip.evaluation.members import Found
 from spikeflip.evaluation.suites import Fit
 from spikeflip.snn.coding import encode_for, winner
@@ -171,6 +172,26 @@ def test_a_budget_of_zero_is_clean_accuracy(inputs, digit_victim, digits):
     assert torch.equal(found.adversarials, spikes)
     found = evaluate(digit_victim, digits.images[:40], digits.labels[:40], threat="image-linf", budget=0)
     assert found.robust_accuracy == found.clean_accuracy < 1
+
+
+def test_a_verdict_is_of_the_inputs_that_are_right(inputs, few, monkeypatch):
+    spikes, labels = inputs
+    labels = labels.clone()
+    labels[:3] = 1 - labels[:3]
+    scg_and_spikefool(few)
+    asked = []
+    said = Verdict((), {}, 5, 2)
+    monkeypatch.setattr(worst_case, "masking_verdict", lambda *given, **named: asked.append((given, named)) or said)
+    given = {"threat": "binary-l0", "budget": 0.2, "seed": 4, "micro_batch": 3}
+    found = evaluate(LinearVictim(), spikes, labels, verdict=True, **given)
+    (_, seen, classes, targets), named = asked.pop()
+    assert torch.equal(seen, spikes[3:])
+    assert (classes.tolist(), targets, named) == (labels[3:].tolist(), None, given)
+    assert found.verdict is said
+    assert found.summary()["verdict"]["word"] == "trustworthy"
+    assert evaluate(LinearVictim(), spikes, labels, **given).verdict is None
+    assert evaluate(LinearVictim(), spikes, labels, verdict=True, **given | {"budget": 0}).verdict is None
+    assert not asked
 
 
 def test_an_input_that_most_encodings_get_wrong_is_not_right(digit_victim, digits, monkeypatch):

@@ -144,6 +144,7 @@ def test_the_terminal_says_what_was_left_out_and_by_what(few, small_victim, run,
     status, said, _ = run("evaluate", "--victim", small_victim, *GIVEN, "--out", tmp_path / "e")
     assert status == 0
     assert "note: windows was left out: inputs of shape" in said
+    assert "note: whether gradients are masked was not looked at: give --verdict" in said
     assert len([line for line in said.splitlines() if line.startswith("random ")]) == 1
 
 

@@ -50,6 +50,13 @@ def print_evaluation(summary: Mapping[str, Any]) -> None:
     if summary["broken_by_controls_alone"]:
         count = summary["broken_by_controls_alone"]
         note(f"{count:,} of the broken inputs were broken by a control alone: an attack should have done so")
+    if summary["verdict"] is None:
+        note("whether gradients are masked was not looked at: give --verdict")
+    else:
+        say(f"masking: {summary['verdict']['word']}")
+        for finding in summary["verdict"]["findings"]:
+            if finding["weight"] != "note":
+                say(f"  {finding['weight']}: {finding['sentence']}")
     for member in summary["members"]:
         if member["left_out"] is not None:
             note(f"{member['name']} was left out: {member['left_out']}")

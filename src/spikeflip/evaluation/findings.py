@@ -115,9 +115,9 @@ class Verdict:
         return "masked" if "masked" in weights else "doubtful" if "doubtful" in weights else "trustworthy"
 
     def summary(self) -> dict[str, Any]:
-        """As plain values, for files: the word is its ``level``."""
+        """As plain values, for files."""
         return {
-            "level": self.word,
+            "word": self.word,
             "findings": [asdict(finding) for finding in self.findings],
             "rates": {name: [rate.hits, rate.n] for name, rate in self.rates.items()},
             "forwards": self.forwards,

@@ -1,13 +1,15 @@
 """The worst case of a threat model: attack after attack of a suite, each on what still stands."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 from spikeflip.attacks import Recorded
 from spikeflip.errors import SpikeflipError
+from spikeflip.evaluation import regions
+from spikeflip.evaluation.masking import MOST, masking_verdict
 from spikeflip.evaluation.members import Conditions, Found, Progress, Samples, run_member
 from spikeflip.evaluation.outcome import Evaluation, MemberResult, budgets_to
 from spikeflip.evaluation.suites import Member, Suite, suite_of
@@ -77,6 +79,7 @@ def evaluate(
     budget: float,
     suite: str | None = None,
     every: bool = False,
+    verdict: bool = False,
     draws: int = 20,
     seed: int = 0,
     samples: Tensor | None = None,
@@ -103,6 +106,8 @@ def evaluate(
             most in their metric. With 0 nothing is attacked, and robust accuracy is clean accuracy.
         suite: with its version, such as ``"binary-l0/1"``; the newest of the threat when not given.
         every: run all attacks on all inputs that are right at first, which tells what each breaks alone; takes longer.
+        verdict: say too whether gradients are masked, of the first 64 inputs that are right; see
+            :func:`spikeflip.evaluation.masking.masking_verdict`. With a budget of 0 there is none.
         draws: fresh encodings that decide on an image; one is enough, and made, where its coding is not random.
         seed: of all random streams.
         samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 when not given.
@@ -113,7 +118,7 @@ def evaluate(
         store: keeps what members found, for an evaluation that may be interrupted.
 
     Returns:
-        An :class:`Evaluation`; its ``verdict`` is None.
+        An :class:`Evaluation`; its ``verdict`` is None where none was asked for.
 
     Raises:
         SpikeflipError: an argument is out of range, the threat does not fit the inputs, there is no such suite, or none
@@ -155,6 +160,20 @@ def evaluate(
         worst.take(number, member, one)
         found.append(one)
     _check_any(chosen, found)
+    said = None
+    if verdict and budget > 0:
+        rows = right.nonzero().squeeze(1)[:MOST]
+        goals = None if targets is None else targets.cpu()[rows]
+        said = masking_verdict(
+            victim,
+            inputs[rows],
+            labels[rows],
+            goals,
+            threat=cast(regions.Threat, threat),
+            budget=budget,
+            seed=seed,
+            micro_batch=micro_batch,
+        )
     by_budget = {at: threat_model.limits(inputs, at) for at in budgets_to(budget)}
     return Evaluation(
         suite=chosen.name,
@@ -178,6 +197,7 @@ def evaluate(
         },
         members=_results(chosen, found, len(inputs), every),
         adversarials=worst.adversarials,
+        verdict=said,
         curve=tuple(
             (at, float((right & ~(worst.distance <= within)).double().mean())) for at, within in by_budget.items()
         ),

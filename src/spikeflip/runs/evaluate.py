@@ -129,6 +129,7 @@ def _evaluated(
             budget=config.budget,
             suite=suite.name,
             every=config.every,
+            verdict=config.verdict,
             draws=config.draws,
             seed=config.seed,
             samples=plan.samples,

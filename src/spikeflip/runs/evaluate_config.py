@@ -25,6 +25,9 @@ class EvaluateConfig(DataConfig, VictimConfig):
         False,
         description="Run all attacks on all inputs, not only on those that still stand: says what each breaks alone.",
     )
+    verdict: bool = Field(
+        False, description="Say too whether the victim's gradients are masked, by attacks on the first 64 inputs."
+    )
     split: Literal["train", "test"] = Field("test", description="Which part of the data set.")
     target: str = Field(
         "none",
