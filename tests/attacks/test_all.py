@@ -51,7 +51,7 @@ def run(setting, name, kind, goal, rows=None, **options):
         labels[rows],
         None if targets is None else targets[rows],
         samples=rows,
-        **{"seed": 3, "micro_batch": 5, **options},
+        **{"seed": 3, "micro_batch": 5, "reduce": False, **options},
     )
 
 
@@ -76,7 +76,7 @@ def test_adversarials_are_valid_and_consistent(setting, name, kind, goal):
 
 @pytest.mark.parametrize(("name", "kind", "goal"), cases())
 def test_passes_are_counted(setting, name, kind, goal):
-    result = run(setting, name, kind, goal, reduce=False)
+    result = run(setting, name, kind, goal)
     steps = result.steps
     if name == "sda":  # ten candidates in the first step, and n times as many in the n-th
         assert torch.equal(result.forwards, 1 + steps + 10 * steps * (steps + 1) // 2)
