@@ -67,7 +67,7 @@ def test_a_budget_of_the_fewest_moves_suffices_and_one_less_does_not(seed, targe
     assert not less.success.any()
     assert measured("moved", spikes, less.adversarials) == [fewest - 1]
     free = retiming(victim, spikes, labels, goal)
-    assert fewest <= measured("moved", spikes, free.adversarials)[0] <= fewest + 1
+    assert fewest <= measured("moved", spikes, free.adversarials)[0] <= fewest + 3
 
 
 def test_moves_by_hand():
@@ -131,6 +131,13 @@ def test_the_farthest_move_is_that_of_the_nearest_assignment():
             total += min(sum(way) for way in ways)
         assert measured("moved_bins_max", before, after) == [farthest]
         assert measured("moved_bins", before, after) == [total]
+
+
+def test_what_is_too_dear_stands_in_no_way():
+    """A bin that is worth most, five bins away, where four can be paid for."""
+    victim, spikes = of_one_line([0.0, 3, 0, 0, 0, 40, 0], [1.0, 0, 0, 0, 0, 0, 0], 2.5)
+    result = retiming(victim, spikes, torch.tensor([0]), budget=Budget(5, "moved_bins"))
+    assert result.adversarials.flatten().nonzero().tolist() == [[1]]
 
 
 def test_a_budget_of_the_farthest_move_is_a_window():
@@ -337,3 +344,14 @@ def test_without_bounds_the_best_moves_are_those_that_a_bound_of_everything_leav
     assert torch.equal(count, other)
     assert torch.equal((free * worth).flatten(1).sum(1), (bounded * worth).flatten(1).sum(1))
     assert torch.equal(per_line(free), per_line(before))
+
+
+def test_moves_of_an_iteration_grow_to_five_times_as_many():
+    victim = Linear(torch.stack([torch.zeros(40, 60), torch.arange(2400.0).view(40, 60)]), torch.tensor([1e9, 0.0]))
+    spikes = torch.zeros(1, 40, 60)
+    spikes[:, :20] = 1
+    made = [
+        measured("moved", spikes, retiming(victim, spikes, torch.tensor([0]), moves=3, steps=steps).adversarials)[0]
+        for steps in range(1, 8)
+    ]
+    assert made == [3, 9, 18, 30, 45, 60, 75]

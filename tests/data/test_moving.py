@@ -76,11 +76,11 @@ def test_in_a_bin_without_room_some_share_a_time():
 
 
 def test_bins_of_another_length():
-    """Two fifths of the way through a bin of 5 µs is two fifths of the way through one of 2000."""
-    found = recording((2, 0, 1), *((t, 1, 1) for t in (0, 1, 3, 4, 5, 6, 7, 8, 2004)))
+    """Two fifths of the way through a bin of 5 µs is two fifths of the way through one of 1999."""
+    found = recording((2, 0, 1), *((t, 1, 1) for t in (0, 1, 3, 4, 5, 6, 7, 8, 2003)))
     after, binned = moved(found, Binning(2, "events"), [((1, 0), 0, 1)])
-    assert binned.edges.tolist() == [0, 5, 2005]
-    assert [event for event in after if event[1] == 0] == [(5 + 2 * 2000 // 5, 0, 1)]
+    assert binned.edges.tolist() == [0, 5, 2004]
+    assert [event for event in after if event[1] == 0] == [(5 + 2 * 1999 // 5, 0, 1)]
 
 
 def test_of_a_run_that_begins_later_the_first_goes_or_each_goes_a_bin():

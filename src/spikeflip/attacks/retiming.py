@@ -23,6 +23,8 @@ from spikeflip.victims import Victim
 
 BUDGETS = ("moved", "moved_bins", "moved_bins_max")
 """The metrics that a budget of moves is in."""
+_TIMES = 5
+"""How many times the moves of the first iteration are most: on some inputs few suffice, on others few get nowhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,8 @@ class Retiming(FewestFlips, TunedAttack):
 
     Args:
         window: most time bins that a spike may lie from where it was; any number when None.
-        moves: most spikes that are moved in an iteration.
+        moves: most spikes that are moved in the first iteration; in the second twice as many, from the fifth on five
+            times.
         budget: in moved, moved_bins or moved_bins_max, which an input may not reach; unbounded when None.
 
     Raises:
@@ -72,7 +75,7 @@ class Retiming(FewestFlips, TunedAttack):
             worth[vanished] = step.uniform("search", worth.shape[1:], rows=vanished).to(worth)
         window, pays, limit = self._bounds(worth)
         moving = Moving(Change(step.originals, step.inputs), worth, window, pays, limit)
-        moved, count = moving.best(torch.full((len(worth),), self.moves, device=worth.device))
+        moved, count = moving.best(self.moves * (step.iterations + 1).clamp(max=_TIMES).to(worth.device))
         mover = torch.full((len(worth),), Trace.SIGN, dtype=torch.int8)
         return Move(moved, mover, found, vanished, stuck=count == 0)
 
