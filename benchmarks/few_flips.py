@@ -48,7 +48,7 @@ ATTACKS: dict[str, tuple[Any, bool | None]] = {
     "scg 1": (SCG(threshold=1.0), None),
     "sda": (SDA(steps=30), None),
     "spikefool": (SpikeFool(), None),
-    "gumbel": (GumbelFlips(), None),
+    "gumbel-flips": (GumbelFlips(), None),
     "flip-search": (FlipSearch(steps=40), None),
     "sparse-rs": (SparseRS(steps=21), None),
     "scg 1, reduced": (SCG(threshold=1.0), True),

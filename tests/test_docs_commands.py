@@ -258,6 +258,27 @@ def test_page_on_attacks(here, monkeypatch):
 
 
 @pytest.mark.docs
+def test_page_on_few_flips(here, monkeypatch):
+    few_digits(monkeypatch)
+    run("train --simulate-events --out victim")
+    for block in of_kind("docs/few-flips.md", "commands"):
+        run_block(block)
+    assert (here / "run" / "summary.json").is_file()
+
+
+@pytest.mark.docs
+@pytest.mark.usefixtures("here")
+def test_page_on_masking(monkeypatch):
+    few_digits(monkeypatch)
+    run("train --simulate-events --updates 60 --out victim")
+    victim = spikeflip.load_checkpoint("victim").network
+    spikes = spikeflip.simulate_saccades(spikeflip.load_images("digits", "test").images[:40], size=16)
+    (piece,) = of_kind("docs/masking.md", "python")
+    _, printed = run_python(piece, {"victim": victim, "spikes": spikes, "labels": victim.scores(spikes).argmax(1)})
+    assert printed.split()[0] in ("trustworthy", "doubtful", "masked")
+
+
+@pytest.mark.docs
 def test_page_on_the_worst_case(here, monkeypatch):
     few_digits(monkeypatch)
     suite = SUITES["binary-l0/1"]
@@ -401,5 +422,6 @@ def test_code_is_on_these_pages_alone():
     """Every page whose commands or code are to be run has a test here, or in another place."""
     tested = {"README.md", *(f"docs/{name}.md" for name in ("attacks", "runs", "reliability", "reproducing"))}
     tested |= {f"docs/{name}.md" for name in ("victims", "own-victims", "training", "nir", "recordings", "evaluate")}
+    tested |= {"docs/few-flips.md", "docs/masking.md"}
     tested |= set(ELSEWHERE)
     assert {block.document for block in ALL if kind_of(block) in ("python", "commands", "file")} == tested

@@ -41,7 +41,7 @@ def config_of(folder):
 
 @pytest.mark.parametrize("name", [*NAMES, "random-flips"])
 def test_every_attack_is_a_run_that_verifies(home, tmp_path, name):
-    options = few_steps(name, 20 if name == "gumbel-flips" else 5, (4, 2, 16, 16))
+    options = few_steps(name, 40 if name == "gumbel-flips" else 5, (4, 2, 16, 16))
     config = AttackConfig(
         victim=home / "victim", simulate_events=True, samples=80, micro_batch=8, attack=name, settings=options
     )
