@@ -64,8 +64,8 @@ def test_the_metrics_to_choose_from_are_named():
     with pytest.raises(SpikeflipError) as refused:
         Budget(1, "ssim")
     assert str(refused.value) == (
-        "budget metric is 'ssim': choose from mse, rms, l0, l1, l2, linf, l2_per_point, moved, l0_events, moved_us, "
-        "moved_us_max"
+        "budget metric is 'ssim': choose from mse, rms, l0, l1, l2, linf, l2_per_point, moved, moved_bins, "
+        "moved_bins_max, l0_events, moved_us, moved_us_max"
     )
 
 

@@ -15,7 +15,13 @@ from spikeflip.attacks import ATTACKS
 from spikeflip.interop import ArtAttack, FoolboxAttack, adv_lib_attack, as_module
 from spikeflip.snn.coding import encode
 
-CASES = [(name, kind, goal) for name, info in ATTACKS.items() for kind in info.inputs for goal in info.goals]
+LONG = {"sda", "spikefool", "gumbel-flips", "sparse-rs", "flip-search"}
+CASES = [
+    pytest.param(name, kind, goal, marks=pytest.mark.slow if name in LONG else ())
+    for name, info in ATTACKS.items()
+    for kind in info.inputs
+    for goal in info.goals
+]
 
 
 def options(name):
@@ -59,7 +65,10 @@ def test_adv_lib_s_way_is_the_attack_itself(setting, name, kind, goal):
     assert torch.equal(adv_lib_attack(name, seed=3)(victim, inputs, labels, targets, **options(name)), wanted)
 
 
-@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, kind, goal in CASES if goal == "untargeted"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [pytest.param(*case.values[:2], marks=case.marks) for case in CASES if case.values[2] == "untargeted"],
+)
 def test_art_s_way_is_the_attack_itself(setting, name, kind):
     victim, inputs, labels = setting[kind]
     x, wanted = inputs.numpy(), direct(setting, name, kind).adversarials.numpy()
