@@ -346,7 +346,7 @@ def verify(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[Literal["attacks", "networks", "data", "formats"], Parameter(help="What to list.")],
+    what: Annotated[Literal["attacks", "networks", "data", "defences", "formats"], Parameter(help="What to list.")],
     /,
     *,
     json: AsJson = False,

@@ -248,8 +248,8 @@ class _PlaceConfig(_Config):
     )
     defence: list[str] | None = Field(
         None,
-        description="PACKAGE.MODULE:CLASS that wraps the victim, and is run; given more than once, the first is the "
-        "innermost.",
+        description="In front of the victim: a name (see 'list defences'), with options as NAME:OPTION=VALUE, or "
+        "PACKAGE.MODULE:CLASS, which is run; given more than once, the first is the innermost.",
     )
 
 
