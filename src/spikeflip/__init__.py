@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from spikeflip.errors import SpikeflipError
     from spikeflip.evaluation import Evaluation as Evaluation
     from spikeflip.evaluation import evaluate as evaluate
+    from spikeflip.judging import certify as certify
     from spikeflip.judging import judge
     from spikeflip.snn.checkpoint import load_checkpoint
     from spikeflip.snn.network import ReluNetwork, SpikingNetwork
@@ -86,7 +87,7 @@ _HOMES = {
     ),
     "errors": ("SpikeflipError",),
     "evaluation": ("Evaluation", "evaluate"),
-    "judging": ("judge",),
+    "judging": ("certify", "judge"),
     "snn.checkpoint": ("load_checkpoint",),
     "snn.network": ("ReluNetwork", "SpikingNetwork"),
     "snn.neuron": ("LIF",),

@@ -17,6 +17,7 @@ from torch import Tensor
 Purpose = Literal[
     "encode", "sample", "flip", "judge", "train", "batch", "weights", "dropout", "shift", "write", "search", "noise",
     "start", "expect", "confirm", "inner-start", "inner-encode", "place", "gate",
+    "certify",
 ]  # fmt: skip
 
 # A purpose's number is part of every stream: never renumber, only append.
@@ -40,6 +41,7 @@ _PURPOSES: dict[Purpose, int] = {
     "inner-encode": 16,
     "place": 17,
     "gate": 18,
+    "certify": 19,
 }
 
 

@@ -333,7 +333,7 @@ def test_workers_make_the_victim_themselves(tmp_path):
         ({"engine": "event"}, "--engine event is for victims that 'train' wrote: leave it out"),
         ({"precision": "bf16-gradient"}, "--precision bf16-gradient is for victims that 'train' wrote: leave it out"),
         ({"surrogate_width": 0.5}, "--surrogate-width is 0.5, of no surrogate: give --surrogate too"),
-        ({"defence": "mine"}, "there is no defence 'mine': choose from background-activity, .*, or name code of your"),
+        ({"defence": "mine"}, "there is no defence 'mine': choose from background-activity, density"),
         ({"defence": "mine:1"}, "'mine:1' names no code: write PACKAGE.MODULE:FUNCTION"),
         ({"defence": "mine:nothing"}, "the defence mine:nothing gives a NoneType: derive it from spikeflip.Defence"),
         ({"defence": "mine:broken"}, "the defence mine:broken raised an error (ValueError: no defence today): mend it"),

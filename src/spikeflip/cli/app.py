@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 import spikeflip
 from spikeflip.cli.attack import attack_command, values_of
+from spikeflip.cli.certify import certify
 from spikeflip.cli.command_line import (
     AsJson,
     Columns,
@@ -249,6 +250,7 @@ app.command(events)
 app.command(doctor)
 app.command(learn_pattern)
 app.command(evaluate)
+app.command(certify)
 app.command(leaderboard)
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spikeflip.runs.attack import is_finished, run_attack
+    from spikeflip.runs.certify import run_certification
+    from spikeflip.runs.certify_config import CertifyConfig
     from spikeflip.runs.compare import compare_runs, list_runs
     from spikeflip.runs.config import AttackConfig, Execution, TrainConfig, VictimConfig
     from spikeflip.runs.evaluate import run_evaluation
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttackConfig",
+    "CertifyConfig",
     "EvaluateConfig",
     "Execution",
     "PatternConfig",
@@ -30,6 +33,7 @@ __all__ = [
     "judge_files",
     "list_runs",
     "run_attack",
+    "run_certification",
     "run_evaluation",
     "run_learning",
     "run_sweep",
@@ -40,6 +44,7 @@ __all__ = [
 
 _HOME = {
     "AttackConfig": "config",
+    "CertifyConfig": "certify_config",
     "EvaluateConfig": "evaluate_config",
     "Execution": "config",
     "PatternConfig": "pattern_config",
@@ -51,6 +56,7 @@ _HOME = {
     "judge_files": "judge",
     "list_runs": "compare",
     "run_attack": "attack",
+    "run_certification": "certify",
     "run_evaluation": "evaluate",
     "run_learning": "pattern",
     "run_sweep": "sweep",
