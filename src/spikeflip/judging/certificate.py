@@ -135,10 +135,11 @@ def certify(
     Source: J. Cohen et al., Certified adversarial robustness via randomized smoothing, ICML 2019, for the two rounds of
     draws; :func:`certified_radius` for the radius.
 
-    >>> from spikeflip import SpikingNetwork
-    >>> found = certify(SpikingNetwork("8FC-3FC", (4,), time_steps=2), torch.ones(1, 4), draws=20, error=0.01)
-    >>> found.bounds.round(decimals=3).tolist()
-    [0.794]
+    >>> from spikeflip import LIF, SpikingNetwork
+    >>> victim = SpikingNetwork("8FC-3FC", (4,), time_steps=2, neuron=LIF(0.1, 0.3))
+    >>> found = certify(victim, torch.ones(1, 4), draws=20, error=0.01)  # all encodings alike, but 20 only
+    >>> found.classes.tolist(), found.bounds.round(decimals=3).tolist(), found.radii.round(decimals=3).tolist()
+    ([1], [0.794], [0.147])
     """
     check_victim(victim)
     check_tensor(images)
