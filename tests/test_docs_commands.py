@@ -391,16 +391,18 @@ def test_page_on_victims(here, package):
     assert found["result"].adversarials.shape == spikes.shape
 
 
+@pytest.mark.docs
+@pytest.mark.timeout(900)
 def test_page_on_defences(here, monkeypatch):
     few_digits(monkeypatch)
-    run("train --data digits --simulate-events --out victims/events")
-    run("train --data digits --out victims/digits")
+    suite = SUITES["binary-l0/1"]
+    monkeypatch.setitem(SUITES, suite.name, replace(suite, members=suite.members[:2]))
     for block in of_kind("docs/defences.md", "commands"):
         run_block(block)
     assert json.loads((here / "runs" / "filtered" / "config.json").read_text())["victim"]["defences"]
-    victim, images = spikeflip.load_checkpoint("victims/digits").network, torch.rand(2, 1, 8, 8)
+    victim = spikeflip.load_checkpoint("victims/digits").network
     (piece,) = of_kind("docs/defences.md", "python")
-    names = {"spikeflip": spikeflip, "victim": victim, "images": images, "labels": torch.tensor([1, 0])}
+    names = {"spikeflip": spikeflip, "victim": victim, "images": torch.rand(2, 1, 8, 8), "labels": torch.tensor([1, 0])}
     assert run_python(piece, names)[0]["found"].bounds.shape == (2,)
 
 
@@ -436,6 +438,6 @@ def test_code_is_on_these_pages_alone():
     """Every page whose commands or code are to be run has a test here, or in another place."""
     tested = {"README.md", *(f"docs/{name}.md" for name in ("attacks", "runs", "reliability", "reproducing"))}
     tested |= {f"docs/{name}.md" for name in ("victims", "own-victims", "training", "nir", "recordings", "evaluate")}
-    tested |= {"docs/few-flips.md", "docs/masking.md"}
+    tested |= {"docs/few-flips.md", "docs/masking.md", "docs/defences.md"}
     tested |= set(ELSEWHERE)
     assert {block.document for block in ALL if kind_of(block) in ("python", "commands", "file")} == tested
