@@ -29,15 +29,12 @@ from spikeflip.cli.evaluate import evaluate, leaderboard
 from spikeflip.cli.events import events
 from spikeflip.cli.learn_pattern import learn_pattern
 from spikeflip.cli.listing import listed
+from spikeflip.cli.run_lists import print_comparison, print_differences, print_points, print_runs
 from spikeflip.cli.terminal import (
     Bars,
-    print_comparison,
-    print_differences,
     print_findings,
     print_json,
     print_names,
-    print_points,
-    print_runs,
     print_summary,
     print_training,
     print_verdicts,
