@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.limits import MOST_STEPS
 
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
@@ -52,6 +52,9 @@ def explain(error: ValidationError) -> str:
         return f"{option} is missing: give it"
     if first["type"] == "string_pattern_mismatch":
         return f"{option} is {first['input']!r}: give {_FORMS[first['ctx']['pattern']]}"
+    if first["type"] == "literal_error" and "'" in first["ctx"]["expected"]:
+        known = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+        return f"{option} is {first['input']!r}: {choose_from(first['input'], known)}"
     return f"{option} is {first.get('input')!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
@@ -357,7 +360,7 @@ class AttackConfig(DataConfig, VictimConfig):
 
         attack = given.get("attack", "scg")
         if attack not in EVERY_ATTACK:
-            raise SpikeflipError(f"--attack is {attack!r}: choose from {', '.join(EVERY_ATTACK)}")
+            raise SpikeflipError(f"--attack is {attack!r}: {choose_from(attack, EVERY_ATTACK)}")
         own = {name: value for name, value in given.items() if name in cls.model_fields}
         said = {name: value for name, value in given.items() if name not in own} | dict(own.pop("settings", {}))
         refuse_others(attack, said)

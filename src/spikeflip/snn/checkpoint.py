@@ -17,7 +17,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.limits import LARGEST_DESCRIPTION, MOST_STEPS, most_cells
 from spikeflip.reading import small_text
 from spikeflip.snn.architecture import Shape, count_weights, parse, shapes
@@ -126,7 +126,7 @@ def _build(description: Mapping[str, Any], architecture: str, input_shape: Shape
     neuron, time_steps = dict(description["neuron"]), int(description["time_steps"])
     surrogate = neuron.get("surrogate", "rectangular")
     if surrogate not in SURROGATES:
-        raise ValueError(f"surrogate is {surrogate!r}, none of {', '.join(SURROGATES)}")
+        raise ValueError(f"surrogate is {surrogate!r}: {choose_from(surrogate, SURROGATES)}")
     return SpikingNetwork(
         architecture,
         input_shape,
