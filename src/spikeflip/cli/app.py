@@ -74,7 +74,7 @@ def demo(
     json: AsJson = False,
 ) -> None:
     """Train two small victims on the bundled digits, attack them in four ways, and write a page (1 to 2 minutes)."""
-    from spikeflip.demo import run_demo
+    from spikeflip.demo import next_commands, run_demo
 
     with Bars(quiet or json) as bars:
         summaries = run_demo(out, progress=bars.stage)
@@ -84,6 +84,9 @@ def demo(
         for name, summary in summaries.items():
             print_summary(name, summary)
         say(f"page: {out / 'report.html'}")
+        say(f"victims: {out / 'victims'}; attack them again, such as with")
+        for command in next_commands(out):
+            say(f"  {command}")
 
 
 @app.command
@@ -343,7 +346,7 @@ def verify(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[Literal["attacks", "networks", "data", "formats"], Parameter(help="What to list.")],
+    what: Annotated[Literal["attacks", "victims", "networks", "data", "formats"], Parameter(help="What to list.")],
     /,
     *,
     json: AsJson = False,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.limits import MOST_STEPS
+from spikeflip.snn.bundled import located
 
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 _SHAPE = r"^[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*$"
@@ -246,8 +247,8 @@ class CallingConfig(_Config):
 
 class _PlaceConfig(_Config):
     victim: Path = Field(
-        description="Folder that 'train' wrote; a NIR graph, FILE.nir; or PACKAGE.MODULE:FUNCTION, which returns a "
-        "model and is run."
+        description="Folder that 'train' wrote; a victim that comes along (see 'list victims'); a NIR graph, FILE.nir; "
+        "or PACKAGE.MODULE:FUNCTION, which returns a model and is run."
     )
     defence: list[str] | None = Field(
         None,
@@ -265,6 +266,11 @@ class VictimConfig(CallingConfig, _PlaceConfig):
     time_bin: float | None = Field(
         None, ge=0.001, le=1e9, description="Length of a time bin in ms, where the victim does not say it."
     )
+
+    @field_validator("victim")
+    @classmethod
+    def _located(cls, given: Path) -> Path:
+        return located(given)
 
     @field_validator("defence", mode="before")
     @classmethod
