@@ -433,6 +433,6 @@ def test_code_is_on_these_pages_alone():
     """Every page whose commands or code are to be run has a test here, or in another place."""
     tested = {"README.md", *(f"docs/{name}.md" for name in ("attacks", "runs", "reliability", "reproducing"))}
     tested |= {f"docs/{name}.md" for name in ("victims", "own-victims", "training", "nir", "recordings", "evaluate")}
-    tested |= {"docs/few-flips.md", "docs/masking.md"}
+    tested |= {"docs/few-flips.md", "docs/figures.md", "docs/masking.md"}
     tested |= set(ELSEWHERE)
     assert {block.document for block in ALL if kind_of(block) in ("python", "commands", "file")} == tested

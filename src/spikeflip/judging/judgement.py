@@ -18,6 +18,8 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.intervals import wilson
 from spikeflip.judging.notices import Circumstances, notices_of
 from spikeflip.notices import Notice, as_json
+from spikeflip.rates import RATES
+from spikeflip.showing import Shown
 from spikeflip.snn.coding import Coding, encode_for, winner
 from spikeflip.snn.validation import (
     Kind,
@@ -35,8 +37,8 @@ from spikeflip.victims.victim import check_victim, takes_counts
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class Judgement:
+@dataclass(frozen=True, repr=False)
+class Judgement(Shown):
     """One entry a sample in ``rows``; :meth:`summary` makes the rates of them, and ``notices`` says what they hide."""
 
     kind: Kind
@@ -66,6 +68,19 @@ class Judgement:
         ``notices``: :attr:`notices` as plain values.
         """
         return self._figures() | {"notices": as_json(self.notices)}
+
+    def _shown(self) -> tuple[str, dict[str, str], list[str]]:
+        found = self._figures()
+        rows = {}
+        for key, rate in RATES.items():
+            if found.get(key) is not None:
+                low, high = found[f"{key}_interval"]
+                rows[rate.words] = f"{found[key]:.1%}  ({low:.1%} – {high:.1%}, n = {found[f'{key}_n']:,})"
+        sizes = {name: found.get(f"{name}_mean") for name in ("mse", "l0")}
+        known = [f"{name} {value:.4g}" for name, value in sizes.items() if value is not None]
+        if known:
+            rows["of a success, on average"] = ", ".join(known)
+        return f"Judgement of {found['n']:,} inputs ({self.kind})", rows, [notice.text for notice in self.notices]
 
     def _figures(self) -> dict[str, Any]:
         rows, n = self.rows, len(self.rows["success"])
