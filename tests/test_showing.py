@@ -36,10 +36,8 @@ def test_a_result_is_a_few_lines(attacked):
 def test_nothing_attacked_and_what_must_be_known():
     empty = AttackResult.blank(torch.zeros(0, 1, 2, 2), None)
     title, fooled, *_ = repr(empty).splitlines()
-    assert (title, fooled.split(maxsplit=1)) == (
-        "AttackResult of 0 inputs",
-        ["fooled", "0 of 0 attacked, not yet judged"],
-    )
+    assert title == "AttackResult of 0 inputs"
+    assert fooled.split(maxsplit=1) == ["fooled", "0 of 0 attacked, not yet judged"]
     noticed = AttackResult(**{**vars(empty), "notices": (Notice("a", "it was <b>not</b> so"),)})
     assert repr(noticed).endswith("note: it was <b>not</b> so")
     assert noticed._repr_html_().endswith("<p>note: it was &lt;b&gt;not&lt;/b&gt; so</p>")

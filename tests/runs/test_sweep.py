@@ -116,12 +116,8 @@ def test_a_sweep_runs_every_point_once_and_grows(sweep_file, run, tmp_path):
 def test_options_that_runs_do_not_list_and_names_of_other_columns_have_columns(sweep_file, tmp_path):
     run_sweep(sweep_file("[grid]\nsteps = [1, 2]\nmicro_batch = [8, 4]\n"), tmp_path / "out")
     rows = list(csv.DictReader((tmp_path / "out" / "table.csv").open()))
-    assert [(row["option_steps"], row["micro_batch"]) for row in rows] == [
-        ("1", "8"),
-        ("1", "4"),
-        ("2", "8"),
-        ("2", "4"),
-    ]
+    said = [(row["option_steps"], row["micro_batch"]) for row in rows]
+    assert said == [("1", "8"), ("1", "4"), ("2", "8"), ("2", "4")]
     assert float(rows[0]["steps"]) == 1
     assert not (tmp_path / "out" / "pooled.csv").exists()
 

@@ -15,8 +15,10 @@ from spikeflip.cli.attack import attack_command, values_of
 from spikeflip.cli.command_line import (
     AsJson,
     Columns,
+    ExecutionOptions,
     Quiet,
     TimeUnit,
+    TrainOptions,
     VictimOptions,
     foreign_prints,
     one_sentence,
@@ -28,6 +30,7 @@ from spikeflip.cli.ending import ends_told
 from spikeflip.cli.evaluate import evaluate, leaderboard
 from spikeflip.cli.events import events
 from spikeflip.cli.figures import animate, plot
+from spikeflip.cli.groups import OUTPUT
 from spikeflip.cli.learn_pattern import learn_pattern
 from spikeflip.cli.listing import listed
 from spikeflip.cli.run_lists import print_comparison, print_differences, print_points, print_runs
@@ -45,7 +48,7 @@ from spikeflip.cli.terminal import (
 )
 from spikeflip.errors import SpikeflipError
 from spikeflip.experiments.presets import PresetName
-from spikeflip.runs.config import Execution, TrainConfig
+from spikeflip.runs.config import Execution
 
 
 def _version() -> str:
@@ -93,8 +96,8 @@ def demo(
 @app.command
 def train(
     *,
-    options: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - frozen
-    out: Annotated[Path, Parameter(help="Folder to write; an unfinished training in it goes on.")],
+    options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions(),  # noqa: B008 - frozen
+    out: Annotated[Path, Parameter(group=OUTPUT, help="Folder to write; an unfinished training in it goes on.")],
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> None:
@@ -122,8 +125,10 @@ def sweep(
     file: Annotated[Path, Parameter(help="TOML file: [base] options, [grid] lists of values, [[points]].")],
     /,
     *,
-    execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
-    out: Annotated[Path, Parameter(help="Folder to write, with a run folder a point; done ones are skipped.")],
+    execution: Annotated[ExecutionOptions, Parameter(name="*")] = ExecutionOptions(),  # noqa: B008 - frozen
+    out: Annotated[
+        Path, Parameter(group=OUTPUT, help="Folder to write, with a run folder a point; done ones are skipped.")
+    ],
     run_code: Annotated[
         bool, Parameter(help="Run code that the file names as victims or defences.", negative="")
     ] = False,

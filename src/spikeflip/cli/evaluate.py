@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, create_model
 
 from spikeflip.cli.command_line import AsJson, Quiet, foreign_prints, grouped
+from spikeflip.cli.groups import OUTPUT
 from spikeflip.cli.terminal import Bars, note, print_json, say
 from spikeflip.runs.evaluate_config import EvaluateConfig
 
@@ -17,8 +18,10 @@ _Options: type[BaseModel] = create_model("EvaluateOptions", __base__=EvaluateCon
 def evaluate(
     *,
     options: Annotated[_Options, Parameter(name="*")],
-    out: Annotated[Path, Parameter(help="Folder to write; an unfinished evaluation in it goes on.")],
-    card: Annotated[Path | None, Parameter(help="File for a result card, too, such as card.json.")] = None,
+    out: Annotated[Path, Parameter(group=OUTPUT, help="Folder to write; an unfinished evaluation in it goes on.")],
+    card: Annotated[
+        Path | None, Parameter(group=OUTPUT, help="File for a result card, too, such as card.json.")
+    ] = None,
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> None:
