@@ -39,6 +39,7 @@ def test_a_long_name_takes_no_time():
         (["train", "--data", "diggits"], "folder of recordings: did you mean digits?"),
         (["train", "--network", "small-imge"], "--network is 'small-imge': did you mean small-image?"),
         (["train", "--losss", "ce"], "Did you mean --loss?"),
+        (["evaluate", "--victim", "demo-digits", "--budget", "1", "--threat", "image-lin"], "did you mean image-linf?"),
         (["reproduce", "tabel-7"], "there is no experiment 'tabel-7': did you mean table-7?"),
     ],
 )

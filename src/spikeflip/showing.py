@@ -29,6 +29,17 @@ def as_html(title: str, rows: Mapping[str, str], notes: Sequence[str] = ()) -> s
     return f"<table><caption>{escape(title)}</caption>{''.join(lines)}</table>{''.join(below)}"
 
 
+def grid_as_html(title: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table of HTML with headings; all text is escaped.
+
+    >>> grid_as_html("T", ["a"], [["<"]])
+    '<table><caption>T</caption><tr><th>a</th></tr><tr><td>&lt;</td></tr></table>'
+    """
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
+    return f"<table><caption>{escape(title)}</caption><tr>{head}</tr>{body}</table>"
+
+
 class Shown:
     """Gives a result its ``repr`` and its table in a notebook, of what :meth:`_shown` says of it."""
 

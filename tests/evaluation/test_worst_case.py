@@ -367,6 +367,9 @@ def test_a_summary_and_a_table(whole):
     assert head.split() == ["member", "looks", "at", "tried", "broken", "alone", "passes", "s"]
     assert len(lines) == 8
     assert max(map(len, lines)) < 80
+    html = whole._repr_html_()
+    assert html.startswith(f"<table><caption>{first}</caption><tr><th>member</th>")
+    assert html.count("<tr>") == 9
 
 
 def test_what_is_kept_is_not_run_again(inputs, few):

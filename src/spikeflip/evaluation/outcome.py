@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from spikeflip.intervals import wilson
+from spikeflip.showing import grid_as_html
 from spikeflip.snn.validation import Kind
 
 _POINTS = 10
@@ -120,6 +121,9 @@ class Evaluation:
             "members": [asdict(member) for member in self.members],
             "verdict": None if self.verdict is None else self.verdict.summary(),
         }
+
+    def _repr_html_(self) -> str:
+        return grid_as_html(headline(self.summary()), COLUMNS, [cells(member) for member in self.summary()["members"]])
 
     def __repr__(self) -> str:
         return "\n".join([headline(self.summary()), *table_lines(self.summary()["members"])])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from spikeflip.attacks.flip_training import events_of, most_flips
 from spikeflip.attacks.metrics import METRICS, Change
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.snn.validation import Kind
 
 _ROUNDING = 1e-6
@@ -92,5 +92,5 @@ def threat_of(name: str) -> Threat:
             f"{', '.join(THREATS)}"
         )
     if name not in THREATS:
-        raise SpikeflipError(f"threat is {name!r}: choose from {', '.join(THREATS)}")
+        raise SpikeflipError(f"threat is {name!r}: {choose_from(name, THREATS)}")
     return THREATS[name]
