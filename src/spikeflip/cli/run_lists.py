@@ -12,6 +12,7 @@ from spikeflip.report.tables import COLUMNS, WORDS, cells, common, describe_sett
 
 _NARROWEST_NAME, _NARROWEST_WORDS = 12, 8
 _BETWEEN = 2  # blanks between two columns
+_WANTED_NAME = 16  # rather than another figure
 _LEAST_WANTED = ("s", "passes", "steps", "mse")
 """Figures that a table does without where lines are short, the first first."""
 
@@ -69,9 +70,9 @@ def _fitting(columns: Mapping[str, Sequence[str]], width: int) -> dict[str, Sequ
 
 
 def _narrowest(column: str, wide: int) -> int:
-    """How narrow a column can be: words may be folded, figures may not."""
+    """How narrow a column is made for others to fit: words may be folded, figures may not."""
     if column == "name":
-        return _NARROWEST_NAME
+        return _WANTED_NAME
     return _NARROWEST_WORDS if column in WORDS else wide
 
 
