@@ -49,7 +49,7 @@ APPENDED: dict[str, dict[str, str]] = {
 
 NOT_RUN = {
     "pip install . && spikeflip demo": "run by .ci/run, in a fresh environment",
-    "pip install -e '.[test]' && pytest": "run by .ci/run, in a fresh environment",
+    "pip install -e '.[test]' && pytest -n auto": "run by .ci/run, in a fresh environment",
     "#!/bin/bash": "needs Slurm and Ray",
     "export RAY_AUTH_MODE=token": "needs Ray on several machines",
     "helm repo add kuberay https://ray-project.github.io/kuberay-helm/": "needs Kubernetes",
