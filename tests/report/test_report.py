@@ -16,7 +16,7 @@ from run_folders import MEANS, RATES, make_run
 
 from spikeflip import rates
 from spikeflip.errors import SpikeflipError
-from spikeflip.report import loading, page, pictures, render_report, write_report
+from spikeflip.report import loading, page, pictures, render_report, templates, write_report
 
 
 class Reader(HTMLParser):
@@ -69,7 +69,7 @@ def test_every_exact_value_of_the_summary_is_in_the_page(shown: str) -> None:
     ("value", "written"), [(1654.25, "1,654"), (0.030123, "0.0301"), (0.41234, "0.412"), (16, "16"), (None, "–")]
 )
 def test_numbers_keep_three_significant_digits(value: float | None, written: str) -> None:
-    assert page._number(value) == written
+    assert templates.number(value) == written
 
 
 def test_every_figure_is_explained(shown: str) -> None:
@@ -166,7 +166,7 @@ def test_the_overview_has_every_rate_under_its_own_heading(tmp_path: Path) -> No
             low, high = (f"{100 * end:.1f}" for end in summary[f"{key}_interval"])
             expected = f"{100 * summary[key]:.1f} %"
             assert shown[heading] == (expected if key == "clean_accuracy" else f"{expected} {low}–{high} %")
-        assert shown["Mean mse"] == page._number(summary["mse_mean"])
+        assert shown["Mean mse"] == templates.number(summary["mse_mean"])
 
 
 def test_every_mean_and_count_is_beside_its_own_name(tmp_path: Path) -> None:
