@@ -246,7 +246,9 @@ def test_a_stranger_s_markup_stays_text(opened: Open, tmp_path: Path) -> None:
     assert evil in part(page, "title").inner_text()
     assert page.locator("img").count() == 0
     assert "hit" not in page.title()
-    page.evaluate("document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.x = 1'}))")
+    page.evaluate(
+        "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.x = 1'}))"
+    )
     assert page.evaluate("window.x") is None  # the policy lets nothing run but the page's own script
 
 
@@ -257,7 +259,8 @@ def pages(events: Path, images: Path, tmp_path_factory: pytest.TempPathFactory) 
     main(["compare", str(events), str(images), "--out", str(folder / "compare.html"), "--quiet"])
     main(["report", str(events), str(images), "--out", str(folder / "report.html"), "--quiet"])
     (folder / "sweep.toml").write_text(
-        f'[base]\nvictim = "{images.parent / "victim"}"\nsamples = 10\ndraws = 3\nsteps = 4\n[grid]\ngamma = [0.02, 0.1]\n'
+        f'[base]\nvictim = "{images.parent / "victim"}"\nsamples = 10\ndraws = 3\nsteps = 4\n'
+        "[grid]\ngamma = [0.02, 0.1]\n"
     )
     main(["sweep", str(folder / "sweep.toml"), "--out", str(folder / "sweep"), "--quiet"])
     return {

@@ -19,7 +19,7 @@ _NOTHING = {"value": None, "low": None, "high": None}
 
 
 def render_comparison(
-    runs: Sequence[Run], rows: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]], notes: Sequence[str]
+    runs: Sequence[Run], rows: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]], apart: str
 ) -> str:
     """Makes the page that compares some runs as a string.
 
@@ -27,7 +27,7 @@ def render_comparison(
         runs: At least two.
         rows: Of :func:`spikeflip.runs.list_runs`, one a run, in the same order.
         pairs: Of :func:`spikeflip.runs.compare_runs`, with the names of its runs as `first` and `second`.
-        notes: What could not be compared, in sentences.
+        apart: What could not be compared input by input, in a sentence; empty where all could.
     """
     same = common(rows, ("victim", "goal", "n"))
     page = (
@@ -39,7 +39,7 @@ def render_comparison(
             runs=[_row(name, run, row) for name, run, row in zip(folder_names(runs), runs, rows, strict=True)],
             figures=figures(runs, folder_names(runs)),
             pairs=[dict(pair) | {"better": _better(pair)} for pair in pairs],
-            notes=notes,
+            apart=apart,
         )
     )
     return page.encode("utf-8", "backslashreplace").decode("utf-8")

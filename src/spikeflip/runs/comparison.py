@@ -1,8 +1,9 @@
 """Finished runs compared on a page: their rates, their curves on one set of axes, and each two input by input."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.report.comparison import folder_names, render_comparison
@@ -37,15 +38,20 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
         if row["state"] != "finished":
             raise SpikeflipError(row["note"] or f"{row['name']} is not finished: resume the run first")
     runs = [load_run(path) for path in paths]
-    pairs, notes = [], []
+    pairs, apart = _paired(dict(zip(folder_names(runs), paths, strict=True)))
+    return save_page(render_comparison(runs, rows, pairs, apart), out)
+
+
+def _paired(paths: Mapping[str, Path]) -> tuple[list[dict[str, Any]], str]:
+    """Each two runs input by input, as far as they can be compared, and a sentence on those that cannot."""
     if len(paths) > _MOST_PAIRED:
-        notes.append(f"Runs are compared input by input where they are {_MOST_PAIRED} at most.")
-    else:
-        for first, second in combinations(zip(folder_names(runs), paths, strict=True), 2):
-            try:
-                found = compare_runs(first[1], second[1])
-            except SpikeflipError:
-                notes.append(f"{first[0]} and {second[0]} have no input and target in common.")
-            else:
-                pairs.append(found | {"first": first[0], "second": second[0]})
-    return save_page(render_comparison(runs, rows, pairs, notes), out)
+        return [], f"More than {_MOST_PAIRED} runs are not compared input by input."
+    pairs, apart = [], 0
+    for first, second in combinations(paths, 2):
+        try:
+            pairs.append(compare_runs(paths[first], paths[second]) | {"first": first, "second": second})
+        except SpikeflipError:  # other data, or no input and target in common
+            apart += 1
+    if not apart:
+        return pairs, ""
+    return pairs, f"{'One pair' if apart == 1 else f'{apart} pairs'} of runs attacked no input towards the same target."
