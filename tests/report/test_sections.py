@@ -128,7 +128,8 @@ def test_a_damaged_trace_is_one_line(tmp_path: Path, columns: dict[str, list[Any
 
 def test_the_command_on_the_page_repeats_the_run(digit_victim: Any, tmp_path: Path) -> None:
     save_checkpoint(digit_victim, tmp_path / "victim", {"loss": "mse"})
-    options = "--gamma 0.1 --samples 3 --target next --draws 2 --no-tuning --trace --quiet".split()
+    options = ["--gamma", "0.1", "--samples", "3", "--target", "next", "--draws", "2"]
+    options += ["--no-tuning", "--trace", "--quiet"]
     main(["attack", "--victim", str(tmp_path / "victim"), *options, "--out", str(tmp_path / "run")])
     again = repeated(*(json.loads((tmp_path / "run" / f"{name}.json").read_text()) for name in ("config", "manifest")))
     assert again is not None
