@@ -19,6 +19,7 @@ from spikeflip.intervals import wilson
 from spikeflip.judging.notices import Circumstances, notices_of
 from spikeflip.notices import Notice, as_json
 from spikeflip.snn.coding import Coding, encode_for, winner
+from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.validation import (
     Kind,
     at_a_time,
@@ -218,10 +219,10 @@ def judge(
 
 def _scores(victim: Victim, spikes: Tensor) -> tuple[Tensor, Tensor | None]:
     """A victim's scores, and what its output layer fires ``(N, T, K)`` where it tells that."""
-    fires = getattr(victim, "output_spikes", None)
-    if fires is None:
+    # A subclass may have scores of its own, which alone decide.
+    if not isinstance(victim, SpikingNetwork) or type(victim).scores is not SpikingNetwork.scores:
         return victim.scores(spikes), None
-    fired = fires(spikes)
+    fired = victim.output_spikes(spikes)
     return fired.mean(1), fired.to("cpu", torch.uint8)
 
 
