@@ -143,6 +143,9 @@ def test_playing_and_scrubbing_by_keyboard(opened: Open, events: Path) -> None:
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
     assert clock.inner_text() == "step 15 of 15"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert clock.inner_text() == "step 2 of 15"
 
 
 def test_filters_and_order(opened: Open, images: Path) -> None:

@@ -56,8 +56,8 @@ def repeated(config: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str
 def command(options: Mapping[str, Any]) -> str:
     r"""The command of an attack, one line or several that a shell joins; what is None is left out.
 
-    >>> command({"attack": "scg", "tuning": False, "trace": True, "defence": ["a:B", "c:D"], "name": "it's"})
-    'spikeflip attack --attack scg --no-tuning --trace --defence a:B --defence c:D --name \'it\'"\'"\'s\''
+    >>> command({"attack": "scg", "tuning": False, "samples": None, "defence": ["a:B", "c:D"], "data": "my set"})
+    "spikeflip attack --attack scg --no-tuning --defence a:B --defence c:D --data 'my set'"
     """
     parts = [part for name, value in options.items() if value is not None for part in _option(one_line(name), value)]
     lines = ["spikeflip attack"]
