@@ -16,7 +16,6 @@ from spikeflip.attacks.bim import FGSM
 from spikeflip.attacks.random_flips import RandomFlips
 from spikeflip.evaluation import SUITES, THREATS, Member, Suite, evaluate, members, worst_case
 from spikeflip.evaluation.findings import Verdict
-from spikeflip.evaluation.members import Found
 from spikeflip.evaluation.suites import Fit
 from spikeflip.snn.coding import encode_for, winner
 
@@ -318,7 +317,7 @@ class TestImages:
         images = digits.images[:30] / 2 + 0.25  # so that nothing is clipped
         seen = encode_for(digit_victim, images, seed=0, samples=torch.arange(30))
         labels = winner(digit_victim.scores(seen)).clamp(min=0)
-        tried = control.made(Fit(budget, 64))(digit_victim, images, labels)
+        tried = control.made(Fit(budget, 64, budget))(digit_victim, images, labels)
         changed = (tried.adversarials - images).flatten(1)[tried.steps > 0]
         assert len(changed) > 10
         if threat == "image-linf":
@@ -369,27 +368,6 @@ def test_a_summary_and_a_table(whole):
     assert max(map(len, lines)) < 80
 
 
-def test_what_is_kept_is_not_run_again(inputs, few):
-    scg_and_spikefool(few)
-    kept: dict[int, Found] = {}
-
-    class Store:
-        def load(self, number):
-            return kept.get(number)
-
-        def keep(self, number, found):
-            kept[number] = found
-
-    found = evaluate(LinearVictim(), *inputs, threat="binary-l0", budget=0.2, store=Store())
-    assert set(kept) == {0, 1, 2}
-    victim = LinearVictim()
-    again = evaluate(victim, *inputs, threat="binary-l0", budget=0.2, store=Store())
-    assert figures(again) == figures(found)
-    assert victim.asked <= 2 * len(inputs[0])  # the originals are judged
-    kept[2] = replace(kept[2], rows=kept[2].rows[:0])  # of other samples: run again
-    assert figures(evaluate(LinearVictim(), *inputs, threat="binary-l0", budget=0.2, store=Store())) == figures(found)
-
-
 def test_progress_names_the_members(inputs, few):
     scg_and_spikefool(few)
     seen = []
@@ -402,7 +380,7 @@ def test_progress_names_the_members(inputs, few):
     ("options", "said"),
     [
         ({"threat": "image-linf"}, "threat image-linf is on images, and the inputs are spikes: choose another"),
-        ({"threat": "linf"}, "threat is 'linf': choose from binary-l0, image-linf, image-mse"),
+        ({"threat": "linf"}, "threat is 'linf': choose from binary-l0, events, timing, image-linf, image-mse"),
         ({"threat": "events"}, "threat events has no attacks yet"),
         ({"threat": "timing"}, "threat timing has no attacks yet"),
         ({"suite": "binary-l0/7"}, "suite is 'binary-l0/7', and those of threat binary-l0 are binary-l0/1: choose one"),

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pyarrow.parquet
 import pytest
@@ -13,16 +16,16 @@ from safetensors.torch import load_file
 import spikeflip
 from spikeflip import load_checkpoint, load_images
 from spikeflip.evaluation import SUITES, Suite, evaluate
-from spikeflip.evaluation import members as members_module
 from spikeflip.report.cards import Card
 from spikeflip.runs import evaluate as evaluate_module
+from spikeflip.runs import evaluate_shard, run_evaluation
 
 FILES = ("evaluation.json", "rows.parquet", "adversarials.safetensors", "config.json")
-KEPT = ("random", "fgsm", "apgd margin hart", "pyautoattack:square")
-GIVEN = ("--threat", "image-linf", "--budget", "0.15", "--samples", "6", "--draws", "5")
+KEPT = ("random", "twin's adversarials", "fgsm")
+GIVEN = ("--threat", "image-linf", "--budget", "0.15", "--samples", "6", "--draws", "5", "--shard-size", "2")
 SHRINK = f"""
 from spikeflip.evaluation import SUITES, Suite
-members = tuple(one for one in SUITES["image-linf/1"].members if one.name in {KEPT[:3]!r})
+members = tuple(one for one in SUITES["image-linf/1"].members if one.name in {KEPT!r})
 SUITES["image-linf/1"] = Suite("image-linf/1", members)
 """
 
@@ -30,7 +33,7 @@ SUITES["image-linf/1"] = Suite("image-linf/1", members)
 @pytest.fixture
 def few(monkeypatch):
     """A suite that is done soon."""
-    kept = tuple(one for one in SUITES["image-linf/1"].members if one.name in KEPT[:3])
+    kept = tuple(one for one in SUITES["image-linf/1"].members if one.name in KEPT)
     monkeypatch.setitem(SUITES, "image-linf/1", Suite("image-linf/1", kept))
 
 
@@ -47,7 +50,7 @@ def bytes_of(out):
 
 def test_the_folder_holds_what_python_finds(evaluated, small_victim):
     out, _ = evaluated
-    assert {path.name for path in out.iterdir()} == {*FILES, "manifest.json"}
+    assert {path.name for path in out.iterdir()} == {*FILES, "manifest.json", "run.log", "report.html"}
     digits = load_images("digits", "test")
     victim = load_checkpoint(small_victim).network
     given = digits.images[:6], digits.labels[:6]
@@ -64,6 +67,7 @@ def test_the_folder_holds_what_python_finds(evaluated, small_victim):
     assert rows["input"] == list(range(6))
     stored = load_file(out / "adversarials.safetensors")
     assert torch.equal(stored["adversarials"], found.adversarials)
+    assert torch.equal(stored["originals"], digits.images[:6])
     assert torch.equal(stored["samples"], ids)
     assert len(json.loads((out / "manifest.json").read_text())["seconds_of_members"]) == 3
 
@@ -86,33 +90,78 @@ def test_spikes_are_kept_as_bytes(run, small_recordings, tmp_path, monkeypatch):
 
 
 def test_an_interrupted_one_goes_on_with_the_same_bytes(evaluated, few, small_victim, run, tmp_path, monkeypatch):
-    """Ended in each member in turn; those that are done are not run again."""
+    """Ended in each shard in turn; those that are done are not run again, but where they are damaged."""
     whole, out = evaluated[0], tmp_path / "again"
     given = ("evaluate", "--victim", small_victim, *GIVEN, "--out", out, "--quiet")
-    asked, made = [], members_module._attacked
+    begun, made = [], evaluate_shard.EvaluateWorker.attack_once
     for last in range(3):
 
-        def ends(member, *rest, last=last):
-            asked.append(member.name)
-            if member.name == KEPT[last]:
+        def ends(worker, shard, *rest, last=last):
+            begun.append(shard.number)
+            if shard.number == last:
                 raise KeyboardInterrupt
-            return made(member, *rest)
+            made(worker, shard, *rest)
 
-        monkeypatch.setattr(members_module, "_attacked", ends)
+        monkeypatch.setattr(evaluate_shard.EvaluateWorker, "attack_once", ends)
         with pytest.raises(KeyboardInterrupt):
-            spikeflip.runs.run_evaluation(config_of(small_victim), out)
+            run_evaluation(config_of(small_victim), out)
         assert not (out / "evaluation.json").exists()
-        assert len(list((out / "members").iterdir())) == last
-    assert asked == ["random", "random", "fgsm", "fgsm", "apgd margin hart"]
-    (out / "members" / "01.safetensors").write_bytes(b"damaged")
-    monkeypatch.setattr(members_module, "_attacked", made)
-    assert run(*given) == (0, "", "")
+        assert sorted(path.name for path in (out / "shards").iterdir()) == [f"{done:05}" for done in range(last)]
+    assert begun == [0, 0, 1, 1, 2]
+    (out / "shards" / "00001" / "members.json").write_text("{}")
+    monkeypatch.setattr(evaluate_shard.EvaluateWorker, "attack_once", made)
+    assert run(*given) == (0, "", "spikeflip: shard 1 is damaged or of another run, and is attacked again\n")
     assert bytes_of(out) == bytes_of(whole)
-    assert not (out / "members").exists()
+    assert not (out / "shards").exists()
+
+
+def test_the_same_bytes_whatever_the_shards(evaluated, few, small_victim, run, tmp_path):
+    out = tmp_path / "other"
+    given = ("evaluate", "--victim", small_victim, *GIVEN[:-1], "4", "--micro-batch", "3", "--out", out, "--quiet")
+    assert run(*given) == (0, "", "")
+    ours, theirs = bytes_of(out), bytes_of(evaluated[0])
+    for name in FILES[:3]:
+        assert ours[name] == theirs[name]
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(600)
+def test_the_same_bytes_with_workers(evaluated, small_victim, tmp_path):
+    out = tmp_path / "workers"
+    script = f"{SHRINK}\nfrom spikeflip.cli.app import main\nif __name__ == '__main__':\n    main({{!r}})\n"
+    command = ["evaluate", "--victim", str(small_victim), *GIVEN, "--workers", "2", "--out", str(out), "--quiet"]
+    (tmp_path / "shrunk.py").write_text(script.format(command))  # which each worker runs too, and has the small suite
+    done = subprocess.run([sys.executable, tmp_path / "shrunk.py"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bytes_of(out) == bytes_of(evaluated[0])
+    assert json.loads((out / "manifest.json").read_text())["workers"] == 2
+
+
+def test_progress_is_in_inputs_and_only_grows(few, small_victim, tmp_path):
+    seen = []
+    run_evaluation(config_of(small_victim), tmp_path / "e", progress=lambda *told: seen.append(told))
+    done = [told[1] for told in seen]
+    assert done == sorted(done)
+    assert seen[-1] == ("evaluate", 6, 6)
+    assert {told[0] for told in seen} == {"evaluate", *(f"evaluate|{name}" for name in KEPT)}
+    assert {told[2] for told in seen} == {6}
+
+
+def test_parts_of_a_suite_count_by_the_time_they_take(few, small_victim, tmp_path):
+    """Of a shard of 2 inputs that is at the last of three attacks, which took as long as nine times the first two."""
+    plan = SimpleNamespace(work=lambda: None, size=lambda number: 2, rows=range(6))
+    suite, seen = SUITES["image-linf/1"], []
+    one = object.__new__(evaluate_module._Run)
+    vars(one).update(plan=plan, suite=suite, progress=lambda *told: seen.append(told), done={}, seconds={})
+    one.report(0, KEPT[2], 0.5)
+    assert seen[-1][1] == 1  # equal parts: 2.5 of 3
+    one.done, one.seconds = {}, {KEPT[0]: 1.0, KEPT[1]: 1.0, KEPT[2]: 18.0}
+    one.report(0, KEPT[2], 0.1)
+    assert one.done[0] == pytest.approx(0.19)
 
 
 def config_of(victim):
-    options = {"threat": "image-linf", "budget": 0.15, "samples": 6, "draws": 5}
+    options = {"threat": "image-linf", "budget": 0.15, "samples": 6, "draws": 5, "shard_size": 2}
     return spikeflip.runs.EvaluateConfig(victim=victim, **options)
 
 
@@ -131,7 +180,7 @@ def test_a_killed_one_ends_with_the_same_bytes(few, small_victim, run, tmp_path)
 def test_a_finished_one_is_left_as_it_is(evaluated, few, small_victim, run, monkeypatch):
     out, _ = evaluated
     before = bytes_of(out)
-    monkeypatch.setattr(evaluate_module, "evaluate", None)
+    monkeypatch.setattr(evaluate_module, "_Run", None)
     status, said, _ = run("evaluate", "--victim", small_victim, *GIVEN, "--out", out)
     assert status == 0
     assert said.startswith("image-linf/1, budget 0.15: robust accuracy ")
@@ -139,7 +188,7 @@ def test_a_finished_one_is_left_as_it_is(evaluated, few, small_victim, run, monk
 
 
 def test_the_terminal_says_what_was_left_out_and_by_what(few, small_victim, run, tmp_path, monkeypatch):
-    member = replace(SUITES["image-linf/1"].members[1], name="windows", attack="sigma-zero", fitted=lambda fit: {})
+    member = replace(SUITES["image-linf/1"].members[2], name="windows", attack="sigma-zero", fitted=lambda fit: {})
     monkeypatch.setitem(SUITES, "image-linf/1", Suite("image-linf/1", (*SUITES["image-linf/1"].members[:2], member)))
     status, said, _ = run("evaluate", "--victim", small_victim, *GIVEN, "--out", tmp_path / "e")
     assert status == 0
@@ -183,7 +232,7 @@ class TestCards:
     ("options", "said"),
     [
         (("--threat", "binary-l0"), "threat binary-l0 is on spikes, and the inputs are images"),
-        (("--threat", "pixels"), "threat is 'pixels': choose from binary-l0, image-linf, image-mse"),
+        (("--threat", "pixels"), "threat is 'pixels': choose from binary-l0, events, timing, image-linf, image-mse"),
         (("--suite", "image-linf/9"), "suite is 'image-linf/9', and those of threat image-linf are image-linf/1"),
         (("--budget", "2"), "budget is 2.0, and that of image-linf is the most that a pixel in [0, 1] may change"),
         (("--budget", "-1"), "--budget is '-1': input should be greater than or equal to 0"),

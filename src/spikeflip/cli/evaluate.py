@@ -9,6 +9,7 @@ from pydantic import BaseModel, create_model
 
 from spikeflip.cli.command_line import AsJson, Quiet, foreign_prints, grouped
 from spikeflip.cli.terminal import Bars, note, print_json, say
+from spikeflip.runs.config import Execution
 from spikeflip.runs.evaluate_config import EvaluateConfig
 
 _Options: type[BaseModel] = create_model("EvaluateOptions", __base__=EvaluateConfig, **grouped(EvaluateConfig))
@@ -18,6 +19,7 @@ def evaluate(
     *,
     options: Annotated[_Options, Parameter(name="*")],
     out: Annotated[Path, Parameter(help="Folder to write; an unfinished evaluation in it goes on.")],
+    execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
     card: Annotated[Path | None, Parameter(help="File for a result card, too, such as card.json.")] = None,
     quiet: Quiet = False,
     json: AsJson = False,
@@ -30,12 +32,12 @@ def evaluate(
 
     assert isinstance(options, EvaluateConfig)
     with Bars(quiet or json) as bars, foreign_prints():
-        summary = run_evaluation(options, out, card=card, progress=bars.stage)
+        summary = run_evaluation(options, out, card=card, execution=execution, progress=bars.stage)
     if json:
         print_json(summary)
     elif not quiet:
         print_evaluation(summary)
-        say(f"evaluation: {out}")
+        say(f"page: {out / 'report.html'}")
         if card is not None:
             say(f"card: {card}")
 

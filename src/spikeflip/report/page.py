@@ -202,7 +202,7 @@ def _view(run: Run, number: int) -> dict[str, Any]:
         "successes": int(won.sum()),
         "sizes": int(sizes.size),
         "examples": [_example_view(run, example, f"r{number}e{i}") for i, example in enumerate(run.examples)],
-        "manifest": list(_flat(run.manifest)),
+        "manifest": list(flat(run.manifest)),
     }
 
 
@@ -269,14 +269,14 @@ def _class_name(run: Run, index: int) -> str:
     return str(classes[index]) if isinstance(classes, list) and index < len(classes) else str(index)
 
 
-def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+def flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
     """Yields the leaves of nested dicts, and of lists of them, as dotted names and short texts."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+            yield from flat(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
         for number, inner in enumerate(value, start=1):
-            yield from _flat(inner, f"{path}.{number}")
+            yield from flat(inner, f"{path}.{number}")
     else:
         yield path, _plain(value)
 
