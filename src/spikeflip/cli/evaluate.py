@@ -53,7 +53,7 @@ def print_evaluation(summary: Mapping[str, Any]) -> None:
         count = summary["broken_by_controls_alone"]
         note(f"{count:,} of the broken inputs were broken by a control alone: an attack should have done so")
     if summary["verdict"] is None:
-        note("whether gradients are masked was not looked at: give --verdict")
+        note("whether gradients are masked was not looked at: give --verdict, and 8 inputs that are right")
     else:
         say(f"masking: {summary['verdict']['word']}")
         for finding in summary["verdict"]["findings"]:

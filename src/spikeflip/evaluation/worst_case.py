@@ -8,7 +8,7 @@ from torch import Tensor
 from spikeflip.attacks import Recorded
 from spikeflip.errors import SpikeflipError
 from spikeflip.evaluation.findings import Verdict
-from spikeflip.evaluation.masking import MOST, masking_verdict
+from spikeflip.evaluation.masking import FEWEST, MOST, masking_verdict
 from spikeflip.evaluation.members import Conditions, Found, Progress, Samples, run_member
 from spikeflip.evaluation.outcome import Evaluation, MemberResult
 from spikeflip.evaluation.suites import Member, Suite, suite_of
@@ -96,7 +96,8 @@ def evaluate(
         suite: with its version, such as ``"binary-l0/1"``; the newest of the threat when not given.
         every: run all attacks on all inputs that are right at first, which tells what each breaks alone; takes longer.
         verdict: say too whether gradients are masked, of the first 64 inputs that are right; see
-            :func:`spikeflip.evaluation.masking.masking_verdict`. With a budget of 0 there is none.
+            :func:`spikeflip.evaluation.masking.masking_verdict`. With a budget of 0, or fewer than 8 inputs that are
+            right, there is none.
         draws: fresh encodings that decide on an image; one is enough, and made, where its coding is not random.
         seed: of all random streams.
         samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 when not given.
@@ -199,12 +200,14 @@ def verdict_on(
     budget: float,
     seed: int,
     micro_batch: int,
-) -> Verdict:
-    """The masking verdict, of a few dozen inputs that are right.
+) -> Verdict | None:
+    """The masking verdict, of a few dozen inputs that are right; None of fewer than 8.
 
     What spikes may do is no matter of gradients: where they may only move, or are counted as events, gradients are
     examined by flips of the same share.
     """
+    if len(inputs) < FEWEST:
+        return None
     return masking_verdict(
         victim,
         inputs,

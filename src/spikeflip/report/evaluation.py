@@ -154,13 +154,14 @@ def _example(
     before, after = saved.read(row)
     draw = pictures.spike_example if saved.whole else pictures.image_example
     label, number = _name(rows, row, classes), int(rows["input"][row])
+    distance = rows["distance"][row].item()
     words = f"Original, adversarial and difference of input {number}, of class {label}"
     return {
         "input": number,
         "label": label,
         "by": named[row],
-        "distance": float(rows["distance"][row]),
-        "share": float(rows["distance"][row] / max(rows["own"][row], 1e-12)),
+        "distance": int(distance) if saved.whole else distance,
+        "share": distance / max(rows["own"][row], 1e-12),
         "picture": _inline(draw(before, after), words, f"e{row}-"),
     }
 
