@@ -32,7 +32,7 @@ from spikeflip.evaluation import SUITES
 from spikeflip.experiments import EXPERIMENTS
 from spikeflip.experiments.presets import SMOKE
 from spikeflip.interop import EVERY_ATTACK
-from spikeflip.runs import attack
+from spikeflip.runs import sharded
 
 APPENDED: dict[str, dict[str, str]] = {
     "train": {
@@ -169,7 +169,7 @@ def here(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: N
     small_networks(monkeypatch)
     small_sizes(monkeypatch)
     # Processes would import everything again; tests/runs/test_resume.py starts some.
-    monkeypatch.setattr(attack, "in_processes", lambda job, _workers: attack.in_this_process(job))
+    monkeypatch.setattr(sharded, "in_processes", lambda job, _workers: sharded.in_this_process(job))
     (tmp_path / "DIR").symlink_to(data)
     (tmp_path / "recordings").mkdir()
     for label in (4, 7):
