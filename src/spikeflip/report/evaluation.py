@@ -28,8 +28,9 @@ from spikeflip.report.loading import (
     read_facts,
     read_whole_rows,
 )
-from spikeflip.report.page import environment, flat
+from spikeflip.report.page import flat
 from spikeflip.report.pictures import plot, styled
+from spikeflip.report.templates import environment
 
 PAGE = "report.html"
 _COLUMNS = ("input", "sample", "label", "right", "broken", "own", "distance")

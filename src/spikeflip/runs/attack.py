@@ -27,13 +27,13 @@ from spikeflip.runs.plan import (
     stored_options,
 )
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
-from spikeflip.runs.shard import INPUTS, ROWS, TRACE
+from spikeflip.runs.shard import INPUTS, OUTPUTS, ROWS, TRACE
 from spikeflip.runs.sharded import Progress, Shards, check_execution, logged
 from spikeflip.runs.victim import load_victim
 from spikeflip.writing import remove_partial, sync, write_bytes, write_json
 
 _CONFIG, _MANIFEST, _SUMMARY, _PAGE = "config.json", "manifest.json", "summary.json", "report.html"
-_WRITTEN = {_CONFIG, _MANIFEST, _SUMMARY, _PAGE, ROWS, TRACE, INPUTS}
+_WRITTEN = {_CONFIG, _MANIFEST, _SUMMARY, _PAGE, ROWS, TRACE, INPUTS, OUTPUTS}
 _log = logging.getLogger(__name__)
 
 

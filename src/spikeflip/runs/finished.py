@@ -20,11 +20,11 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.report.loading import read_json
 from spikeflip.runs.plan import Plan
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
-from spikeflip.runs.shard import INPUTS, MEMBERS, ROWS, TRACE
+from spikeflip.runs.shard import INPUTS, MEMBERS, OUTPUTS, ROWS, TRACE
 from spikeflip.writing import PARTIAL, make_folder, place_folder, sync, write_json
 
 SHARDS, DONE = "shards", "shard.json"
-_FILES = {ROWS, TRACE, INPUTS, MEMBERS}
+_FILES = {ROWS, TRACE, INPUTS, OUTPUTS, MEMBERS}
 _SHARD, _STAGED = re.compile(r"\d{5,}"), re.compile(rf"\.\d{{5,}}\.\d+{re.escape(PARTIAL)}")
 _log = logging.getLogger(__name__)
 
