@@ -30,7 +30,7 @@ from spikeflip.attacks.sda import SDA, sda
 from spikeflip.attacks.sigma_zero import SigmaZero, sigma_zero
 from spikeflip.attacks.sparse_rs import SparseRS, sparse_rs
 from spikeflip.attacks.spikefool import SpikeFool, spikefool
-from spikeflip.attacks.stop import FirstSuccess, Smallest, Verified
+from spikeflip.attacks.stop import FirstSuccess, Last, Smallest, Verified
 from spikeflip.attacks.targets import every_target, next_target
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "GreedyFlips",
     "GreedyPixels",
     "GumbelFlips",
+    "Last",
     "Metric",
     "Noise",
     "Patch",

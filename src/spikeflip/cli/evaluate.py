@@ -10,6 +10,7 @@ from pydantic import BaseModel, create_model
 from spikeflip.cli.command_line import AsJson, Quiet, foreign_prints, grouped
 from spikeflip.cli.groups import OUTPUT
 from spikeflip.cli.terminal import Bars, note, print_json, say
+from spikeflip.runs.config import Execution
 from spikeflip.runs.evaluate_config import EvaluateConfig
 
 _Options: type[BaseModel] = create_model("EvaluateOptions", __base__=EvaluateConfig, **grouped(EvaluateConfig))
@@ -19,6 +20,7 @@ def evaluate(
     *,
     options: Annotated[_Options, Parameter(name="*")],
     out: Annotated[Path, Parameter(group=OUTPUT, help="Folder to write; an unfinished evaluation in it goes on.")],
+    execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
     card: Annotated[
         Path | None, Parameter(group=OUTPUT, help="File for a result card, too, such as card.json.")
     ] = None,
@@ -33,12 +35,12 @@ def evaluate(
 
     assert isinstance(options, EvaluateConfig)
     with Bars(quiet or json) as bars, foreign_prints():
-        summary = run_evaluation(options, out, card=card, progress=bars.stage)
+        summary = run_evaluation(options, out, card=card, execution=execution, progress=bars.stage)
     if json:
         print_json(summary)
     elif not quiet:
         print_evaluation(summary)
-        say(f"evaluation: {out}")
+        say(f"page: {out / 'report.html'}")
         if card is not None:
             say(f"card: {card}")
 
@@ -54,7 +56,7 @@ def print_evaluation(summary: Mapping[str, Any]) -> None:
         count = summary["broken_by_controls_alone"]
         note(f"{count:,} of the broken inputs were broken by a control alone: an attack should have done so")
     if summary["verdict"] is None:
-        note("whether gradients are masked was not looked at: give --verdict")
+        note("whether gradients are masked was not looked at: give --verdict, and 8 inputs that are right")
     else:
         say(f"masking: {summary['verdict']['word']}")
         for finding in summary["verdict"]["findings"]:

@@ -237,7 +237,7 @@ def _view(run: Run, number: int, characters: int = MOST_CHARACTERS) -> dict[str,
         "course": _course(run, number),
         "confusion": confusion(rows, functools.partial(_class_name, run)),
         "repeat": repeating.repeated(run.config, run.manifest),
-        "manifest": list(_flat(run.manifest)),
+        "manifest": list(flat(run.manifest)),
     }
 
 
@@ -332,13 +332,13 @@ def _class_name(run: Run, index: int) -> str:
     return str(classes[index]) if isinstance(classes, list) and index < len(classes) else str(index)
 
 
-def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+def flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
     """Yields the leaves of nested dicts, and of lists of them, as dotted names and short texts."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+            yield from flat(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
         for number, inner in enumerate(value, start=1):
-            yield from _flat(inner, f"{path}.{number}")
+            yield from flat(inner, f"{path}.{number}")
     else:
         yield path, plain(value)

@@ -101,6 +101,22 @@ def image_example(original: ArrayLike, adversarial: ArrayLike) -> Figure:
 
 
 @styled
+def originals(inputs: Sequence[ArrayLike], names: Sequence[str], *, spikes: bool) -> Figure:
+    """Draws one to three inputs beside each other, with a name above each.
+
+    Args:
+        inputs: Spikes `(T, C, H, W)` as in `spike_example`, or images `(C, H, W)` as in `image_example`.
+        names: As many.
+        spikes: Whether they are spikes.
+    """
+    frames = [frames_of(one) for one in inputs] if spikes else []
+    full = shared_scale(frames, SIDE) if spikes else None
+    shown = [squeeze(one, full=full) for one in frames] or [_image_picture(one) for one in inputs]
+    notes = [_spike_counts(one) for one in frames] or [[] for _ in inputs]
+    return _three_panels(list(zip(names, shown, notes, strict=True)))
+
+
+@styled
 def time_strip(original: ArrayLike, adversarial: ArrayLike) -> Figure:
     """Draws the time steps as rows of small frames: original, adversarial below it, and what was flipped.
 

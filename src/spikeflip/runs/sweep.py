@@ -20,12 +20,13 @@ from spikeflip.reading import may_replace, small_text
 from spikeflip.report.page import GENERATOR
 from spikeflip.report.sweep import render_sweep
 from spikeflip.report.tables import to_csv
-from spikeflip.runs.attack import Progress, is_done, run_attack
+from spikeflip.runs.attack import is_done, run_attack
 from spikeflip.runs.compare import list_runs
 from spikeflip.runs.config import AttackConfig, DataConfig, Execution, VictimConfig, explain
 from spikeflip.runs.folder import check_no_links, check_plain
 from spikeflip.runs.inputs import data_checksum
 from spikeflip.runs.lock import locked
+from spikeflip.runs.sharded import Progress
 from spikeflip.writing import write_bytes
 
 PAGE, TABLE, POOLED = "report.html", "table.csv", "pooled.csv"
