@@ -7,10 +7,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from pydantic import BaseModel, create_model
 
-from spikeflip.cli.command_line import AsJson, Quiet, foreign_prints, grouped
+from spikeflip.cli.command_line import AsJson, ExecutionOptions, Quiet, foreign_prints, grouped
 from spikeflip.cli.groups import OUTPUT
 from spikeflip.cli.terminal import Bars, note, print_json, say
-from spikeflip.runs.config import Execution
 from spikeflip.runs.evaluate_config import EvaluateConfig
 
 _Options: type[BaseModel] = create_model("EvaluateOptions", __base__=EvaluateConfig, **grouped(EvaluateConfig))
@@ -20,7 +19,7 @@ def evaluate(
     *,
     options: Annotated[_Options, Parameter(name="*")],
     out: Annotated[Path, Parameter(group=OUTPUT, help="Folder to write; an unfinished evaluation in it goes on.")],
-    execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
+    execution: Annotated[ExecutionOptions, Parameter(name="*")] = ExecutionOptions(),  # noqa: B008 - frozen
     card: Annotated[
         Path | None, Parameter(group=OUTPUT, help="File for a result card, too, such as card.json.")
     ] = None,
