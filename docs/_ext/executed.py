@@ -1,0 +1,159 @@
+"""Runs the code of the tutorials while the documents are built, and shows what it prints and draws.
+
+A page stays plain Markdown. Its blocks are run in order in one process and one empty folder: ``python`` blocks share
+their names, blocks of ``spikeflip`` lines are commands, a block that begins with ``# name.toml`` or ``# name.py`` is
+written to that file. What a block prints, its last value and its open figures come below it. ``<!-- show: FILE | TEXT
+-->`` shows a picture, or links a page, that the code has written.
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import contextlib
+import html
+import io
+import os
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_PIECE = re.compile(r"^```(?P<language>.*)\n(?P<code>(?:.*\n)*?)```$|^<!-- show: (?P<file>\S+) \| (?P<text>.+) -->$", re.M)
+_FILE = re.compile(r"# (\S+\.(?:toml|py))\n")
+_KINDS = {".svg": "image/svg+xml", ".png": "image/png", ".gif": "image/gif"}
+COLUMNS = "88"
+
+
+class NotRun(Exception):
+    """A block failed; names the page and the line."""
+
+
+@dataclass
+class Page:
+    """One page at work: its name, where pages that it links are copied to, and the names its code has defined."""
+
+    name: str
+    copies: Path
+    names: dict[str, Any] = field(default_factory=lambda: {"__name__": "__main__"})
+
+    def piece(self, found: re.Match[str]) -> str:
+        """A block with what it gave below it, or what a file shows."""
+        if found["file"]:
+            return self._shown(Path(found["file"]), found["text"])
+        code, out = found["code"], io.StringIO()
+        if found["language"] == "text":
+            return found[0]
+        if named := _FILE.match(code):
+            Path(named[1]).write_text(code)
+            return found[0]
+        with contextlib.redirect_stdout(out):
+            value = self._python(code) if found["language"] == "python" else _commands(code)
+        return "\n\n".join([found[0], *_printed(out.getvalue()), *_value(value), *_figures()])
+
+    def _python(self, code: str) -> object:
+        """Run statements; the value of the last one, where it is an expression."""
+        tree = ast.parse(code)
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, self.name, "exec"), self.names)
+        return last and eval(compile(ast.Expression(last.value), self.name, "eval"), self.names)
+
+    def _shown(self, file: Path, text: str) -> str:
+        if file.suffix in _KINDS:
+            return _picture(file.read_bytes(), _KINDS[file.suffix], text)
+        name = "-".join((Path(self.name).name, *file.parts))
+        self.copies.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, self.copies / name)
+        return f'```{{raw}} html\n<p class="made"><a href="../made/{name}">{html.escape(text)}</a></p>\n```'
+
+
+def _commands(code: str) -> None:
+    from spikeflip.cli.app import main
+
+    for line in re.sub(r"\\\n\s*", "", code).splitlines():
+        name, *words = shlex.split(line, comments=True) or [""]
+        if name != "spikeflip":
+            raise NotRun(f"no command of spikeflip: {line}")
+        error = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(error):
+                main([part for word in words for part in (_matches(word) if "*" in word else [word])])
+        except SystemExit as stop:
+            if stop.code:
+                raise NotRun(f"{line}: {error.getvalue()}") from stop
+
+
+def _matches(pattern: str) -> list[str]:
+    return sorted(str(path) for path in Path().glob(pattern))
+
+
+def _printed(text: str) -> Iterator[str]:
+    if text.strip():
+        yield f"```{{code-block}} text\n:class: output\n\n{text.strip(chr(10))}\n```"
+
+
+def _value(value: object) -> Iterator[str]:
+    if value is None:
+        return
+    if drawn := getattr(value, "_repr_html_", None):
+        yield f'```{{raw}} html\n<div class="output">{drawn()}</div>\n```'
+    else:
+        yield from _printed(repr(value))
+
+
+def _figures() -> Iterator[str]:
+    """Figures that pyplot holds; matplotlib is asked for none that no page has used."""
+    plt = sys.modules.get("matplotlib.pyplot")
+    for number in plt.get_fignums() if plt else ():
+        file = io.BytesIO()
+        figure = plt.figure(number)
+        figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
+        yield _picture(file.getvalue(), "image/svg+xml", figure.get_label() or "The figure that the code above draws")
+    if plt:
+        plt.close("all")
+
+
+def _picture(content: bytes, kind: str, text: str) -> str:
+    data = base64.b64encode(content).decode()
+    return f'```{{raw}} html\n<p class="made"><img src="data:{kind};base64,{data}" alt="{html.escape(text)}"></p>\n```'
+
+
+def execute(text: str, name: str, copies: Path) -> str:
+    """The page with what its code gives.
+
+    Raises:
+        NotRun: a block failed.
+    """
+    page, position = Page(name, copies), 0
+
+    def run(found: re.Match[str]) -> str:
+        nonlocal position
+        position = text.count("\n", 0, found.start()) + 1
+        return page.piece(found)
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        before, path = os.environ.get("COLUMNS"), list(sys.path)
+        os.environ["COLUMNS"], sys.path[:0] = COLUMNS, [folder]
+        try:
+            return _PIECE.sub(run, text)
+        except (Exception, SystemExit) as error:
+            raise NotRun(f"{name}, line {position}: {type(error).__name__}: {error}") from error
+        finally:
+            sys.path[:] = path
+            os.environ.pop("COLUMNS") if before is None else os.environ.update(COLUMNS=before)
+
+
+def _read(app: Any, name: str, source: list[str]) -> None:
+    if name.startswith("tutorials/") and name != "tutorials/index":
+        source[0] = execute(source[0], name, Path(app.outdir) / "made")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Let Sphinx hand over pages as they are read."""
+    app.connect("source-read", _read)
+    return {"parallel_read_safe": False, "parallel_write_safe": True}
