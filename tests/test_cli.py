@@ -410,9 +410,3 @@ def test_version_and_silence_away_from_a_terminal(victim, tmp_path):
     assert answer.stderr == ""
     assert "attack" in answer.stdout
     assert "\x1b" not in answer.stdout
-
-
-def test_public_names():
-    assert sorted(spikeflip.__all__) == spikeflip.__all__ or len(spikeflip.__all__) <= 20
-    assert len(spikeflip.__all__) <= 20
-    assert all(hasattr(spikeflip, name) for name in spikeflip.__all__)

@@ -1,11 +1,13 @@
 """Attacks, one a file. ``ATTACKS`` lists them by name for the command line and the tests."""
 
+from spikeflip.attacks.adversarial_training import AdversarialTraining
 from spikeflip.attacks.apgd import APGD, SAPGD, apgd, sa_pgd
 from spikeflip.attacks.bim import BIM, FGSM, bim, fgsm
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.camera_noise import CameraNoise, camera_noise
 from spikeflip.attacks.conversion import Conversion, conversion
 from spikeflip.attacks.flip_search import FlipSearch, flip_search
+from spikeflip.attacks.flip_training import FlipTraining
 from spikeflip.attacks.following import choose_gradient
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels, greedy_flips, greedy_pixels
 from spikeflip.attacks.gumbel import GumbelFlips, gumbel_flips
@@ -42,6 +44,7 @@ __all__ = [
     "SAPGD",
     "SCG",
     "SDA",
+    "AdversarialTraining",
     "Attack",
     "AttackInfo",
     "AttackResult",
@@ -51,6 +54,7 @@ __all__ = [
     "Conversion",
     "FirstSuccess",
     "FlipSearch",
+    "FlipTraining",
     "GreedyFlips",
     "GreedyPixels",
     "GumbelFlips",

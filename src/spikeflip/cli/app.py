@@ -29,15 +29,12 @@ from spikeflip.cli.evaluate import evaluate, leaderboard
 from spikeflip.cli.events import events
 from spikeflip.cli.learn_pattern import learn_pattern
 from spikeflip.cli.listing import listed
+from spikeflip.cli.run_lists import print_comparison, print_differences, print_points, print_runs
 from spikeflip.cli.terminal import (
     Bars,
-    print_comparison,
-    print_differences,
     print_findings,
     print_json,
     print_names,
-    print_points,
-    print_runs,
     print_summary,
     print_training,
     print_verdicts,
@@ -77,7 +74,7 @@ def demo(
     json: AsJson = False,
 ) -> None:
     """Train two small victims on the bundled digits, attack them in four ways, and write a page (1 to 2 minutes)."""
-    from spikeflip.demo import run_demo
+    from spikeflip.demo import next_commands, run_demo
 
     with Bars(quiet or json) as bars:
         summaries = run_demo(out, progress=bars.stage)
@@ -87,6 +84,9 @@ def demo(
         for name, summary in summaries.items():
             print_summary(name, summary)
         say(f"page: {out / 'report.html'}")
+        say(f"victims: {out / 'victims'}; attack them again, such as with")
+        for command in next_commands(out):
+            say(f"  {command}")
 
 
 @app.command
@@ -346,7 +346,7 @@ def verify(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[Literal["attacks", "networks", "data", "formats"], Parameter(help="What to list.")],
+    what: Annotated[Literal["attacks", "victims", "networks", "data", "formats"], Parameter(help="What to list.")],
     /,
     *,
     json: AsJson = False,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from spikeflip.cli.command_line import AsJson, Quiet, foreign_prints, grouped
 from spikeflip.cli.terminal import Bars, print_json, print_summary, say
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.runs.config import AttackConfig, Execution
 
 _HELP = ("--help", "-h")
@@ -76,7 +76,7 @@ def _options(attack: str, given: Sequence[str]) -> type[BaseModel]:
     from spikeflip.runs.attack_options import options_model, refuse_others
 
     if attack not in EVERY_ATTACK:
-        raise SpikeflipError(f"--attack is {attack!r}: choose from {', '.join(EVERY_ATTACK)}")
+        raise SpikeflipError(f"--attack is {attack!r}: {choose_from(attack, EVERY_ATTACK)}")
     refuse_others(attack, given)
     shown = Parameter(group=f"Options of {attack}")
     own = options_model(attack).model_fields

@@ -1,8 +1,8 @@
-"""What there is to choose from: attacks, networks, data sets and file formats."""
+"""What there is to choose from: attacks, victims that come along, networks, data sets and file formats."""
 
 
 def listed(what: str) -> dict[str, str]:
-    """The attacks, networks, data or formats, by name, each with a line on it."""
+    """The attacks, victims, networks, data or formats, by name, each with a line on it."""
     if what == "attacks":
         from spikeflip.interop import EVERY_ATTACK
 
@@ -14,6 +14,10 @@ def listed(what: str) -> dict[str, str]:
         from spikeflip.snn.presets import PRESETS
 
         return {name: f"{preset.architecture}; {preset.summary}" for name, preset in PRESETS.items()}
+    if what == "victims":
+        from spikeflip.snn.bundled import VICTIMS
+
+        return dict(VICTIMS)
     if what == "formats":
         from spikeflip.data import FORMATS
 

@@ -126,7 +126,8 @@ def judge(
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64, or None.
         result: of the attack, for its counts; its successes are not believed. Without it, as for what another tool
-            made, one encoding of each image decides, and nothing is said of steps, passes and vanished gradients.
+            made, or for adversarials of another victim's attack, one encoding of each image decides, and nothing is
+            said of steps, passes and vanished gradients.
         draws: fresh encodings of every final image; one is enough, and made, where the victim's coding is not random
             (``"latency"``, ``"direct"``).
         seed: the attack's.
