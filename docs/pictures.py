@@ -101,14 +101,17 @@ def draw(example: Example, colours: Colours) -> str:
     change = example.after - example.before
     added, removed, events = int((change > 0).sum()), int((change < 0).sum()), int(example.before.sum())
     before, after = example.named
+    what = f"● {added} added" + f"  ○ {removed} removed" * (removed > 0)
     panels = [
         _panel(0, "Before", f"{events} events, read as {before}", _events(example.before, colours), colours),
         _panel(1, "After", f"{added + removed} flipped, read as {after}", _events(example.after, colours), colours),
-        _panel(2, "Difference", f"● {added} added" + f"  ○ {removed} removed" * (removed > 0), _changes(example, colours), colours),
+        _panel(2, "Difference", what, _changes(example, colours), colours),
     ]
     width, height = 3 * _SIDE + 2 * _GAP, _HEAD + _SIDE + 32
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    return f'{head} font-family="system-ui, sans-serif" shape-rendering="crispEdges">\n' + "\n".join(panels) + "\n</svg>\n"
+    return (
+        f'{head} font-family="system-ui, sans-serif" shape-rendering="crispEdges">\n' + "\n".join(panels) + "\n</svg>\n"
+    )
 
 
 def main() -> None:

@@ -24,7 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_PIECE = re.compile(r"^```(?P<language>.*)\n(?P<code>(?:.*\n)*?)```$|^<!-- show: (?P<file>\S+) \| (?P<text>.+) -->$", re.M)
+_PIECE = re.compile(
+    r"^```(?P<language>.*)\n(?P<code>(?:.*\n)*?)```$|^<!-- show: (?P<file>\S+) \| (?P<text>.+) -->$", re.MULTILINE
+)
 _FILE = re.compile(r"# (\S+\.(?:toml|py))\n")
 _KINDS = {".svg": "image/svg+xml", ".png": "image/png", ".gif": "image/gif"}
 COLUMNS = "88"
@@ -93,8 +95,9 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _printed(text: str) -> Iterator[str]:
-    if text.strip():
-        yield f"```{{code-block}} text\n:class: output\n\n{text.strip(chr(10))}\n```"
+    lines = [line.rstrip() for line in text.strip("\n").splitlines()]  # tables end in blanks
+    if any(lines):
+        yield "\n".join(["```{code-block} text", ":class: output", "", *lines, "```"])
 
 
 def _value(value: object) -> Iterator[str]:

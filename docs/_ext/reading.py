@@ -1,4 +1,4 @@
-"""What readers get beyond Sphinx's own: formulae as MathML, which loads nothing, and what scrolls within reach of the keyboard."""
+"""What readers get beyond Sphinx's own: formulae as MathML, which loads nothing; what scrolls within reach of keys."""
 
 import re
 from typing import Any
@@ -37,7 +37,7 @@ def _reachable(app: Any, name: str, template: str, context: dict[str, Any], tree
 
 
 def _returns(self: Any, preprocess_types: bool = False) -> list[tuple[str, str, list[str]]]:
-    """A Returns section is a description: napoleon takes what stands before a colon for the type, which signatures say."""
+    """A Returns section is a description: napoleon takes what stands before a colon for its type, as annotations are."""
     return [("", "", self._dedent(self._consume_to_next_section()))]
 
 
