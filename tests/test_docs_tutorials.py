@@ -81,5 +81,5 @@ def test_pages_that_the_code_wrote_are_copied_and_linked(tmp_path):
     ],
 )
 def test_a_block_that_fails_ends_the_build_and_is_named(tmp_path, text, line, reason):
-    with pytest.raises(executed.NotRun, match=rf"(?s)tutorials/a, line {line}: .*{reason}"):
+    with pytest.raises(executed.NotRunError, match=rf"(?s)tutorials/a, line {line}: .*{reason}"):
         page(text, tmp_path)

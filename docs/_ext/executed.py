@@ -32,7 +32,7 @@ _KINDS = {".svg": "image/svg+xml", ".png": "image/png", ".gif": "image/gif"}
 COLUMNS = "88"
 
 
-class NotRun(Exception):
+class NotRunError(Exception):
     """A block failed; names the page and the line."""
 
 
@@ -80,14 +80,14 @@ def _commands(code: str) -> None:
     for line in re.sub(r"\\\n\s*", "", code).splitlines():
         name, *words = shlex.split(line, comments=True) or [""]
         if name != "spikeflip":
-            raise NotRun(f"no command of spikeflip: {line}")
+            raise NotRunError(f"no command of spikeflip: {line}")
         error = io.StringIO()
         try:
             with contextlib.redirect_stderr(error):
                 main([part for word in words for part in (_matches(word) if "*" in word else [word])])
         except SystemExit as stop:
             if stop.code:
-                raise NotRun(f"{line}: {error.getvalue()}") from stop
+                raise NotRunError(f"{line}: {error.getvalue()}") from stop
 
 
 def _matches(pattern: str) -> list[str]:
@@ -130,7 +130,7 @@ def execute(text: str, name: str, copies: Path) -> str:
     """The page with what its code gives.
 
     Raises:
-        NotRun: a block failed.
+        NotRunError: a block failed.
     """
     page, position = Page(name, copies), 0
 
@@ -145,7 +145,7 @@ def execute(text: str, name: str, copies: Path) -> str:
         try:
             return _PIECE.sub(run, text)
         except (Exception, SystemExit) as error:
-            raise NotRun(f"{name}, line {position}: {type(error).__name__}: {error}") from error
+            raise NotRunError(f"{name}, line {position}: {type(error).__name__}: {error}") from error
         finally:
             sys.path[:] = path
             os.environ.pop("COLUMNS") if before is None else os.environ.update(COLUMNS=before)

@@ -37,7 +37,7 @@ def _reachable(app: Any, name: str, template: str, context: dict[str, Any], tree
 
 
 def _returns(self: Any, preprocess_types: bool = False) -> list[tuple[str, str, list[str]]]:
-    """A Returns section is a description: napoleon takes what stands before a colon for its type, as annotations are."""
+    """A Returns section is a description: napoleon takes what stands before a colon for the type, annotated here."""
     return [("", "", self._dedent(self._consume_to_next_section()))]
 
 
