@@ -78,7 +78,7 @@ def kind_of(block: Block) -> str | None:
         return "directive"  # for Sphinx, which warns of a wrong one
     if block.start in NOT_RUN:
         return "not run"
-    if re.fullmatch(r"# \S+\.(toml|py)", block.start):
+    if re.fullmatch(r"# \S+\.(toml|py|mplstyle)", block.start):
         return "file"
     if block.language == "python":
         return "python"
@@ -239,7 +239,7 @@ def test_readme(here):
     names, printed = run_python(piece, {})
     assert 0 <= float(printed) <= 1
     assert names["result"].adversarials.shape == (450, 1, 8, 8)
-    (here / "sweep.toml").write_text('[base]\nvictim = "victims/digits"\nsamples = 2\n[grid]\nseed = [0, 1]\n')
+    (here / "sweep.toml").write_text('[base]\nvictim = "demo-digits"\nsamples = 2\n[grid]\nseed = [0, 1]\n')
     for block in of_kind("README.md", "commands"):
         run_block(block)
     assert (here / "victims" / "mnist" / "victim.json").is_file()
@@ -271,6 +271,15 @@ def test_page_on_runs(here, monkeypatch):
     few_digits(monkeypatch)
     run_page("docs/runs.md")
     assert len(list(here.glob("sweeps/threshold/*/summary.json"))) == 24
+
+
+@pytest.mark.docs
+@pytest.mark.timeout(900)
+def test_page_on_figures(here, monkeypatch):
+    few_digits(monkeypatch)
+    run_page("docs/figures.md")
+    assert {path.name for path in here.glob("*.csv")} == {"budget.csv", "frames.csv", "threshold.csv"}
+    run("plot runs/few --kind budget --style mine.mplstyle --out mine.svg")
 
 
 @pytest.mark.docs

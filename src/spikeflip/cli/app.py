@@ -27,6 +27,7 @@ from spikeflip.cli.doctor import doctor
 from spikeflip.cli.ending import ends_told
 from spikeflip.cli.evaluate import evaluate, leaderboard
 from spikeflip.cli.events import events
+from spikeflip.cli.figures import animate, plot
 from spikeflip.cli.learn_pattern import learn_pattern
 from spikeflip.cli.listing import listed
 from spikeflip.cli.run_lists import print_comparison, print_differences, print_points, print_runs
@@ -250,6 +251,8 @@ app.command(doctor)
 app.command(learn_pattern)
 app.command(evaluate)
 app.command(leaderboard)
+app.command(plot)
+app.command(animate)
 
 
 @app.command

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from spikeflip.runs.config import AttackConfig, Execution, TrainConfig, VictimConfig
     from spikeflip.runs.evaluate import run_evaluation
     from spikeflip.runs.evaluate_config import EvaluateConfig
+    from spikeflip.runs.figures import animate, plot
     from spikeflip.runs.judge import judge_files
     from spikeflip.runs.pattern import run_learning
     from spikeflip.runs.pattern_config import PatternConfig
@@ -24,11 +25,13 @@ __all__ = [
     "PatternConfig",
     "TrainConfig",
     "VictimConfig",
+    "animate",
     "compare_runs",
     "is_finished",
     "is_trained",
     "judge_files",
     "list_runs",
+    "plot",
     "run_attack",
     "run_evaluation",
     "run_learning",
@@ -45,11 +48,13 @@ _HOME = {
     "PatternConfig": "pattern_config",
     "TrainConfig": "config",
     "VictimConfig": "config",
+    "animate": "figures",
     "compare_runs": "compare",
     "is_finished": "attack",
     "is_trained": "train",
     "judge_files": "judge",
     "list_runs": "compare",
+    "plot": "figures",
     "run_attack": "attack",
     "run_evaluation": "evaluate",
     "run_learning": "pattern",

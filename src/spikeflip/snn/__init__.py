@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from spikeflip.snn.perturbing import Batch
     from spikeflip.snn.startup import scale_weights
     from spikeflip.snn.surrogate import ATan, Gaussian, Rectangular, Sigmoid, Triangular
-    from spikeflip.snn.training import Training, train
+    from spikeflip.snn.training import train
+    from spikeflip.snn.training_settings import Training
     from spikeflip.snn.twin_training import train_twin
 
 __all__ = [
