@@ -286,6 +286,7 @@ def test_page_on_figures(here, monkeypatch):
 @pytest.mark.parametrize(
     ("document", "left"),
     [
+        ("docs/start.md", "runs/first/summary.json"),
         ("docs/attacks.md", "run/summary.json"),
         ("docs/few-flips.md", "run/summary.json"),
         ("docs/reliability.md", "runs/b/summary.json"),

@@ -9,7 +9,6 @@ written to that file. What a block prints, its last value and its open figures c
 from __future__ import annotations
 
 import ast
-import base64
 import contextlib
 import html
 import io
@@ -19,10 +18,11 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import showing
 
 _PIECE = re.compile(
     r"^```(?P<language>.*)\n(?P<code>(?:.*\n)*?)```$|^<!-- show: (?P<file>\S+) \| (?P<text>.+) -->$", re.MULTILINE
@@ -48,15 +48,17 @@ class Page:
         """A block with what it gave below it, or what a file shows."""
         if found["file"]:
             return self._shown(Path(found["file"]), found["text"])
-        code, out = found["code"], io.StringIO()
-        if found["language"] == "text":
-            return found[0]
+        code, out, error = found["code"], io.StringIO(), io.StringIO()
         if named := _FILE.match(code):
             Path(named[1]).write_text(code)
+        if named or found["language"] == "text":
             return found[0]
-        with contextlib.redirect_stdout(out):
-            value = self._python(code) if found["language"] == "python" else _commands(code)
-        return "\n\n".join([found[0], *_printed(out.getvalue()), *_value(value), *_figures()])
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+                value = self._python(code) if found["language"] == "python" else _commands(code)
+        except NotRunError as reason:
+            raise NotRunError(f"{reason} {error.getvalue()}") from reason
+        return "\n\n".join([found[0], *showing.printed(out.getvalue()), *showing.value(value), *showing.figures()])
 
     def _python(self, code: str) -> object:
         """Run statements; the value of the last one, where it is an expression."""
@@ -67,7 +69,7 @@ class Page:
 
     def _shown(self, file: Path, text: str) -> str:
         if file.suffix in _KINDS:
-            return _picture(file.read_bytes(), _KINDS[file.suffix], text)
+            return showing.picture(file.read_bytes(), _KINDS[file.suffix], text)
         name = "-".join((Path(self.name).name, *file.parts))
         self.copies.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, self.copies / name)
@@ -81,49 +83,12 @@ def _commands(code: str) -> None:
         name, *words = shlex.split(line, comments=True) or [""]
         if name != "spikeflip":
             raise NotRunError(f"no command of spikeflip: {line}")
-        error = io.StringIO()
+        files = [sorted(map(str, Path().glob(word))) if "*" in word else [word] for word in words]
         try:
-            with contextlib.redirect_stderr(error):
-                main([part for word in words for part in (_matches(word) if "*" in word else [word])])
+            main([part for several in files for part in several])
         except SystemExit as stop:
             if stop.code:
-                raise NotRunError(f"{line}: {error.getvalue()}") from stop
-
-
-def _matches(pattern: str) -> list[str]:
-    return sorted(str(path) for path in Path().glob(pattern))
-
-
-def _printed(text: str) -> Iterator[str]:
-    lines = [line.rstrip() for line in text.strip("\n").splitlines()]  # tables end in blanks
-    if any(lines):
-        yield "\n".join(["```{code-block} text", ":class: output", "", *lines, "```"])
-
-
-def _value(value: object) -> Iterator[str]:
-    if value is None:
-        return
-    if drawn := getattr(value, "_repr_html_", None):
-        yield f'```{{raw}} html\n<div class="output">{drawn()}</div>\n```'
-    else:
-        yield from _printed(repr(value))
-
-
-def _figures() -> Iterator[str]:
-    """Figures that pyplot holds; matplotlib is asked for none that no page has used."""
-    plt = sys.modules.get("matplotlib.pyplot")
-    for number in plt.get_fignums() if plt else ():
-        file = io.BytesIO()
-        figure = plt.figure(number)
-        figure.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
-        yield _picture(file.getvalue(), "image/svg+xml", figure.get_label() or "The figure that the code above draws")
-    if plt:
-        plt.close("all")
-
-
-def _picture(content: bytes, kind: str, text: str) -> str:
-    data = base64.b64encode(content).decode()
-    return f'```{{raw}} html\n<p class="made"><img src="data:{kind};base64,{data}" alt="{html.escape(text)}"></p>\n```'
+                raise NotRunError(line) from stop
 
 
 def execute(text: str, name: str, copies: Path) -> str:

@@ -33,7 +33,7 @@ def _reachable(app: Any, name: str, template: str, context: dict[str, Any], tree
     """What scrolls sideways can be scrolled by the arrow keys."""
     if "body" in context:
         body = context["body"].replace('<div class="highlight"><pre>', '<div class="highlight"><pre tabindex="0">')
-        context["body"] = re.sub(r'<div class="(table-wrapper|output)', r'<div tabindex="0" class="\1', body)
+        context["body"] = re.sub(r'<div class="(table-wrapper[^"]*|output)"', r'<div tabindex="0" class="\1"', body)
 
 
 def _returns(self: Any, preprocess_types: bool = False) -> list[tuple[str, str, list[str]]]:
