@@ -90,9 +90,9 @@ def _panel(number: int, title: str, below: str, drawn: Iterator[str], colours: C
     left = number * (_SIDE + _GAP)
     return (
         f'<g transform="translate({left} {_HEAD})">'
-        f'<text x="0" y="-12" fill="{colours.text}" font-size="17" font-weight="600">{title}</text>'
+        f'<text x="0" y="-12" fill="{colours.text}" font-size="19" font-weight="600">{title}</text>'
         f'<rect width="{_SIDE}" height="{_SIDE}" rx="4" fill="{colours.ground}"/>{"".join(drawn)}'
-        f'<text x="0" y="{_SIDE + 22}" fill="{colours.quiet}" font-size="14">{below}</text></g>'
+        f'<text x="0" y="{_SIDE + 25}" fill="{colours.quiet}" font-size="18">{below}</text></g>'
     )
 
 
@@ -103,11 +103,11 @@ def draw(example: Example, colours: Colours) -> str:
     before, after = example.named
     what = f"● {added} added" + f"  ○ {removed} removed" * (removed > 0)
     panels = [
-        _panel(0, "Before", f"{events} events, read as {before}", _events(example.before, colours), colours),
-        _panel(1, "After", f"{added + removed} flipped, read as {after}", _events(example.after, colours), colours),
+        _panel(0, "Before", f"{events} events: a {before}", _events(example.before, colours), colours),
+        _panel(1, "After", f"{added + removed} flipped: a {after}", _events(example.after, colours), colours),
         _panel(2, "Difference", what, _changes(example, colours), colours),
     ]
-    width, height = 3 * _SIDE + 2 * _GAP, _HEAD + _SIDE + 32
+    width, height = 3 * _SIDE + 2 * _GAP, _HEAD + _SIDE + 36
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return (
         f'{head} font-family="system-ui, sans-serif" shape-rendering="crispEdges">\n' + "\n".join(panels) + "\n</svg>\n"

@@ -10,7 +10,7 @@ import spikeflip
 
 PACKAGES = ["spikeflip", *(f"spikeflip.{name}" for name in spikeflip._PACKAGES)]
 FOLDER = HOME / "docs" / "reference"
-ENTRY = re.compile(r"^\.\. auto\w+:: (\S+)$", re.MULTILINE)
+ENTRY = re.compile(r"^\.\. (?:auto\w+|py:data):: (\S+)$", re.MULTILINE)
 
 
 def value_of(name):

@@ -117,11 +117,12 @@ def execute(text: str, name: str, copies: Path) -> str:
 
 
 def _read(app: Any, name: str, source: list[str]) -> None:
-    if name.startswith("tutorials/") and name != "tutorials/index":
+    if app.config.run_tutorials and name.startswith("tutorials/"):
         source[0] = execute(source[0], name, Path(app.outdir) / "made")
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Let Sphinx hand over pages as they are read."""
+    """Let Sphinx hand over pages as they are read; ``-D run_tutorials=0`` builds without running them."""
+    app.add_config_value("run_tutorials", default=True, rebuild="env", types=[bool])
     app.connect("source-read", _read)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

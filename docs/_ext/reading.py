@@ -30,7 +30,9 @@ def _block(writer: Any, node: Any) -> None:
 
 
 def _reachable(app: Any, name: str, template: str, context: dict[str, Any], tree: Any) -> None:
-    """What scrolls sideways can be scrolled by the arrow keys."""
+    """What scrolls sideways can be scrolled by the arrow keys; captions of the menu are headings of a level."""
+    menu = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = menu.replace('role="heading"', 'role="heading" aria-level="2"')
     if "body" in context:
         body = context["body"].replace('<div class="highlight"><pre>', '<div class="highlight"><pre tabindex="0">')
         context["body"] = re.sub(r'<div class="(table-wrapper[^"]*|output)"', r'<div tabindex="0" class="\1"', body)
