@@ -130,7 +130,7 @@ def test_all_that_is_typed_is_understood(document, tmp_path):
     pieces = [piece for piece in inline(document) if re.match(r"spikeflip \w+ .", piece)]  # not a command's name alone
     typed += [words for piece in pieces for words in commands(piece)]
     for words in typed:
-        understood(words, tmp_path)
+        understood([re.sub(r"\$\w+", "1", word) for word in words], tmp_path)  # variables of a shell's script
 
 
 def test_options_and_commands_in_the_text_exist():
