@@ -8,6 +8,7 @@ html_title = "spikeflip"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "executed", "reading"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
+highlight_language = "none"
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -49,7 +49,7 @@ APPENDED: dict[str, dict[str, str]] = {
 
 NOT_RUN = {
     "pip install . && spikeflip demo": "run by .ci/run, in a fresh environment",
-    "pip install -e '.[test]' && pytest": "run by .ci/run, in a fresh environment",
+    "pip install -e '.[test]' && pytest -n auto": "run by .ci/run, in a fresh environment",
     "pip install .": "the tutorial on a first attack runs its second line",
     "#!/bin/bash": "needs Slurm",
     "array=$(sbatch --parsable array.sh)": "needs Slurm",
@@ -269,8 +269,11 @@ def run_page(document: str) -> tuple[dict[str, Any], str]:
 @pytest.mark.timeout(900)
 def test_page_on_runs(here, monkeypatch):
     few_digits(monkeypatch)
+    for goal, target in (("untargeted", "none"), ("targeted", "next")):
+        run(f"attack --victim demo-digits --samples 3 --draws 2 --target {target} --out runs/{goal}")
     run_page("docs/runs.md")
     assert len(list(here.glob("sweeps/threshold/*/summary.json"))) == 24
+    assert (here / "comparison.html").is_file()
 
 
 @pytest.mark.docs
