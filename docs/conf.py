@@ -14,6 +14,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
+html_show_copyright = False
 exclude_patterns = ["_build", "_ext"]
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
