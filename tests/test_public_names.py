@@ -11,7 +11,7 @@ import pytest
 import spikeflip
 
 PACKAGES = ["spikeflip", *(f"spikeflip.{name}" for name in spikeflip._PACKAGES)]
-REFERENCE = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
+REFERENCE = "\n".join(page.read_text() for page in (Path(__file__).parents[1] / "docs" / "reference").glob("*.md"))
 DOCUMENTED = re.findall(r":: (spikeflip(?:\.[a-z_]+)?)\.(\w+)$", REFERENCE, re.MULTILINE)
 
 
