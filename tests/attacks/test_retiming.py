@@ -17,9 +17,11 @@ from spikeflip.attacks import (
     RandomRetiming,
     Retiming,
     Smallest,
+    SoftRetiming,
     random_retiming,
     reduce_flips,
     retiming,
+    soft_retiming,
 )
 from spikeflip.attacks.moves import Moving
 from spikeflip.attacks.reduce import each_move
@@ -266,10 +268,11 @@ def _with_support():
 
 
 @pytest.mark.parametrize("metric", ["mse", "l0", "l0_events", "moved_us", "moved_us_max", "linf"])
-def test_budgets_in_another_unit(metric):
+@pytest.mark.parametrize("attack", [Retiming, SoftRetiming])
+def test_budgets_in_another_unit(metric, attack):
     text = f"budget is in {metric}, and what retiming does is measured in moved, moved_bins, moved_bins_max: give one"
     with pytest.raises(SpikeflipError, match=text):
-        Retiming(budget=Budget(3, metric))
+        attack(budget=Budget(3, metric))
 
 
 @pytest.mark.parametrize("settings", [{"window": 0}, {"window": -1}, {"moves": 0}, {"momentum": 1}, {"momentum": -0.1}])
@@ -284,7 +287,7 @@ def test_settings_of_the_control_out_of_range(settings):
         RandomRetiming(**settings)
 
 
-@pytest.mark.parametrize("attack", [retiming, random_retiming])
+@pytest.mark.parametrize("attack", [retiming, random_retiming, soft_retiming])
 def test_images_are_refused(attack):
     network = SpikingNetwork("8FC-3FC", (4,), time_steps=5)
     with pytest.raises(SpikeflipError, match="are images, but this attack is defined on spikes only"):

@@ -1,7 +1,7 @@
 """Moves of spikes in time: which there are of each spike, what each gives, and the best of them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import ClassVar, Literal
 
@@ -100,6 +100,16 @@ class Moving:
         flat[sample, self._cell(spikes, won)] = 1
         return flat.view_as(self.change.adversarials), sample.bincount(minlength=len(flat))
 
+    def again(self, most: Tensor) -> tuple[Tensor, Tensor]:
+        """The same again and again, until nothing gives more: bins that were left are free, and limits go further."""
+        moving, made = self, torch.zeros_like(most)
+        while True:
+            moved, count = moving.best(most - made)
+            made += count
+            if not bool(count.any()):
+                return moved, made
+            moving = replace(moving, change=Change(self.change.originals, moved))
+
     _alike: ClassVar[bool] = True
     """Whether a cell is worth the same to every spike of its line."""
 
@@ -177,8 +187,7 @@ class Moving:
 class Assigning(Moving):
     """The same of spikes that are worth most to themselves in one cell or another.
 
-    A spike moves where it is likelier than at its origin, and the likeliest moves come first, whatever they cost. Of a
-    window without bounds every spike may go anywhere.
+    A spike moves where it is likelier than where it is, and the likeliest moves come first, whatever they cost.
 
     Args:
         probability: ``(m, 2D + 1)``, of each of the originals' spikes by line and bin, by shift from -D to D.
@@ -191,10 +200,11 @@ class Assigning(Moving):
     def _order(self, reach: int) -> Iterable[int]:
         return sorted(super()._order(reach), key=abs)
 
-    def _gain(self, _spikes: Spikes, which: Tensor, _cell: Tensor, _here: Tensor, shift: int) -> Tensor:
+    def _gain(self, spikes: Spikes, which: Tensor, _cell: Tensor, _here: Tensor, shift: int) -> Tensor:
         middle = self.probability.shape[1] // 2
-        there, stays = self.probability[which, middle + shift], self.probability[which, middle]
-        return torch.where(there > stays, there, 0)
+        there = self.probability[which, middle + shift]
+        here = self.probability[which, middle + spikes.at - spikes.origin]
+        return torch.where(there > here, there, 0)
 
 
 def _none(worth: Tensor) -> Found:

@@ -63,14 +63,9 @@ class Retiming(TimedAttack):
         bounds = self.bounds(originals)
         if bounds.limit is None and bounds.window <= _NARROW and not bounds.is_free(originals):
             return _within(originals, worth, most, bounds.window)
-        limit, moved, made = bounds.for_each(originals), originals, torch.zeros_like(most)
-        while True:
-            moving = Moving(Change(originals, moved), worth, bounds.window, bounds.pays, limit)
-            moved, count = moving.best(most - made)
-            made += count
-            # Behind bounds there is more to do: bins that were left free, and limits that go further.
-            if bounds.is_free(originals) or not bool(count.any()):
-                return moved, made
+        change, limit = Change(originals, originals), bounds.for_each(originals)
+        moving = Moving(change, worth, bounds.window, bounds.pays, limit)
+        return moving.best(most) if bounds.is_free(originals) else moving.again(most)
 
 
 def _within(originals: Tensor, worth: Tensor, most: Tensor, window: int) -> tuple[Tensor, Tensor]:
