@@ -47,9 +47,7 @@ def inputs_of(
     return network, values[rows], labels[rows], recorded
 
 
-def measured(
-    given: Any, known: set[tuple[object, ...]], attacked: Attacked, told: Told
-) -> Iterator[dict[str, Any]]:
+def measured(given: Any, known: set[tuple[object, ...]], attacked: Attacked, told: Told) -> Iterator[dict[str, Any]]:
     """The rows that are not known yet."""
     network, inputs, labels, recorded = inputs_of(str(given.victim), given.data, given.root, given.samples, given.split)
     spikes = inputs.flatten(1).sum(1).long()

@@ -267,6 +267,15 @@ def test_page_on_few_flips(here, monkeypatch):
 
 
 @pytest.mark.docs
+def test_page_on_event_attacks(here, monkeypatch):
+    few_digits(monkeypatch)
+    run("train --simulate-events --out victim")
+    for block in of_kind("docs/event-attacks.md", "commands"):
+        run_block(block)
+    assert (here / "near" / "summary.json").is_file()
+
+
+@pytest.mark.docs
 @pytest.mark.usefixtures("here")
 def test_page_on_masking(monkeypatch):
     few_digits(monkeypatch)
@@ -422,6 +431,6 @@ def test_code_is_on_these_pages_alone():
     """Every page whose commands or code are to be run has a test here, or in another place."""
     tested = {"README.md", *(f"docs/{name}.md" for name in ("attacks", "runs", "reliability", "reproducing"))}
     tested |= {f"docs/{name}.md" for name in ("victims", "own-victims", "training", "nir", "recordings", "evaluate")}
-    tested |= {"docs/few-flips.md", "docs/masking.md"}
+    tested |= {"docs/few-flips.md", "docs/event-attacks.md", "docs/masking.md"}
     tested |= set(ELSEWHERE)
     assert {block.document for block in ALL if kind_of(block) in ("python", "commands", "file")} == tested

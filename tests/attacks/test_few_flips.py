@@ -514,6 +514,8 @@ def test_sparse_rs_keeps_the_size_of_its_set_and_never_gets_worse():
 
 
 def test_every_attack_of_few_flips_is_here():
-    assert {*FEWEST, "retiming", "soft-retiming"} == {name for name, info in ATTACKS.items() if getattr(info.settings, "reduces", False)}
+    assert {*FEWEST, "retiming", "soft-retiming"} == {
+        name for name, info in ATTACKS.items() if getattr(info.settings, "reduces", False)
+    }
     assert set(ATTACKS) >= set(ALL)
     assert set(WHITE) | set(BLACK) == set(ALL)

@@ -61,7 +61,9 @@ def test_a_window_is_a_budget_of_the_farthest_move():
     assert not torch.equal(one.adversarials, spikes)
 
 
-@pytest.mark.parametrize("bounds", [Bounds(2), Bounds(3, "moved", 1), Bounds(3, "moved", 50), Bounds(2, "moved_bins", 2)])
+@pytest.mark.parametrize(
+    "bounds", [Bounds(2), Bounds(3, "moved", 1), Bounds(3, "moved", 50), Bounds(2, "moved_bins", 2)]
+)
 def test_the_gradient_is_that_of_the_objective(bounds):
     """The straight-through loss, less the crowded cells and what is paid over the limit, as the paper writes it."""
     numbers = torch.Generator().manual_seed(1)

@@ -45,7 +45,7 @@ def arranged(originals: Tensor, worth: Tensor, window: int) -> Tensor:
 
 
 def _traced(fires: list[Tensor], originals: Tensor, window: int) -> Tensor:
-    """The arrangement ``(n, T, lines)`` that ends with no spike ahead; whether it fires ``(n, ahead, lines)`` by bin."""
+    """The arrangement ``(n, T, lines)`` that ends with no spike ahead; ``fires`` is ``(n, ahead, lines)`` by bin."""
     after = torch.empty_like(originals)
     state = torch.full_like(originals[:, :1], window, dtype=torch.int64)
     for t in reversed(range(len(fires))):

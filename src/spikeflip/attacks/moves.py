@@ -118,7 +118,7 @@ class Moving:
         return range(-reach, reach + 1)
 
     def _gain(self, spikes: Spikes, _which: Tensor, cell: Tensor, here: Tensor, _shift: int) -> Tensor:
-        """What a move of these spikes by ``shift`` bins, to ``cell``, gives; ``here`` is what where they are is worth."""
+        """What moves of these spikes to ``cell`` give; ``here`` is what where they are is worth."""
         return self.worth.flatten(1)[spikes.sample, cell] - here
 
     @property

@@ -18,6 +18,7 @@ from spikeflip.attacks.step import Move, Step
 from spikeflip.attacks.timed import TimedAttack, as_moves
 from spikeflip.snn.losses import Loss
 from spikeflip.victims import Victim
+
 _NARROW = 5
 """Bins of a window within which the best arrangement of each line is found; behind wider ones the best single moves."""
 

@@ -1,4 +1,4 @@
-"""Soft retiming: every spike is spread over the time bins around it, and projected onto one of them in each iteration."""
+"""Soft retiming: every spike is spread over the time bins around it, and put into one of them in each iteration."""
 
 from dataclasses import dataclass, replace
 from functools import partial
