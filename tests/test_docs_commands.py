@@ -49,7 +49,7 @@ APPENDED: dict[str, dict[str, str]] = {
 
 NOT_RUN = {
     "pip install . && spikeflip demo": "run by .ci/run, in a fresh environment",
-    "pip install -e '.[test]' && pytest": "run by .ci/run, in a fresh environment",
+    "pip install -e '.[test]' && pytest -n auto": "run by .ci/run, in a fresh environment",
     "#!/bin/bash": "needs Slurm and Ray",
     "export RAY_AUTH_MODE=token": "needs Ray on several machines",
     "helm repo add kuberay https://ray-project.github.io/kuberay-helm/": "needs Kubernetes",
@@ -242,10 +242,13 @@ def test_readme(here):
 def test_page_on_runs(here, monkeypatch):
     few_digits(monkeypatch)
     run("train --out victims/digits")
+    for goal, target in (("untargeted", "none"), ("targeted", "next")):
+        run(f"attack --victim victims/digits --samples 3 --draws 2 --target {target} --out runs/{goal}")
     write_files("docs/runs.md")
     for block in of_kind("docs/runs.md", "commands"):
         run_block(block)
     assert len(list(here.glob("sweeps/threshold/*/summary.json"))) == 24
+    assert (here / "comparison.html").is_file()
 
 
 @pytest.mark.docs

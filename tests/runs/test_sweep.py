@@ -161,7 +161,8 @@ def test_points_of_a_victim_that_changed_are_not_taken_as_finished(sweep_file, s
 
 def test_curves_have_a_line_for_each_setting_of_the_other_options():
     def row(threshold, gamma, success):
-        rates = {"success": success, "success_low": success, "success_high": success, "verified": None}
+        rates = {f"success{end}": success for end in ("", "_low", "_high")}
+        rates |= {f"verified{end}": None for end in ("", "_low", "_high")}
         return {"settings": {"threshold": threshold, "gamma": gamma, "seed": [0, 1]}, **rates}
 
     rows = [row(2.0, 0.1, 0.4), row(1.0, 0.1, 0.3), row(1.0, 0.2, 0.5), row(2.0, 0.2, 0.6), row(2.0, 0.3, 0.7)]

@@ -23,6 +23,7 @@ from spikeflip.cli.command_line import (
     read_options,
     split_options,
 )
+from spikeflip.cli.compare import compare
 from spikeflip.cli.doctor import doctor
 from spikeflip.cli.ending import ends_told
 from spikeflip.cli.evaluate import evaluate, leaderboard
@@ -266,6 +267,9 @@ def report(
     write_report(runs, out)
     if not quiet:
         say(f"page: {out}")
+
+
+app.command(compare)
 
 
 @app.command

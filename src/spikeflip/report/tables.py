@@ -86,6 +86,12 @@ def common(rows: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> dict[st
     return {name: values.pop() for name, values in found.items() if len(values) == 1 and None not in values}
 
 
+def said_once(same: Mapping[str, Any]) -> str:
+    """What is common in words: ``victim 8C3-10FC, untargeted, n = 100``."""
+    how = {"victim": "victim {}", "goal": "{}", "n": "n = {:,}"}
+    return ", ".join(one_line(how[name].format(value)) for name, value in same.items())
+
+
 def names_say_settings(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the name of every row says all its settings, as those of a sweep's points do: ``gamma=0.05,seed=0``."""
     return all(_says(row["name"], row["settings"] or {}) for row in rows)

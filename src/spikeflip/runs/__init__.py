@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spikeflip.runs.attack import is_finished, run_attack
     from spikeflip.runs.compare import compare_runs, list_runs
+    from spikeflip.runs.comparison import write_comparison
     from spikeflip.runs.config import AttackConfig, Execution, TrainConfig, VictimConfig
     from spikeflip.runs.evaluate import run_evaluation
     from spikeflip.runs.evaluate_config import EvaluateConfig
@@ -36,6 +37,7 @@ __all__ = [
     "run_training",
     "transfer_run",
     "verify_run",
+    "write_comparison",
 ]
 
 _HOME = {
@@ -57,6 +59,7 @@ _HOME = {
     "run_training": "train",
     "transfer_run": "transfer",
     "verify_run": "verify",
+    "write_comparison": "comparison",
 }
 
 

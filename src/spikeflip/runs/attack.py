@@ -29,7 +29,7 @@ from spikeflip.runs.plan import (
     stored_options,
 )
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
-from spikeflip.runs.shard import INPUTS, ROWS, TRACE
+from spikeflip.runs.shard import INPUTS, OUTPUTS, ROWS, TRACE
 from spikeflip.runs.victim import load_victim
 from spikeflip.writing import remove_partial, sync, write_bytes, write_json
 
@@ -38,7 +38,7 @@ Progress = Callable[[str, int, int], None]
 
 LOG = "run.log"
 _CONFIG, _MANIFEST, _SUMMARY, _PAGE = "config.json", "manifest.json", "summary.json", "report.html"
-_WRITTEN = {_CONFIG, _MANIFEST, _SUMMARY, _PAGE, ROWS, TRACE, INPUTS}
+_WRITTEN = {_CONFIG, _MANIFEST, _SUMMARY, _PAGE, ROWS, TRACE, INPUTS, OUTPUTS}
 _MOST_TRIES = 3
 _log = logging.getLogger(__name__)
 

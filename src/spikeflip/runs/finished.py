@@ -21,11 +21,11 @@ from spikeflip.report.loading import read_json
 from spikeflip.runs.config import AttackConfig, known_to
 from spikeflip.runs.plan import Plan
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
-from spikeflip.runs.shard import INPUTS, ROWS, TRACE
+from spikeflip.runs.shard import INPUTS, OUTPUTS, ROWS, TRACE
 from spikeflip.writing import PARTIAL, make_folder, place_folder, sync, write_json
 
 SHARDS, DONE = "shards", "shard.json"
-_FILES = {ROWS, TRACE, INPUTS}
+_FILES = {ROWS, TRACE, INPUTS, OUTPUTS}
 _SHARD, _STAGED = re.compile(r"\d{5,}"), re.compile(rf"\.\d{{5,}}\.\d+{re.escape(PARTIAL)}")
 _log = logging.getLogger(__name__)
 

@@ -191,6 +191,7 @@ class Plan:
             "victim": dict(self.task.loaded.description),
             **({} if self.task.pattern is None else {"pattern": dict(self.task.pattern.facts)}),
             "options": stored_options(config),
+            "given": _given(config),
             "identity": self.task.identity,
         }
 
@@ -366,6 +367,14 @@ def pattern_identity(pattern: Pattern | None) -> dict[str, str]:
 def stored_options(config: AttackConfig) -> dict[str, Any]:
     """What a run folder keeps of a configuration: all but places."""
     return config.stored(without=PLACES)
+
+
+def _given(config: AttackConfig) -> dict[str, Any]:
+    """The options that are not at their default, for who repeats the run; of places only that they were given."""
+    places = {name: name.upper() for name in ("victim", "root", "input") if getattr(config, name) is not None}
+    if config.settings.get("pattern") is not None:
+        places["pattern"] = "PATTERN"
+    return {"attack": config.attack} | places | config.stored(without=PLACES, defaults=False)
 
 
 def _check_inputs(config: AttackConfig, kind: Kind) -> None:

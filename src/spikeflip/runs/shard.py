@@ -32,6 +32,8 @@ from spikeflip.victims.examining.checks import raised
 from spikeflip.writing import write_bytes
 
 ROWS, TRACE, INPUTS = "rows.parquet", "trace.parquet", "adversarials.safetensors"
+OUTPUTS = "outputs.safetensors"
+"""What the output layer fires at each step, where the victim tells it."""
 _EVENTS = frozenset(metric.name for metric in METRICS.values() if metric.on != "all")
 LATER_COLUMNS = _EVENTS | {"silent"}
 """Columns of rows that runs of earlier versions do not have."""
@@ -202,6 +204,8 @@ class Worker:
             micro_batch=_JUDGED_AT_A_TIME // 2 if self._halved else _JUDGED_AT_A_TIME,
             progress=_stage(report, "judge"),
         )
+        if judgement.outputs is not None:
+            write_bytes(folder / OUTPUTS, save({"outputs": judgement.outputs, "samples": samples}))
         rows = {"input": torch.tensor(shard.inputs), **judgement.rows}
         if written is not None:
             # In the bins of the original, which its changed events need not give again.
