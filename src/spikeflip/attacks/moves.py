@@ -234,12 +234,19 @@ def _nth(sample: Tensor, value: Tensor, most: Tensor) -> Tensor:
 
 
 def _affordable(sample: Tensor, moves: Found, most: Tensor, room: Tensor | None) -> Tensor:
-    """The best ``most`` ``(n,)`` moves of each sample, as long as there is room for them."""
+    """The best ``most`` ``(n,)`` moves of each sample that there is room for; one that is too dear is passed over."""
     order, rank = _ranked(sample, moves.value)
-    kept = rank < most[sample[order]]
-    if room is not None:
-        cost = moves.cost[order].clamp(min=0)
+    order = order[rank < most[sample[order]]]
+    if room is None:
+        return order
+    kept, left = order[:0], room.clone()
+    while len(order):
+        whose, cost = sample[order], moves.cost[order].clamp(min=0)
         before = cost.cumsum(0) - cost
-        spent = cost.cumsum(0) - before[torch.searchsorted(sample[order], sample[order])]
-        kept &= spent <= room[sample[order]]
-    return order[kept]
+        spent = cost + before - before[torch.searchsorted(whose, whose)]
+        paid = spent <= left[whose]
+        kept = torch.cat([kept, order[paid]])
+        left.index_add_(0, whose[paid], -cost[paid])
+        order = order[~paid]
+        order = order[moves.cost[order] <= left[sample[order]]]
+    return kept

@@ -75,7 +75,7 @@ class SoftRetiming(TimedAttack):
             bounds.pays,
             bounds.for_each(originals),
             probability=places.probabilities(logits),
-        ).again(torch.full((len(originals),), most, device=originals.device))
+        ).best(torch.full((len(originals),), most, device=originals.device))
         mover = torch.full((len(originals),), Trace.SIGN, dtype=torch.int8)
         return Move(moved, mover, found, ~found.values.flatten(1).any(1))
 
