@@ -309,6 +309,15 @@ def test_page(here, monkeypatch, document, left):
 
 
 @pytest.mark.docs
+def test_page_on_event_attacks(here, monkeypatch):
+    few_digits(monkeypatch)
+    run("train --simulate-events --out victim")
+    for block in of_kind("docs/event-attacks.md", "commands"):
+        run_block(block)
+    assert (here / "near" / "summary.json").is_file()
+
+
+@pytest.mark.docs
 @pytest.mark.usefixtures("here")
 def test_page_on_masking(monkeypatch):
     few_digits(monkeypatch)

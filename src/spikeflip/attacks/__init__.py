@@ -28,6 +28,7 @@ from spikeflip.attacks.retiming import Retiming, retiming
 from spikeflip.attacks.scg import SCG, scg
 from spikeflip.attacks.sda import SDA, sda
 from spikeflip.attacks.sigma_zero import SigmaZero, sigma_zero
+from spikeflip.attacks.soft_retiming import SoftRetiming, soft_retiming
 from spikeflip.attacks.sparse_rs import SparseRS, sparse_rs
 from spikeflip.attacks.spikefool import SpikeFool, spikefool
 from spikeflip.attacks.stop import FirstSuccess, Last, Smallest, Verified
@@ -69,6 +70,7 @@ __all__ = [
     "Retiming",
     "SigmaZero",
     "Smallest",
+    "SoftRetiming",
     "SparseRS",
     "SpikeFool",
     "Trace",
@@ -104,6 +106,7 @@ __all__ = [
     "scg",
     "sda",
     "sigma_zero",
+    "soft_retiming",
     "sparse_rs",
     "spikefool",
     "universal",
