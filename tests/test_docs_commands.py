@@ -44,6 +44,7 @@ APPENDED: dict[str, dict[str, str]] = {
     },
     "attack": {"--draws": "2"},
     "evaluate": {"--samples": "4", "--draws": "2"},
+    "certify": {"--samples": "3", "--draws": "9"},
 }
 """Options that are added to a command where it is not typed with them already: short trainings, few encodings."""
 
@@ -429,6 +430,19 @@ def test_page_on_victims(monkeypatch):
     few_digits(monkeypatch)
     found, _ = run_page("docs/victims.md")
     assert found["result"].adversarials.shape == found["spikes"].shape
+
+
+def test_page_on_defences(here, monkeypatch):
+    few_digits(monkeypatch)
+    run("train --data digits --simulate-events --out victims/events")
+    run("train --data digits --out victims/digits")
+    for block in of_kind("docs/defences.md", "commands"):
+        run_block(block)
+    assert json.loads((here / "runs" / "filtered" / "config.json").read_text())["victim"]["defences"]
+    victim, images = spikeflip.load_checkpoint("victims/digits").network, torch.rand(2, 1, 8, 8)
+    (piece,) = of_kind("docs/defences.md", "python")
+    names = {"spikeflip": spikeflip, "victim": victim, "images": images, "labels": torch.tensor([1, 0])}
+    assert run_python(piece, names)[0]["found"].bounds.shape == (2,)
 
 
 def test_page_on_training(here):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from spikeflip.errors import SpikeflipError
     from spikeflip.evaluation import Evaluation, evaluate
-    from spikeflip.judging import judge
+    from spikeflip.judging import certify, judge
     from spikeflip.snn.checkpoint import load_checkpoint, load_victim
     from spikeflip.snn.network import ReluNetwork, SpikingNetwork
     from spikeflip.snn.neuron import LIF
@@ -102,7 +102,7 @@ _HOMES = {
     ),
     "errors": ("SpikeflipError",),
     "evaluation": ("Evaluation", "evaluate"),
-    "judging": ("judge",),
+    "judging": ("certify", "judge"),
     "snn.checkpoint": ("load_checkpoint", "load_victim"),
     "snn.network": ("ReluNetwork", "SpikingNetwork"),
     "snn.neuron": ("LIF",),

@@ -1,6 +1,8 @@
 """Confidence intervals of rates."""
 
-from math import sqrt
+from math import log, sqrt
+
+import numpy as np
 
 from spikeflip.errors import SpikeflipError
 
@@ -29,3 +31,36 @@ def wilson(rate: float, n: int, z: float = _Z95) -> tuple[float, float]:
     half = z / (1 + z * z / n) * sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     # At rates of 0 and 1 the bound is exact; rounding must not put it on the wrong side.
     return max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half))
+
+
+def at_least(hits: int, n: int, error: float) -> float:
+    """The lower bound of a rate of which ``hits`` of ``n`` trials were seen: wrong with probability ``error`` at most.
+
+    The largest rate at which so many hits, or more, come with probability ``error`` at most.
+
+    Source: C. Clopper and E. Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial,
+    Biometrika 1934; one side of it.
+
+    Raises:
+        SpikeflipError: there are more hits than trials, or the error is outside (0, 1).
+
+    >>> [round(at_least(hits, 10, 0.05), 4) for hits in (0, 5, 10)]
+    [0.0, 0.2224, 0.7411]
+    """
+    if not 0 <= hits <= n or not 0 < error < 1:
+        raise SpikeflipError(
+            f"a bound from {hits} hits in {n} trials with error {error}: give no more hits than trials and an error "
+            "between 0 and 1, such as 0.001"
+        )
+    if hits == 0:
+        return 0.0
+    seen = np.arange(hits, n + 1)
+    logarithms = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    ways = logarithms[n] - logarithms[seen] - logarithms[n - seen]
+    low, high = 0.0, hits / n
+    for _ in range(60):  # the last halves are below the precision of a float
+        rate = (low + high) / 2
+        with np.errstate(under="ignore"):
+            tail = float(np.exp(ways + seen * log(rate) + (n - seen) * np.log1p(-rate)).sum())
+        low, high = (rate, high) if tail <= error else (low, rate)
+    return low

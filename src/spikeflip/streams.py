@@ -16,7 +16,8 @@ from torch import Tensor
 
 Purpose = Literal[
     "encode", "sample", "flip", "judge", "train", "batch", "weights", "dropout", "shift", "write", "search", "noise",
-    "start", "expect", "confirm", "inner-start", "inner-encode", "place",
+    "start", "expect", "confirm", "inner-start", "inner-encode", "place", "gate",
+    "certify",
 ]  # fmt: skip
 
 # A purpose's number is part of every stream: never renumber, only append.
@@ -39,6 +40,8 @@ _PURPOSES: dict[Purpose, int] = {
     "inner-start": 15,
     "inner-encode": 16,
     "place": 17,
+    "gate": 18,
+    "certify": 19,
 }
 
 

@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 
 import spikeflip
 from spikeflip.cli.attack import attack_command, values_of
+from spikeflip.cli.certify import certify
 from spikeflip.cli.command_line import (
     AsJson,
     Columns,
@@ -256,6 +257,7 @@ app.command(events)
 app.command(doctor)
 app.command(learn_pattern)
 app.command(evaluate)
+app.command(certify)
 app.command(leaderboard)
 app.command(plot)
 app.command(animate)
@@ -358,7 +360,9 @@ def verify(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[Literal["attacks", "victims", "networks", "data", "formats"], Parameter(help="What to list.")],
+    what: Annotated[
+        Literal["attacks", "victims", "networks", "data", "defences", "formats"], Parameter(help="What to list.")
+    ],
     /,
     *,
     json: AsJson = False,

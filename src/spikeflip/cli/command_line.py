@@ -80,7 +80,8 @@ def read_options(file: Path) -> dict[str, Any]:
             raise SpikeflipError(f"-c {file}: {name} is no text, number, truth value or list of these: write one")
         option = name.replace("_", "-")
         code = option == "victim" and isinstance(value, str) and names_code(Path(value))
-        if code or option in ("defence", "run-code"):
+        code = code or (option == "defence" and any(names_code(part) for part in parts))
+        if code or option == "run-code":
             raise SpikeflipError(f"-c {file}: a file cannot name code to be run: give --{option} on the command line")
     return values
 

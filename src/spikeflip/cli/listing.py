@@ -1,8 +1,10 @@
-"""What there is to choose from: attacks, victims that come along, networks, data sets and file formats."""
+"""What there is to choose from: attacks, victims that come along, networks, data sets, defences and file formats."""
+
+from collections.abc import Mapping
 
 
 def listed(what: str) -> dict[str, str]:
-    """The attacks, victims, networks, data or formats, by name, each with a line on it."""
+    """The attacks, victims, networks, data, defences or formats, by name, each with a line on it."""
     if what == "attacks":
         from spikeflip.interop import EVERY_ATTACK
 
@@ -18,6 +20,10 @@ def listed(what: str) -> dict[str, str]:
         from spikeflip.snn.bundled import VICTIMS
 
         return dict(VICTIMS)
+    if what == "defences":
+        from spikeflip.victims.defences import DEFENCES, options_of
+
+        return {name: f"{_first_sentence(kind)}; {_options(options_of(kind))}" for name, kind in DEFENCES.items()}
     if what == "formats":
         from spikeflip.data import FORMATS
 
@@ -25,3 +31,11 @@ def listed(what: str) -> dict[str, str]:
     from spikeflip.data import EVENT_SETS, IMAGE_SETS
 
     return {**IMAGE_SETS, **EVENT_SETS}
+
+
+def _first_sentence(kind: type) -> str:
+    return str(kind.__doc__).partition("\n")[0].rstrip(".")
+
+
+def _options(defaults: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in defaults.items())

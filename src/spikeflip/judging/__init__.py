@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 from spikeflip.intervals import wilson
 
 if TYPE_CHECKING:
+    from spikeflip.judging.certificate import Certificate, certify
     from spikeflip.judging.judgement import Judgement, fresh_draws, judge
 
-__all__ = ["Judgement", "fresh_draws", "judge", "wilson"]
+__all__ = ["Certificate", "Judgement", "certify", "fresh_draws", "judge", "wilson"]
+
+_OF_CERTIFICATES = ("Certificate", "certify")
 
 
 def __getattr__(name: str) -> object:
     """Import what needs PyTorch when it is first used: tables of finished runs do without."""
     if name not in __all__:
         raise AttributeError(f"module 'spikeflip.judging' has no attribute {name!r}")
-    return getattr(import_module("spikeflip.judging.judgement"), name)
+    home = "certificate" if name in _OF_CERTIFICATES else "judgement"
+    return getattr(import_module(f"spikeflip.judging.{home}"), name)

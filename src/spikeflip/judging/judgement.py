@@ -32,6 +32,7 @@ from spikeflip.snn.validation import (
     check_values,
     kind_of,
 )
+from spikeflip.streams import Purpose
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import check_victim, takes_counts
 
@@ -207,7 +208,7 @@ def judge(
     attacked = right.nonzero().squeeze(1).tolist()
     for position, i in enumerate(attacked):
         if kind == "images" and victim.coding == "rate":
-            outcomes = _draw(victim, adversarials[i], int(samples[i]), draws, seed, micro_batch)
+            outcomes = answers_to(victim, adversarials[i], int(samples[i]), torch.arange(draws), seed, micro_batch)
         else:
             outcomes = final[i : i + 1]
         wanted = None if goal is None else goal[i]
@@ -296,17 +297,25 @@ def fresh_draws(kind: Kind, coding: Coding, draws: int) -> int:
     return draws if kind == "images" and coding == "rate" else 1
 
 
-def _draw(victim: Victim, image: Tensor, sample: int, draws: int, seed: int, micro_batch: int) -> Tensor:
-    """The winners of fresh encodings of one image, ``(draws,)``."""
+def answers_to(
+    victim: Victim,
+    image: Tensor,
+    sample: int,
+    numbers: Tensor,
+    seed: int,
+    micro_batch: int,
+    purpose: Purpose = "judge",
+) -> Tensor:
+    """The winners of fresh encodings of one image, of these numbers ``(n,)``: ``(n,)``, -1 for a tie."""
     parts = []
-    for steps in torch.arange(draws).split(micro_batch):
+    for steps in numbers.split(micro_batch):
         images = image.to(victim.device).expand(len(steps), *image.shape)
         spikes = encode_for(
             victim,
             images,
             seed=seed,
             samples=torch.full((len(steps),), sample),
-            purpose="judge",
+            purpose=purpose,
             step=steps,
         )
         parts.append(winner(victim.scores(spikes)).cpu())

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spikeflip.runs.attack import is_finished, run_attack
+    from spikeflip.runs.certify import run_certification
+    from spikeflip.runs.certify_config import CertifyConfig
     from spikeflip.runs.compare import compare_runs, list_runs
     from spikeflip.runs.comparison import write_comparison
     from spikeflip.runs.config import AttackConfig, Execution, TrainConfig, VictimConfig
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttackConfig",
+    "CertifyConfig",
     "EvaluateConfig",
     "Execution",
     "PatternConfig",
@@ -34,6 +37,7 @@ __all__ = [
     "list_runs",
     "plot",
     "run_attack",
+    "run_certification",
     "run_evaluation",
     "run_learning",
     "run_sweep",
@@ -45,6 +49,7 @@ __all__ = [
 
 _HOME = {
     "AttackConfig": "config",
+    "CertifyConfig": "certify_config",
     "EvaluateConfig": "evaluate_config",
     "Execution": "config",
     "PatternConfig": "pattern_config",
@@ -58,6 +63,7 @@ _HOME = {
     "list_runs": "compare",
     "plot": "figures",
     "run_attack": "attack",
+    "run_certification": "certify",
     "run_evaluation": "evaluate",
     "run_learning": "pattern",
     "run_sweep": "sweep",

@@ -198,6 +198,13 @@ class TrainConfig(DataConfig):
         le=1,
         description="Share of the updates over which the distance or share grows from 0; 0.3 when not given.",
     )
+    orthogonality: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="Regularisation: after every update each layer's weights move so far towards orthogonal ones, such "
+        "as 0.01; 0 when not given.",
+    )
     firing_threshold: float | None = Field(
         None, gt=0, le=1e6, description="Firing threshold of all neurons; that of the network's preset when not given."
     )
@@ -252,8 +259,8 @@ class _PlaceConfig(_Config):
     )
     defence: list[str] | None = Field(
         None,
-        description="PACKAGE.MODULE:CLASS that wraps the victim, and is run; given more than once, the first is the "
-        "innermost.",
+        description="In front of the victim: a name (see 'list defences'), with options as NAME:OPTION=VALUE, or "
+        "PACKAGE.MODULE:CLASS, which is run; given more than once, the first is the innermost.",
     )
 
 

@@ -93,6 +93,7 @@ class Recipe:
         )
         if made.coding_steps is not None:
             steps += f", images coded in {made.coding_steps} time steps"
+        steps += f", orthogonality {made.orthogonality:g}" if made.orthogonality else ""
         if (attacked := self.adversarial) is not None:
             steps += f", {_attacked(attacked)} in {attacked.steps} steps"
             steps += f", less for the first {attacked.warm_up:.0%}" if attacked.warm_up else ""

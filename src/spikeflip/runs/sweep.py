@@ -22,7 +22,7 @@ from spikeflip.report.sweep import render_sweep
 from spikeflip.report.tables import to_csv
 from spikeflip.runs.attack import is_done, run_attack
 from spikeflip.runs.compare import list_runs
-from spikeflip.runs.config import AttackConfig, DataConfig, Execution, VictimConfig, explain
+from spikeflip.runs.config import AttackConfig, DataConfig, Execution, VictimConfig, explain, names_code
 from spikeflip.runs.folder import check_no_links, check_plain
 from spikeflip.runs.inputs import data_checksum
 from spikeflip.runs.lock import locked
@@ -124,7 +124,9 @@ def run_sweep(
 def _check_no_code(file: Path, sweep: Sweep) -> None:
     """Raise a SpikeflipError if a file, which may be a stranger's, names code to be run."""
     for point in sweep.points:
-        code = [str(point.config.victim)] if point.config.is_code else point.config.defence
+        code = [name for name in point.config.defence or () if names_code(name)]
+        if point.config.is_code:
+            code.insert(0, str(point.config.victim))
         if code:
             raise SpikeflipError(f"{file} names the code {code[0]:.200}: add --run-code where it may be run")
 

@@ -20,6 +20,7 @@ from spikeflip.snn.firing import Firing, measure_firing
 from spikeflip.snn.losses import LossName, score_gradient
 from spikeflip.snn.network import Network, SpikingNetwork
 from spikeflip.snn.perturbing import Batch, Perturb, identity_of
+from spikeflip.snn.regularising import retract
 from spikeflip.snn.startup import revive_outputs, scale_weights
 from spikeflip.snn.training_settings import Training
 from spikeflip.snn.training_state import History, restore_state, save_state
@@ -195,6 +196,7 @@ def optimise(
             group["lr"] = _rate(group["params"][0], settings) * watch.factor * schedule(number, settings.updates)
         seen = steps.update(batch, number)
         optimiser.step()
+        retract(network.weights, settings.orthogonality)
         watch.saw(seen)
         kept = number % settings.validate_every == 0 or number == settings.updates
         _look(watch, history, number, kept=kept)

@@ -38,6 +38,8 @@ class Training:
             layers silent otherwise, and a silent network does not learn. 0 leaves the weights as they are.
         initial_rate: the same for a share of all potentials of the first batch, as earlier versions had it: with sparse
             inputs single events fire then. Where it is not 0, ``initial_share`` is not used.
+        orthogonality: regularisation: after each update every layer's weights move so far towards orthogonal ones of
+            the same size; see :func:`spikeflip.snn.regularising.retract`.
         seed: of batches, encodings, masks.
         micro_batch: samples in memory at a time. It changes the rounding of the sums and, with dropout, which masks a
             sample gets.
@@ -56,6 +58,7 @@ class Training:
     shift: int = 0
     initial_share: float = 0.1
     initial_rate: float = 0.0
+    orthogonality: float = 0.0
     seed: int = 0
     micro_batch: int = 16
     validate_every: int = 50
@@ -78,7 +81,7 @@ class Training:
             )
         if not 0 < self.relative_rate < 1:
             raise SpikeflipError(f"relative_rate is {self.relative_rate}: give a share in (0, 1), such as 0.05")
-        for name in ("mse_first", "dropout", "widest_dropout", "initial_share", "initial_rate"):
+        for name in ("mse_first", "dropout", "widest_dropout", "initial_share", "initial_rate", "orthogonality"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise SpikeflipError(f"{name} is {value}: give a share in [0, 1)")
         if self.initial_share >= LARGEST_SHARE:

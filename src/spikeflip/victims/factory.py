@@ -1,4 +1,7 @@
-"""Code of the user's own, by the name under which Python imports it: a model's factory, a defence."""
+"""Code of the user's own, by the name under which Python imports it: a model's factory, a defence.
+
+Defences of this package are named beside it.
+"""
 
 import importlib
 import os
@@ -8,6 +11,7 @@ from typing import Any
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.streams import foreign_numbers
+from spikeflip.victims.defences import named_defence
 from spikeflip.victims.examining.checks import raised
 from spikeflip.victims.victim import Victim, is_victim
 
@@ -35,11 +39,15 @@ def load_factory(place: str) -> Any:
 
 
 def load_defence(place: str) -> Callable[[Victim], Victim]:
-    """The class or function ``package.module:name`` that makes a victim of a victim.
+    """The class or function ``package.module:name`` that makes a victim of a victim, or a defence of this package.
+
+    The latter is ``name`` or ``name:option=value``; see :func:`spikeflip.victims.defences.named_defence`.
 
     Raises:
         SpikeflipError: there is no such thing; or, when it is called, it raises or returns no victim.
     """
+    if ":" not in place or "=" in place:
+        return named_defence(place)
     made = _named(place, "a class or function in it that takes a victim and gives one")
 
     def defend(victim: Victim) -> Victim:
