@@ -196,7 +196,8 @@ def run(line: str | list[str]) -> None:
     """Run a command as it is typed, without the ``spikeflip``, and what is appended."""
     name, *rest = shlex.split(line) if isinstance(line, str) else line
     expanded = [part for word in rest for part in (sorted(glob.glob(word)) if "*" in word else [word])]
-    added = [part for option, value in APPENDED.get(name, {}).items() if option not in rest for part in (option, value)]
+    missing = {} if "-c" in rest else APPENDED.get(name, {})  # a file of options is complete
+    added = [part for option, value in missing.items() if option not in rest for part in (option, value)]
     out, error, status = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
         try:
