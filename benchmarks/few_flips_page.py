@@ -6,7 +6,7 @@ What stands between the page's marks is replaced; a figure for each victim lies 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from few_flips import rows_of
+from attack_rows import rows_of
 from rows import parser_of
 from spikeflip.intervals import wilson
 from spikeflip.judging.distances import alone, optimality, quartiles, success_within
@@ -41,9 +41,11 @@ def cells_of(row: Row) -> Tensor:
     return torch.tensor([math.inf if count is None else count for count in row["cells"]], dtype=torch.float64)
 
 
-def groups(rows: Sequence[Row]) -> Iterator[tuple[str, str, dict[str, list[Row]]]]:
+def groups(
+    rows: Sequence[Row], victims: Iterable[str] = tuple(VICTIMS)
+) -> Iterator[tuple[str, str, dict[str, list[Row]]]]:
     """Of each victim and goal the rows of every attack."""
-    for victim in [name for name in VICTIMS if any(row["victim"] == name for row in rows)]:
+    for victim in [name for name in victims if any(row["victim"] == name for row in rows)]:
         for goal in ("untargeted", "targeted"):
             found: dict[str, list[Row]] = {}
             for row in rows:
@@ -84,8 +86,12 @@ def table(found: Mapping[str, Sequence[Row]]) -> Iterator[str]:
 
 
 @styled
-def curves(parts: Sequence[tuple[str, Mapping[str, Sequence[Row]]]]) -> Figure:
-    """Success against changed events, a panel a goal."""
+def curves(
+    parts: Sequence[tuple[str, Mapping[str, Sequence[Row]]]],
+    changed: Callable[[Row], Tensor] = events_of,
+    axis: str = "changed events, % of the sample's",
+) -> Figure:
+    """Success against what was changed, a panel a goal."""
     figure = Figure(figsize=(7.2, 3.3), layout="constrained")
     panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
     names = [name for name in parts[0][1] if name not in NOT_DRAWN]
@@ -93,10 +99,10 @@ def curves(parts: Sequence[tuple[str, Mapping[str, Sequence[Row]]]]) -> Figure:
         for colour, name in zip(COLOURS, names, strict=False):
             if name not in found:
                 continue
-            events = torch.cat([events_of(row) for row in found[name]]).sort().values
+            events = torch.cat([changed(row) for row in found[name]]).sort().values
             heights = 100 * torch.arange(1, len(events) + 1) / len(events)
             shown = torch.isfinite(events)
-            dashes = "--" if name == "random-flips" else "-"
+            dashes = "--" if name.startswith("random") else "-"
             axes.step(
                 events[shown], heights[shown], where="post", color=colour, linestyle=dashes, linewidth=1.5, label=name
             )
@@ -105,7 +111,7 @@ def curves(parts: Sequence[tuple[str, Mapping[str, Sequence[Row]]]]) -> Figure:
         axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
         axes.set_ylim(0, 102)
         axes.set_title(goal, fontsize=9.5)
-        axes.set_xlabel("changed events, % of the sample's")
+        axes.set_xlabel(axis)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("fooled, % of attacked")
@@ -134,9 +140,14 @@ def main() -> None:
     for victim, parts in drawn.items():
         figure = curves(parts)
         figure.savefig(folder / f"{victim}.svg", metadata={"Date": None})
-    before, _, rest = given.page.read_text().partition(BEGIN)
+    put(given.page, lines)
+
+
+def put(page: Path, lines: Sequence[str]) -> None:
+    """Replace what stands between the marks of a page."""
+    before, _, rest = page.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
-    given.page.write_text(before + BEGIN + "\n\n" + "\n".join(lines) + END + after)
+    page.write_text(before + BEGIN + "\n\n" + "\n".join(lines) + END + after)
 
 
 def about(row: Row) -> str:
@@ -144,7 +155,8 @@ def about(row: Row) -> str:
     spikes, events = (torch.tensor(row[key]).double() for key in ("all_spikes", "all_events"))
     counts = f"{len(spikes)} inputs that it has right, of {spikes.median():,.0f} spikes in the median"
     more = "" if torch.equal(spikes, events) else f", {events.median():,.0f} events"
-    return f"`{row['architecture']}`, {100 * row['accuracy']:.1f} % right; {counts}{more}."
+    right = "" if row["accuracy"] is None else f", {100 * row['accuracy']:.1f} % right"
+    return f"`{row['architecture']}`{right}; {counts}{more}."
 
 
 if __name__ == "__main__":

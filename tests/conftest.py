@@ -13,6 +13,9 @@ from spikeflip import LIF, Rectangular, SpikingNetwork, load_images
 from spikeflip.cli.app import main
 from spikeflip.snn.training import Training, train
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # of which there is one a core
+    torch.set_num_threads(1)
+
 _SHARED = Path(__file__).parents[1].parent / "shared"
 _FOLDERS = {"mnist": "MNIST", "cifar10": "cifar-10-batches-bin", "nmnist": "NMNIST", "dvsgesture": "DvsGesture"}
 """Of the data sets, as users have them on disk."""

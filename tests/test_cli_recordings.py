@@ -175,7 +175,10 @@ def test_a_data_set_is_attacked_like_a_folder(run, folder, victim, tmp_path):
         (["--input", "empty"], "empty is no recording and no folder with any"),
         (["--input", "{folder}/left/1.aedat", "--label", "3"], "--label 3 is out of range: the classes are 0 ("),
         (["--input", "{folder}/left/1.aedat", "--sensor", "16"], "--sensor is '16'"),
-        (["--data", "nowhere"], "--data nowhere is neither digits, mnist, cifar10, nmnist"),
+        (
+            ["--data", "nowhere"],
+            "nor a folder of recordings: choose from digits, mnist, cifar10",
+        ),
         (["--data", "nmnist"], "nmnist is read from files and no root was given"),
         (["--data", "{folder}", "--simulate-events"], "--simulate-events turns images into events"),
     ],

@@ -9,17 +9,13 @@ import numpy as np
 import pytest
 from rich.text import Text
 
-from spikeflip.cli import terminal
+from spikeflip.cli.run_lists import print_comparison, print_differences, print_points, print_runs
 from spikeflip.cli.terminal import (
     Bars,
-    print_comparison,
-    print_differences,
     print_findings,
     print_json,
     print_names,
-    print_points,
     print_recording,
-    print_runs,
     print_summary,
     print_verdicts,
     say,
@@ -34,6 +30,11 @@ RATES = {
     "tie_rate": (0.0189, 0.0033, 0.0994, 51, "ties"),
     "vanished_first_step_rate": (0.3019, 0.1952, 0.4354, 50, "vanished first steps"),
 }
+
+
+@pytest.fixture(autouse=True)
+def long_lines(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
 
 
 def summary(**changed):
@@ -150,11 +151,39 @@ def test_no_figure_is_cut_and_no_name_folded_more_than_it_must(terminal_of, colu
     assert "".join(line[:name].strip() for line in lines[1:]) == "runs/number/oneanother"
 
 
-@pytest.mark.parametrize(("columns", "table"), [(119, False), (120, True)])
-def test_a_table_takes_a_terminal_of_120_columns(terminal_of, columns, table, capsys):
-    terminal_of(columns)
-    print_runs([listed("a", settings={"gamma": 0.5}), listed("b", settings={"gamma": 1})])
-    assert ("passes" in capsys.readouterr().out) is table
+@pytest.mark.parametrize(
+    ("columns", "left_out"),
+    [(93, []), (92, ["s"]), (80, ["passes", "s"]), (63, ["mse", "steps", "passes", "s"])],
+)
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_figures_that_lines_have_no_room_for_are_left_out_and_named(
+    is_terminal, columns, left_out, monkeypatch, terminal_of, capsys
+):
+    """Words folded as far as they can be take 18, figures 59, the blanks between the nine columns 16."""
+    terminal_of(columns) if is_terminal else monkeypatch.setenv("COLUMNS", str(columns))
+    print_runs([listed("a-run-of-x", settings={"c": 1}), listed("b", settings={"c": 12.25})])
+    plain = Text.from_ansi(capsys.readouterr().out).plain.splitlines()
+    assert max(map(len, plain[:3])) <= columns
+    heading, first, _, *rest = [" ".join(line.split()) for line in plain]
+    every = ["name", "settings", "n", "success", "%", "verified", "%", "mse", "steps", "passes", "s"]
+    assert heading.split() == [name for name in every if name not in left_out]
+    assert first.startswith("a-run-of-x c=1 1,200 91.0 (80.0–95.0) 62.0 (50.0–70.0)")
+    said = [f"no room for {', '.join(left_out)}: a wider terminal, or COLUMNS=120, shows them"] if left_out else []
+    assert rest == [*said, "victim: v", "goal: untargeted"]
+
+
+def test_without_a_terminal_and_columns_tables_fit_80(monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS")
+    print_runs([listed("a/run/of/a/long/name/in/folders", settings={"gamma": 0.5, "threshold": 0.25}), listed("b")])
+    out = capsys.readouterr().out
+    assert "success %" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_where_not_even_the_rates_have_room_each_run_is_a_line(terminal_of, capsys):
+    terminal_of(58)
+    print_runs([listed("a-run-of-x", settings={"gamma": 0.5}), listed("b", settings={"gamma": 1})])
+    assert lines_of(capsys)[0].startswith("a-run-of-x: gamma=0.5, n = 1,200, success 91.0")
 
 
 def test_points_are_lines(capsys):
@@ -463,7 +492,6 @@ frames"""
 )
 def test_a_long_word_is_folded_and_never_cut(terminal_of, monkeypatch, write, capsys):
     monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setattr(terminal, "_WIDE", 40)
     write("abcdefghijklmnopqrstuvwxyz" * 2)
     out = capsys.readouterr().out
     assert "…" not in out

@@ -135,5 +135,5 @@ def test_a_page_element_is_a_value_and_a_piece_of_template(digit_victim, tmp_pat
     )
     monkeypatch.setattr(own, "loader", jinja2.ChoiceLoader([loader, own.loader]))
     monkeypatch.setattr(own, "cache", None)
-    monkeypatch.setattr(page, "_view", lambda run, number: made(run, number) | {"longest": run.rows["steps"].max()})
+    monkeypatch.setattr(page, "_view", lambda run, *rest: made(run, *rest) | {"longest": run.rows["steps"].max()})
     assert "<p>2 steps</p>" in page.render_report([tmp_path / "run"])

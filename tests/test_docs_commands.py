@@ -13,6 +13,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -22,17 +23,16 @@ from typing import Any
 import pytest
 import torch
 from documents import DOCUMENTS, HOME, Block, blocks, commands, inline, lines_of
-from stand_ins import few_digits, recording_by_place, small_networks, small_sizes, write_data
+from stand_ins import few_digits, small_networks, small_sizes, write_data
 
 import spikeflip
 from spikeflip.cli.app import app, main, take_options
 from spikeflip.cli.command_line import split_options
-from spikeflip.data import write_recording
 from spikeflip.evaluation import SUITES
 from spikeflip.experiments import EXPERIMENTS
 from spikeflip.experiments.presets import SMOKE
 from spikeflip.interop import EVERY_ATTACK
-from spikeflip.runs import attack
+from spikeflip.runs import sharded
 
 APPENDED: dict[str, dict[str, str]] = {
     "train": {
@@ -50,8 +50,10 @@ APPENDED: dict[str, dict[str, str]] = {
 
 NOT_RUN = {
     "pip install . && spikeflip demo": "run by .ci/run, in a fresh environment",
-    "pip install -e '.[test]' && pytest": "run by .ci/run, in a fresh environment",
-    "#!/bin/bash": "needs Slurm and Ray",
+    "pip install -e '.[test]' && pytest -n auto": "run by .ci/run, in a fresh environment",
+    "pip install .": "the tutorial on a first attack runs its second line",
+    "#!/bin/bash": "needs Slurm",
+    "array=$(sbatch --parsable array.sh)": "needs Slurm",
     "export RAY_AUTH_MODE=token": "needs Ray on several machines",
     "helm repo add kuberay https://ray-project.github.io/kuberay-helm/": "needs Kubernetes",
     "snn/        networks: neuron, surrogate, coding, architecture string, network and its ReLU twin, training, "
@@ -59,7 +61,10 @@ NOT_RUN = {
 }
 """Blocks by their first line, and why they are not run here; ``spikeflip`` in them must still be right."""
 
-ELSEWHERE = {"docs/interop.md": "tests/interop/test_page.py"}
+ELSEWHERE = {
+    "docs/interop.md": "tests/interop/test_page.py",
+    **{page: "tests/test_docs_tutorials.py" for page in DOCUMENTS if page.startswith("docs/tutorials/")},
+}
 """Documents whose code another test runs."""
 
 OF_OTHERS = {"--help", "--no-build-isolation", "--no-deps", "--requeue", "--write"}
@@ -74,7 +79,7 @@ def kind_of(block: Block) -> str | None:
         return "directive"  # for Sphinx, which warns of a wrong one
     if block.start in NOT_RUN:
         return "not run"
-    if re.fullmatch(r"# \S+\.(toml|py)", block.start):
+    if re.fullmatch(r"# \S+\.(toml|py|mplstyle)", block.start):
         return "file"
     if block.language == "python":
         return "python"
@@ -87,6 +92,13 @@ def test_every_block_is_known():
     assert [f"{block.document}: {block.start}" for block in ALL if kind_of(block) is None] == []
     assert {block.start for block in ALL if kind_of(block) == "not run"} == set(NOT_RUN)
     assert all((HOME / test).is_file() and blocks(document) for document, test in ELSEWHERE.items())
+
+
+def test_what_needs_a_cluster_is_right_in_its_syntax():
+    shell = [block for block in ALL if block.language == "bash"]
+    assert {block.document for block in shell} >= {f"docs/how-to/{name}.md" for name in ("cluster", "kubernetes")}
+    for block in shell:
+        subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
 
 
 def test_the_folders_that_are_listed_are_there():
@@ -119,7 +131,7 @@ def test_all_that_is_typed_is_understood(document, tmp_path):
     pieces = [piece for piece in inline(document) if re.match(r"spikeflip \w+ .", piece)]  # not a command's name alone
     typed += [words for piece in pieces for words in commands(piece)]
     for words in typed:
-        understood(words, tmp_path)
+        understood([re.sub(r"\$\w+", "1", word) for word in words], tmp_path)  # variables of a shell's script
 
 
 def test_options_and_commands_in_the_text_exist():
@@ -170,7 +182,7 @@ def here(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: N
     small_networks(monkeypatch)
     small_sizes(monkeypatch)
     # Processes would import everything again; tests/runs/test_resume.py starts some.
-    monkeypatch.setattr(attack, "in_processes", lambda job, _workers: attack.in_this_process(job))
+    monkeypatch.setattr(sharded, "in_processes", lambda job, _workers: sharded.in_this_process(job))
     (tmp_path / "DIR").symlink_to(data)
     (tmp_path / "recordings").mkdir()
     for label in (4, 7):
@@ -184,7 +196,8 @@ def run(line: str | list[str]) -> None:
     """Run a command as it is typed, without the ``spikeflip``, and what is appended."""
     name, *rest = shlex.split(line) if isinstance(line, str) else line
     expanded = [part for word in rest for part in (sorted(glob.glob(word)) if "*" in word else [word])]
-    added = [part for option, value in APPENDED.get(name, {}).items() if option not in rest for part in (option, value)]
+    missing = {} if "-c" in rest else APPENDED.get(name, {})  # a file of options is complete
+    added = [part for option, value in missing.items() if option not in rest for part in (option, value)]
     out, error, status = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
         try:
@@ -223,59 +236,94 @@ def write_files(document: str) -> None:
 
 @pytest.mark.docs
 @pytest.mark.timeout(900)
-def test_readme(here):
+def test_readme(here, monkeypatch):
+    suite = SUITES["binary-l0/1"]
+    monkeypatch.setitem(SUITES, suite.name, replace(suite, members=suite.members[:2]))
     (piece,) = of_kind("README.md", "python")
     names, printed = run_python(piece, {})
     assert 0 <= float(printed) <= 1
     assert names["result"].adversarials.shape == (450, 1, 8, 8)
-    (here / "sweep.toml").write_text('[base]\nvictim = "victims/digits"\nsamples = 2\n[grid]\nseed = [0, 1]\n')
+    (here / "sweep.toml").write_text('[base]\nvictim = "demo-digits"\nsamples = 2\n[grid]\nseed = [0, 1]\n')
     for block in of_kind("README.md", "commands"):
         run_block(block)
     assert (here / "victims" / "mnist" / "victim.json").is_file()
     assert (here / "runs" / "recordings" / "adversarial" / "00004.bin").is_file()
     assert (here / "sweeps" / "threshold" / "seed=1" / "summary.json").is_file()
+    assert (here / "evaluations" / "events" / "evaluation.json").is_file()
     pages = list(here.rglob("report.html"))
     assert {page.parent.name for page in pages} >= {"untargeted", "targeted", "recordings", "threshold", here.name}
+
+
+def run_page(document: str) -> tuple[dict[str, Any], str]:
+    """Run the blocks of a page in order, with nothing but what they make; returns names, and what is printed."""
+    names: dict[str, Any] = {}
+    printed = ""
+    for block in blocks(document):
+        kind = kind_of(block)
+        if kind == "file":
+            Path(block.start.removeprefix("# ")).write_text(block.text)
+        elif kind == "commands":
+            run_block(block)
+        elif kind == "python":
+            names, out = run_python(block, names)
+            printed += out
+    return names, printed
 
 
 @pytest.mark.docs
 @pytest.mark.timeout(900)
 def test_page_on_runs(here, monkeypatch):
     few_digits(monkeypatch)
-    run("train --out victims/digits")
-    write_files("docs/runs.md")
-    for block in of_kind("docs/runs.md", "commands"):
-        run_block(block)
+    for goal, target in (("untargeted", "none"), ("targeted", "next")):
+        run(f"attack --victim demo-digits --samples 3 --draws 2 --target {target} --out runs/{goal}")
+    run_page("docs/runs.md")
     assert len(list(here.glob("sweeps/threshold/*/summary.json"))) == 24
+    assert (here / "comparison.html").is_file()
 
 
 @pytest.mark.docs
-def test_page_on_attacks(here, monkeypatch):
+@pytest.mark.timeout(900)
+def test_page_on_figures(here, monkeypatch):
     few_digits(monkeypatch)
-    run("train --simulate-events --out victim")
-    for block in of_kind("docs/attacks.md", "commands"):
-        run_block(block)
-    assert (here / "run" / "summary.json").is_file()
+    run_page("docs/figures.md")
+    assert {path.name for path in here.glob("*.csv")} == {"budget.csv", "frames.csv", "threshold.csv"}
+    run("plot runs/few --kind budget --style mine.mplstyle --out mine.svg")
 
 
 @pytest.mark.docs
-def test_page_on_few_flips(here, monkeypatch):
+@pytest.mark.parametrize(
+    ("document", "left"),
+    [
+        ("docs/start.md", "runs/first/summary.json"),
+        ("docs/attacks.md", "run/summary.json"),
+        ("docs/few-flips.md", "run/summary.json"),
+        ("docs/reliability.md", "runs/b/summary.json"),
+        ("docs/how-to/cluster.md", "runs/shared/summary.json"),
+        ("docs/how-to/continue.md", "runs/long/summary.json"),
+        ("docs/how-to/kubernetes.md", "runs/tried/summary.json"),
+        ("docs/how-to/slurm-array.md", "sweeps/array/threshold=1.0/summary.json"),
+    ],
+)
+def test_page(here, monkeypatch, document, left):
+    few_digits(monkeypatch)
+    run_page(document)
+    assert (here / left).is_file()
+
+
+@pytest.mark.docs
+def test_page_on_event_attacks(here, monkeypatch):
     few_digits(monkeypatch)
     run("train --simulate-events --out victim")
-    for block in of_kind("docs/few-flips.md", "commands"):
+    for block in of_kind("docs/event-attacks.md", "commands"):
         run_block(block)
-    assert (here / "run" / "summary.json").is_file()
+    assert (here / "near" / "summary.json").is_file()
 
 
 @pytest.mark.docs
 @pytest.mark.usefixtures("here")
 def test_page_on_masking(monkeypatch):
     few_digits(monkeypatch)
-    run("train --simulate-events --updates 60 --out victim")
-    victim = spikeflip.load_checkpoint("victim").network
-    spikes = spikeflip.simulate_saccades(spikeflip.load_images("digits", "test").images[:40], size=16)
-    (piece,) = of_kind("docs/masking.md", "python")
-    _, printed = run_python(piece, {"victim": victim, "spikes": spikes, "labels": victim.scores(spikes).argmax(1)})
+    _, printed = run_page("docs/masking.md")
     assert printed.split()[0] in ("trustworthy", "doubtful", "masked")
 
 
@@ -284,16 +332,32 @@ def test_page_on_the_worst_case(here, monkeypatch):
     few_digits(monkeypatch)
     suite = SUITES["binary-l0/1"]
     monkeypatch.setitem(SUITES, suite.name, replace(suite, members=suite.members[:3]))
-    run("train --simulate-events --out victim")
-    for block in of_kind("docs/evaluate.md", "commands"):
-        run_block(block)
+    found, printed = run_page("docs/evaluate.md")
     assert (here / "page.html").is_file()
-    (piece,) = of_kind("docs/evaluate.md", "python")
-    victim, spikes = spike_network(), some_frames(3, 15)
-    names = {"spikeflip": spikeflip, "victim": victim, "spikes": spikes, "labels": victim.scores(spikes).argmax(1)}
-    found, printed = run_python(piece, names)
     assert printed.startswith("binary-l0/1, budget 0.05: robust accuracy")
-    assert found["found"].adversarials.shape == spikes.shape
+    assert found["found"].adversarials.shape == found["spikes"].shape
+
+
+@pytest.mark.docs
+@pytest.mark.usefixtures("here")
+def test_page_on_adding(monkeypatch):
+    few_digits(monkeypatch)
+    _, printed = run_page("docs/how-to/extend.md")
+    assert any(ast.literal_eval(printed))
+
+
+@pytest.mark.docs
+def test_a_sweep_finds_the_points_that_an_array_has_attacked(here, monkeypatch):
+    few_digits(monkeypatch)
+    for block in of_kind("docs/how-to/slurm-array.md", "file"):
+        Path(block.start.removeprefix("# ")).write_text(block.text)
+    array, sweep = of_kind("docs/how-to/slurm-array.md", "commands")
+    run_block(array)
+    rows = here / "sweeps" / "array" / "threshold=0.5" / "rows.parquet"
+    written = rows.stat().st_mtime_ns
+    run_block(sweep)
+    assert rows.stat().st_mtime_ns == written
+    assert (here / "sweeps" / "array" / "table.csv").read_text().count("\n") == 4
 
 
 @pytest.mark.docs
@@ -315,14 +379,6 @@ def test_page_on_reproducing(here, monkeypatch):
 
 
 # --- pages that take no time ------------------------------------------------------------------------------------------
-
-
-def test_page_on_reliability(here):
-    run("train --data mnist --root DIR --width 0.25 --out victims/mnist")
-    for seed, name in enumerate(("a", "b")):
-        run(f"attack --victim victims/mnist --data mnist --root DIR --samples 4 --seed {seed} --out runs/{name}")
-    (block,) = of_kind("docs/reliability.md", "commands")
-    run_block(block)
 
 
 FACTORY = '''
@@ -349,14 +405,6 @@ def factory():
 '''
 
 
-def spike_network() -> spikeflip.SpikingNetwork:
-    return spikeflip.SpikingNetwork("16FC-10FC", (2, 34, 34), time_steps=15, neuron=spikeflip.LIF(0.3, 0.3))
-
-
-def some_frames(n: int, steps: int) -> torch.Tensor:
-    return (torch.rand((n, steps, 2, 34, 34), generator=torch.Generator().manual_seed(0)) < 0.2).float()
-
-
 @pytest.fixture
 def package(here):
     """The module that the documents name."""
@@ -368,27 +416,21 @@ def package(here):
         sys.modules.pop(name, None)
 
 
-def test_page_on_own_victims(here, package, monkeypatch):
+@pytest.mark.usefixtures("package")
+def test_page_on_own_victims(here, monkeypatch):
     few_digits(monkeypatch)
-    run("train --out victims/digits")
-    write_files("docs/own-victims.md")
-    for block in of_kind("docs/own-victims.md", "commands"):
-        run_block(block)
+    run_page("docs/own-victims.md")
     assert len(list(here.glob("sweeps/defended/*/summary.json"))) == 2
     stored = json.loads((here / "runs" / "mine" / "config.json").read_text())
     assert stored["data"]["frames"] == "10 bins over the duration, 34 × 34 cells, binary"
     assert stored["victim"]["source"] == "package.module:factory"
 
 
-def test_page_on_victims(here, package):
-    (block,) = of_kind("docs/victims.md", "commands")
-    run_block(block)
-    from package.module import factory  # type: ignore[import-not-found]
-
-    (piece,) = of_kind("docs/victims.md", "python")
-    spikes, labels = some_frames(6, 10), torch.arange(6)
-    found, _ = run_python(piece, {"spikeflip": spikeflip, "model": factory(), "spikes": spikes, "labels": labels})
-    assert found["result"].adversarials.shape == spikes.shape
+@pytest.mark.usefixtures("package")
+def test_page_on_victims(monkeypatch):
+    few_digits(monkeypatch)
+    found, _ = run_page("docs/victims.md")
+    assert found["result"].adversarials.shape == found["spikes"].shape
 
 
 @pytest.mark.docs
@@ -413,31 +455,24 @@ def test_page_on_training(here):
     assert spikeflip.load_checkpoint("victims/hardened").facts["robust_accuracy_n"]
 
 
-def test_page_on_nir(here):
+def test_page_on_nir(here, monkeypatch):
     pytest.importorskip("nir", reason="NIR files are read and written by nir")
-    network, spikes = spike_network(), some_frames(3, 25)
-    spikeflip.save_nir(network, "model.nir")
-    (piece,) = of_kind("docs/nir.md", "python")
-    names = {"network": network, "spikes": spikes, "labels": torch.arange(3)}
-    found, _ = run_python(piece, names)
-    assert found["result"].adversarials.shape == spikes.shape
+    few_digits(monkeypatch)
+    found, _ = run_page("docs/nir.md")
+    assert found["result"].adversarials.shape == found["spikes"].shape
     assert (here / "network.nir").is_file()
 
 
-def test_page_on_recordings(here):
-    recording = recording_by_place(4, 34, 0)
-    write_recording(recording, here / "00004.bin")
-    (piece,) = of_kind("docs/recordings.md", "python")
-    network = spike_network()
-    names, _ = run_python(piece, {"network": network, "labels": network.scores(some_frames(1, 15)).argmax(1)})
-    again = spikeflip.bin_events(spikeflip.read_recording("adversarial.bin"), spikeflip.Binning(15, time_bin=5))
-    assert torch.equal(again.frames.float(), names["result"].adversarials[0])
+@pytest.mark.usefixtures("here")
+def test_page_on_recordings():
+    names, _ = run_page("docs/recordings.md")
+    again = spikeflip.read_recording("adversarial.bin", height=16, width=16)
+    frames = spikeflip.bin_events(again, spikeflip.Binning(15, time_bin=5)).frames
+    assert torch.equal(frames.float(), names["result"].adversarials[0])
 
 
 def test_code_is_on_these_pages_alone():
     """Every page whose commands or code are to be run has a test here, or in another place."""
-    tested = {"README.md", *(f"docs/{name}.md" for name in ("attacks", "runs", "reliability", "reproducing"))}
-    tested |= {f"docs/{name}.md" for name in ("victims", "own-victims", "training", "nir", "recordings", "evaluate")}
-    tested |= {"docs/few-flips.md", "docs/masking.md", "docs/defences.md"}
-    tested |= set(ELSEWHERE)
+    source = Path(__file__).read_text()
+    tested = {"README.md", *re.findall(r"\bdocs/\S+\.md\b", source.partition("# --- run ---")[2])} | set(ELSEWHERE)
     assert {block.document for block in ALL if kind_of(block) in ("python", "commands", "file")} == tested

@@ -225,7 +225,10 @@ def test_a_trained_victim_and_inputs_of_a_file(factories, run):
         (["doctored:build", "--input-shape", "6,0"], "--input-shape is '6,0'"),
         (["doctored:build", "--input-shape", "6"], "time steps and at least one more size"),
         (["doctored:build", "--input-shape", "6,99999,99999"], "take more than 33,554,432 values"),
-        (["doctored:build", "--input-shape", "6,20", "--layout", "NT"], "--layout is 'NT': input should be 'TB', 'BT'"),
+        (
+            ["doctored:build", "--input-shape", "6,20", "--layout", "NT"],
+            "--layout is 'NT': choose from TB, BT",
+        ),
         (["doctored:build", "--input-shape", "6,20", "--readout", "vote"], "readout is 'vote'"),
         (["doctored:build", "--input-shape", "6,20", "--rate", "1.5"], "--rate is 1.5"),
         (["doctored:build", "--input-shape", "6,20", "--seed", "-1"], "--seed is -1"),

@@ -44,14 +44,14 @@ def test_a_signal_that_nohup_ignores_stays_ignored():
 
 
 def test_an_interruption_by_a_signal_is_in_the_log(digit_victim, run, tmp_path, monkeypatch, undrawn):
-    from spikeflip.runs import attack
+    from spikeflip.runs import sharded
     from spikeflip.snn.checkpoint import save_checkpoint
 
     def end(*_):
         raise EndedError(signal.SIGTERM)
 
     save_checkpoint(digit_victim, tmp_path / "v", {"loss": "mse"})
-    monkeypatch.setattr(attack, "in_this_process", end)
+    monkeypatch.setattr(sharded, "in_this_process", end)
     status, out, err = run("attack", "--victim", tmp_path / "v", "--samples", 2, "--out", tmp_path / "r")
     assert (status, out, err) == (143, "", f"spikeflip: ended by SIGTERM; {GOES_ON}")
     log = (tmp_path / "r" / "run.log").read_text()

@@ -10,7 +10,6 @@ from torch import nn
 
 from spikeflip import SCG, Rectangular, SpikingNetwork, judge, simulate_saccades, wrap
 from spikeflip.attacks import ATTACKS
-from spikeflip.judging.transfer import transfer
 from spikeflip.snn.coding import encode, winner
 from spikeflip.snn.neuron import integrate
 from spikeflip.snn.training import Training, train
@@ -145,7 +144,7 @@ def test_what_an_attack_claims_holds_on_the_cpu(images):
     assert of_gpu["attack_success_rate"] > 0.8
     assert of_gpu["attack_success_rate"] == pytest.approx(of_cpu["attack_success_rate"], abs=0.1)
     won = result.success
-    shown = transfer(network, inputs[won], result.adversarials[won], labels[won], draws=3)
+    shown = judge(network, inputs[won], result.adversarials[won], labels[won], draws=3)
     assert shown.summary()["attack_success_rate"] > 0.6
 
 

@@ -5,7 +5,8 @@ import re
 
 from rich.text import Text
 
-from spikeflip.cli.terminal import Bars, print_comparison, print_findings, print_names
+from spikeflip.cli.run_lists import print_comparison
+from spikeflip.cli.terminal import Bars, print_findings, print_names
 
 
 def lines_of(text):

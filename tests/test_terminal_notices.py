@@ -4,14 +4,8 @@ import json
 
 import pytest
 
-from spikeflip.cli.terminal import (
-    print_comparison,
-    print_differences,
-    print_points,
-    print_runs,
-    print_summary,
-    print_verdicts,
-)
+from spikeflip.cli.run_lists import print_comparison, print_differences, print_points, print_runs
+from spikeflip.cli.terminal import print_summary, print_verdicts
 
 SILENT = {"code": "silent-victim", "text": "the victim is silent: no rate says anything", "figure": 1.0}
 MOVED = {"code": "nothing-moved", "text": "the attack moved nothing: all is as it was", "figure": None}

@@ -5,14 +5,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spikeflip.attacks import SCG, AttackResult, Budget, every_target, scg
-    from spikeflip.attacks import Pattern as Pattern
-    from spikeflip.attacks import learn_patch as learn_patch
-    from spikeflip.attacks import learn_universal as learn_universal
-    from spikeflip.attacks import load_pattern as load_pattern
-    from spikeflip.attacks import patch as patch
-    from spikeflip.attacks import save_pattern as save_pattern
-    from spikeflip.attacks import universal as universal
+    from spikeflip.attacks import (
+        SCG,
+        AttackResult,
+        Budget,
+        Pattern,
+        every_target,
+        learn_patch,
+        learn_universal,
+        load_pattern,
+        patch,
+        save_pattern,
+        scg,
+        universal,
+    )
     from spikeflip.data import (
         Binning,
         Recording,
@@ -23,18 +29,13 @@ if TYPE_CHECKING:
         write_recording,
     )
     from spikeflip.errors import SpikeflipError
-    from spikeflip.evaluation import Evaluation as Evaluation
-    from spikeflip.evaluation import evaluate as evaluate
-    from spikeflip.judging import certify as certify
-    from spikeflip.judging import judge
-    from spikeflip.snn.checkpoint import load_checkpoint
+    from spikeflip.evaluation import Evaluation, evaluate
+    from spikeflip.judging import certify, judge
+    from spikeflip.snn.checkpoint import load_checkpoint, load_victim
     from spikeflip.snn.network import ReluNetwork, SpikingNetwork
     from spikeflip.snn.neuron import LIF
     from spikeflip.snn.surrogate import Rectangular
-    from spikeflip.victims import Defence as Defence
-    from spikeflip.victims import load_nir as load_nir
-    from spikeflip.victims import save_nir as save_nir
-    from spikeflip.victims import wrap
+    from spikeflip.victims import Defence, doctor, load_nir, save_nir, wrap
 
 __version__ = "0.1.0"
 
@@ -44,19 +45,34 @@ __all__ = [
     "AttackResult",
     "Binning",
     "Budget",
+    "Defence",
+    "Evaluation",
+    "Pattern",
     "Recording",
     "Rectangular",
     "ReluNetwork",
     "SpikeflipError",
     "SpikingNetwork",
     "bin_events",
+    "certify",
+    "doctor",
+    "evaluate",
     "every_target",
     "judge",
+    "learn_patch",
+    "learn_universal",
     "load_checkpoint",
     "load_images",
+    "load_nir",
+    "load_pattern",
+    "load_victim",
+    "patch",
     "read_recording",
+    "save_nir",
+    "save_pattern",
     "scg",
     "simulate_saccades",
+    "universal",
     "wrap",
     "write_recording",
 ]
@@ -88,7 +104,7 @@ _HOMES = {
     "errors": ("SpikeflipError",),
     "evaluation": ("Evaluation", "evaluate"),
     "judging": ("certify", "judge"),
-    "snn.checkpoint": ("load_checkpoint",),
+    "snn.checkpoint": ("load_checkpoint", "load_victim"),
     "snn.network": ("ReluNetwork", "SpikingNetwork"),
     "snn.neuron": ("LIF",),
     "snn.surrogate": ("Rectangular",),

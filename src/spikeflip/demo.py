@@ -1,6 +1,6 @@
 """The demonstration: two small victims trained and attacked from nothing, without a network, in one to two minutes."""
 
-import tempfile
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def run_demo(out: Path, *, progress: Progress | None = None) -> dict[str, dict[s
     """Train an image and an event victim on the bundled digits, attack both untargeted and targeted, and write a page.
 
     Args:
-        out: a folder to make, with ``report.html`` and one run folder an attack.
+        out: a folder to make, with ``report.html``, both victims and one run folder an attack.
         progress: called with the stage, and what is done of what.
 
     Returns:
@@ -38,9 +38,9 @@ def run_demo(out: Path, *, progress: Progress | None = None) -> dict[str, dict[s
         SpikeflipError: ``out`` holds something already.
     """
     summaries: dict[str, dict[str, Any]] = {}
-    with new_folder(out) as folder, tempfile.TemporaryDirectory() as victims:
+    with new_folder(out) as folder:
         for kind, training in _VICTIMS.items():
-            victim = Path(victims) / kind
+            victim = folder / "victims" / kind
             run_training(training, victim, progress=_trained(progress, kind))
             for goal, options in _GOALS.items():
                 name = f"{kind}-{goal}"
@@ -53,6 +53,15 @@ def run_demo(out: Path, *, progress: Progress | None = None) -> dict[str, dict[s
                 summaries[name] = run_attack(config, folder / name, progress=_staged(progress, name))
         write_report([folder / name for name in summaries], folder / "report.html", title="spikeflip demo")
     return summaries
+
+
+def next_commands(out: Path) -> tuple[str, ...]:
+    """What attacks the victims of a demonstration in ``out`` again, as it is typed."""
+    images, events = (shlex.quote(str(out / "victims" / kind)) for kind in _VICTIMS)
+    return (
+        f"spikeflip attack --victim {images} --attack pgd --samples 100 --out runs/images",
+        f"spikeflip attack --victim {events} --simulate-events --attack sigma-zero --samples 20 --out runs/events",
+    )
 
 
 def _trained(progress: Progress | None, kind: str) -> Callable[[Any], None] | None:

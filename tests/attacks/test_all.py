@@ -20,7 +20,7 @@ WITHOUT_GRADIENT = {
     "greedy-pixels", "greedy-flips", "universal", "patch", "random", "sparse-rs", "flip-search", "random-flips",
     "random-retiming", "camera-noise",
 }  # fmt: skip
-WITHOUT_NUMBERS = {"universal", "sigma-zero", "spikefool", "retiming"}
+WITHOUT_NUMBERS = {"universal", "sigma-zero", "spikefool", "retiming", "soft-retiming"}
 HARDLY_NUMBERS = {"sda", "gumbel-flips"}
 """Whose random numbers seldom decide which flips are left of a success; see test_few_flips.py."""
 

@@ -69,6 +69,23 @@ def test_others_come_near_it(name, seed, targeted):
     assert (count(spikes, bound) / best).mean() <= 1.5
 
 
+@pytest.mark.parametrize("reach", [0, 1, 2])
+def test_gumbel_flips_near_spikes_alone(reach):
+    """Time and place are counted alike; the fewest flips of a linear victim that has no worth elsewhere are found."""
+    victim, spikes, labels = made(2, (5, 8), 8, seed=0, ahead=2.0)
+    sparse = spikes * (torch.arange(8) == 3)
+    labels = winner(victim.scores(sparse))
+    found = attacks.gumbel_flips(victim, sparse, labels, near=reach, steps=30, reduce=False)
+    free = attacks.gumbel_flips(victim, sparse, labels, steps=30, reduce=False)
+
+    def farthest(result):
+        changed, fired = (result.adversarials != sparse).nonzero(), sparse.nonzero()
+        steps = (changed[:, None, 1:] - fired[None, :, 1:]).abs().sum(2)
+        return steps.masked_fill(changed[:, None, 0] != fired[None, :, 0], 99).amin(1).max()
+
+    assert farthest(found) == reach < farthest(free)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_flip_search_comes_near_it_where_random_flips_fool_at_all(seed):
     victim, spikes, labels = made(2, seed=seed, ahead=2.0)
@@ -241,6 +258,7 @@ def test_inputs_that_are_refused(name):
     [
         ("sda", {"candidates": 41}, "candidates is 41, and an input has 40 cells: give at most that"),
         ("sda", {"candidates": 0}, "candidates is 0"),
+        ("gumbel-flips", {"near": -1}, "near is -1: give at least 0, or leave it out"),
         ("sigma-zero", {"sigma": 0}, "sigma is 0"),
         ("sigma-zero", {"rate": -1}, "rate is -1"),
         ("spikefool", {"reach": 0}, "reach is 0"),
@@ -496,6 +514,8 @@ def test_sparse_rs_keeps_the_size_of_its_set_and_never_gets_worse():
 
 
 def test_every_attack_of_few_flips_is_here():
-    assert {*FEWEST, "retiming"} == {name for name, info in ATTACKS.items() if getattr(info.settings, "reduces", False)}
+    assert {*FEWEST, "retiming", "soft-retiming"} == {
+        name for name, info in ATTACKS.items() if getattr(info.settings, "reduces", False)
+    }
     assert set(ATTACKS) >= set(ALL)
     assert set(WHITE) | set(BLACK) == set(ALL)

@@ -51,6 +51,9 @@ OTHER = {
     "growth": 1.75,
     "window": 3,
     "moves": 4,
+    "momentum": 0.4,
+    "near": 2,
+    "sign": True,
     "kind": "hot-pixels",
 }
 """A value of every setting that is no attack's default."""
@@ -62,8 +65,9 @@ PATTERNS = {
 BLANK = AttackResult.blank(torch.ones(1, 4), None)
 DENSE = ("pgd", "mi-fgsm", "apgd", "sa-pgd")
 GOES_ON = ("sigma-zero", "gumbel-flips", "flip-search")
-FEWEST = (*GOES_ON, "sda", "spikefool", "sparse-rs", "retiming")
-TUNED = ("scg", "sigma-zero", "sda", "spikefool", "gumbel-flips", "retiming")
+FEWEST = (*GOES_ON, "sda", "spikefool", "sparse-rs", "retiming", "soft-retiming")
+TUNED = ("scg", "sigma-zero", "sda", "spikefool", "gumbel-flips", "retiming", "soft-retiming")
+TIMED = ("retiming", "soft-retiming")
 WITHOUT_GRADIENT = (
     "conversion", "greedy-pixels", "greedy-flips", "universal", "patch", "random", "sparse-rs", "flip-search",
     "random-flips", "random-retiming", "camera-noise",
@@ -90,6 +94,7 @@ SOURCES = {
     "sparse-rs": "Croce et al., AAAI 2022, on pixels; on cells our own",
     "flip-search": "our own, after SCAR of Büchel et al., Front. Neurosci. 2022",
     "random-flips": "a control, from no paper",
+    "soft-retiming": "Yu et al., ICLR 2026, with a scaled step",
     "retiming": "our own, in the setting of Yu et al., ICLR 2026",
     "random-retiming": "a control, from no paper",
     "camera-noise": "dash and frame: Marchisio et al., IJCNN and IROS 2021; the rest a control",
@@ -130,7 +135,7 @@ def test_every_argument_reaches_its_own_setting(name, caught):
         given = {field.name: PATTERNS[name] if field.name == "pattern" else OTHER[field.name]}
         if given == {"loss": field.default}:
             given = {"loss": "ce"}
-        if name == "retiming" and field.name == "budget":
+        if name in TIMED and field.name == "budget":
             given = {"budget": Budget(5, "moved")}
         FUNCTIONS[name]("victim", "inputs", "labels", "targets", **given, seed=5, trace=True)
         made, positional, options = caught.pop()
@@ -147,7 +152,7 @@ def test_a_number_as_budget_bounds_mse_or_the_ball(name, caught):
         given = {"step_size": 0.1} if "step_size" in {field.name for field in fields(settings)} else {}
         for number in (1, 0.25):
             FUNCTIONS[name](None, None, None, budget=number, **given)
-            metric = "moved" if name == "retiming" else "linf" if name in DENSE else "mse"
+            metric = "moved" if name in TIMED else "linf" if name in DENSE else "mse"
             assert caught.pop()[0].budget == Budget(number, metric)
 
 
@@ -161,14 +166,14 @@ def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     own = {key: OTHER[key] for key in ("steps", "budget") if key in {field.name for field in fields(settings)}}
     if name in FEWEST:
         own["budget"] = Budget(3, "l0")
-    if name == "retiming":  # whose moves need more than these images have: a time axis
+    if name in TIMED:  # whose moves need more than these images have: a time axis
         own.pop("budget")
     own |= {"candidates": 3} if name == "sda" else {}
     own |= {"pattern": PATTERNS[name]} if name in PATTERNS else {}
     options = dict.fromkeys(Options.__annotations__, "given")
     settings(**own)(network, images, labels, targets, **options)
     *given, rule = seen.pop("given")
-    assert seen.pop("units") is (each_move if name == "retiming" else each_flip)
+    assert seen.pop("units") is (each_move if name in TIMED else each_flip)
     known = {"only": seen["only"], "asks": seen["asks"], "counts": False, "decisions_only": name == "flip-search"}
     expected = {"steps": 1, "budget": None} | own | known | options
     for key in ("pattern", "candidates"):

@@ -17,9 +17,11 @@ from spikeflip.attacks import (
     RandomRetiming,
     Retiming,
     Smallest,
+    SoftRetiming,
     random_retiming,
     reduce_flips,
     retiming,
+    soft_retiming,
 )
 from spikeflip.attacks.moves import Moving
 from spikeflip.attacks.reduce import each_move
@@ -266,15 +268,16 @@ def _with_support():
 
 
 @pytest.mark.parametrize("metric", ["mse", "l0", "l0_events", "moved_us", "moved_us_max", "linf"])
-def test_budgets_in_another_unit(metric):
+@pytest.mark.parametrize("attack", [Retiming, SoftRetiming])
+def test_budgets_in_another_unit(metric, attack):
     text = f"budget is in {metric}, and what retiming does is measured in moved, moved_bins, moved_bins_max: give one"
     with pytest.raises(SpikeflipError, match=text):
-        Retiming(budget=Budget(3, metric))
+        attack(budget=Budget(3, metric))
 
 
-@pytest.mark.parametrize("settings", [{"window": 0}, {"window": -1}, {"moves": 0}])
+@pytest.mark.parametrize("settings", [{"window": 0}, {"window": -1}, {"moves": 0}, {"momentum": 1}, {"momentum": -0.1}])
 def test_settings_out_of_range(settings):
-    with pytest.raises(SpikeflipError, match=f"{next(iter(settings))} is .*: give at least 1"):
+    with pytest.raises(SpikeflipError, match=f"{next(iter(settings))} is .*: give (at least 1|a number in \\[0, )"):
         Retiming(**settings)
 
 
@@ -284,7 +287,7 @@ def test_settings_of_the_control_out_of_range(settings):
         RandomRetiming(**settings)
 
 
-@pytest.mark.parametrize("attack", [retiming, random_retiming])
+@pytest.mark.parametrize("attack", [retiming, random_retiming, soft_retiming])
 def test_images_are_refused(attack):
     network = SpikingNetwork("8FC-3FC", (4,), time_steps=5)
     with pytest.raises(SpikeflipError, match="are images, but this attack is defined on spikes only"):
@@ -346,12 +349,12 @@ def test_without_bounds_the_best_moves_are_those_that_a_bound_of_everything_leav
     assert torch.equal(per_line(free), per_line(before))
 
 
-def test_moves_of_an_iteration_grow_to_five_times_as_many():
+def test_moves_grow_from_iteration_to_iteration():
     victim = Linear(torch.stack([torch.zeros(40, 60), torch.arange(2400.0).view(40, 60)]), torch.tensor([1e9, 0.0]))
     spikes = torch.zeros(1, 40, 60)
     spikes[:, :20] = 1
     made = [
         measured("moved", spikes, retiming(victim, spikes, torch.tensor([0]), moves=3, steps=steps).adversarials)[0]
-        for steps in range(1, 8)
+        for steps in range(1, 6)
     ]
-    assert made == [3, 9, 18, 30, 45, 60, 75]
+    assert made == [3, 6, 9, 12, 15]

@@ -12,7 +12,7 @@ HOME = Path(__file__).parents[2]
 @pytest.fixture
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(HOME / "benchmarks")
-    return importlib.import_module("few_flips"), importlib.import_module("few_flips_page")
+    return importlib.import_module("attack_rows"), importlib.import_module("few_flips_page")
 
 
 def row(attack="sda", seed=0, cells=(4, None), events=(6, None), **other):
@@ -24,11 +24,11 @@ def row(attack="sda", seed=0, cells=(4, None), events=(6, None), **other):
 
 
 def test_parts_are_joined_and_the_later_of_equal_rows_is_kept(scripts, tmp_path):
-    few_flips, _ = scripts
+    attack_rows, _ = scripts
     one, two, out = (tmp_path / name for name in ("one.json", "two.json", "out.json"))
-    few_flips.write(one, [row(), row(seed=1)])
-    few_flips.write(two, [row(cells=(1, 1)), row("gumbel")])
-    few_flips.join(out, [one, two])
+    attack_rows.write(one, [row(), row(seed=1)])
+    attack_rows.write(two, [row(cells=(1, 1)), row("gumbel")])
+    attack_rows.join(out, [one, two])
     found = {(found["attack"], found["seed"]): found["cells"] for found in json.loads(out.read_text())["rows"]}
     assert found == {("sda", 0): [1, 1], ("sda", 1): [4, None], ("gumbel", 0): [4, None]}
 
@@ -43,8 +43,8 @@ def test_the_table_counts_failures_events_and_seeds(scripts):
 
 
 def test_the_page_is_that_of_the_results(scripts):
-    few_flips, page = scripts
-    rows = few_flips.rows_of(HOME / "results" / "binary-l0.json")
+    attack_rows, page = scripts
+    rows = attack_rows.rows_of(HOME / "results" / "binary-l0.json")
     told = (HOME / "docs" / "few-flips.md").read_text()
     for victim, goal, found in page.groups(rows):
         if found:

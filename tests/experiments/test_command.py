@@ -103,11 +103,11 @@ def test_options_reach_the_experiments(tiny, tmp_path, run, monkeypatch):
     ("arguments", "message"),
     [
         ([], "no experiment is named: give all, or some of table-1, "),
-        (["table-9"], "there is no experiment 'table-9': choose all, or from table-1, "),
+        (["table-9"], "there is no experiment 'table-9': did you mean table-8? choose from all, table-1, "),
         (["table-3", "--preset", "tiny"], "--preset"),
         (
             ["table-3", "--preset", "smoke", "--data", "svhn"],
-            "--data svhn is none of the smoke preset's: choose from 'MNIST'",
+            "--data 'svhn' is none of the smoke preset's: choose from MNIST",
         ),
         (["table-3", "--width", "-1"], "--width is -1.0: give a positive factor"),
         (["table-3", "--workers", "0", "--preset", "smoke"], "--workers is 0"),

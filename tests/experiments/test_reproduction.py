@@ -202,12 +202,16 @@ def test_results_are_written_by_one_process_at_a_time(tiny, tmp_path, monkeypatc
     ("names", "options", "message"),
     [
         ([], {}, r"no experiment is named: give all, or some of table-1, table-3, .*figure-18"),
-        (["table-9"], {}, r"there is no experiment 'table-9': choose all, or from table-1, table-3"),
+        (
+            ["table-9"],
+            {},
+            r"there is no experiment 'table-9': did you mean table-8\? choose from all, table-1",
+        ),
         (["table-3"], {"preset": "huge"}, r"--preset is 'huge': choose from paper, cpu, smoke"),
         (
             ["table-3"],
             {"preset": "smoke", "data": ["mnist"]},
-            r"--data mnist is none of the smoke preset's: choose from 'MNIST'",
+            r"--data 'mnist' is none of the smoke preset's: did you mean MNIST\? choose from MNIST",
         ),
         (["table-3"], {"preset": "smoke", "width": 0.0}, r"--width is 0.0: give a positive factor"),
         (["table-3"], {"preset": "smoke", "width": float("nan")}, r"--width is nan"),

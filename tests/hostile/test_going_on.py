@@ -13,8 +13,8 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.runs import AttackConfig, TrainConfig, attack, run_attack, run_training
 
 pytestmark = pytest.mark.usefixtures("undrawn")
-FILES = ("rows.parquet", "adversarials.safetensors", "trace.parquet", "shard.json")
-RESULTS = (*FILES[:3], "summary.json")
+FILES = ("rows.parquet", "adversarials.safetensors", "trace.parquet", "outputs.safetensors", "shard.json")
+RESULTS = (*FILES[:4], "summary.json")
 ATTACK = ["--samples", "3", "--shard-size", "1", "--steps", "2", "--draws", "2", "--trace", "--quiet"]
 STATE, CLAIM = "training.safetensors", "training.json"
 TRAIN = {"network": "4C3-AP2-10FC", "updates": 6, "batch_size": 8, "validate_every": 2, "validation": 10}
@@ -56,7 +56,7 @@ def exchanged(run, other, random):
 def damaged(run, random):
     """A file of a shard that is another, shorter, gone, or lists what it never had."""
     shard = run / "shards" / f"0000{random.integers(3)}"
-    path = shard / FILES[random.integers(4)]
+    path = shard / FILES[random.integers(5)]
     kind = random.integers(6)
     if kind == 0:
         path.unlink()

@@ -232,7 +232,10 @@ WRONG = {
         lambda a, v, x, y: library_attack("adv-lib:sigma-zero")(v, x, y, (y + 1) % 10),
         "targets are given, and this attack is untargeted only: leave them out",
     ),
-    "name": (lambda *_: library_attack("adv-lib:frob"), "there is no attack 'adv-lib:frob': choose from adv-lib:fmn, "),
+    "name": (
+        lambda *_: library_attack("adv-lib:frob"),
+        "there is no attack 'adv-lib:frob': did you mean adv-lib:fmn\\? choose from adv-lib:fmn, ",
+    ),
     "setting": (lambda *_: library_attack("adv-lib:fmn", alpha=1), "FMN has no setting 'alpha': choose from encodings"),
     "metric": (lambda *_: library_attack("adv-lib:fmn", metric="l7"), "metric is 'l7': choose from l0, l1, l2, linf"),
     "steps": (lambda *_: library_attack("adv-lib:ddn", steps=0), r"steps is 0: give a number in \[1, 1e\+06\]"),

@@ -128,3 +128,28 @@ def test_progress_is_over_the_inputs_that_were_right():
         progress=lambda *at: seen.append(at),
     )  # fmt: skip
     assert seen == [(1, 2), (2, 2)]
+
+
+def test_outputs_are_what_fired_in_the_encodings_that_decided():
+    victim, steps = SpikingNetwork("2FC", (2,), time_steps=T, neuron=LIF(0.5, 0.0, "hard", Rectangular(4.0))), [3, 7]
+    with torch.no_grad():
+        victim.weights[0].copy_(torch.eye(2))
+    for micro_batch in (1, 64):
+        found = judge(
+            victim, ORIGINALS, ADVERSARIALS, LABELS, None, result_of(steps), draws=2, seed=9, samples=IDS,
+            micro_batch=micro_batch,
+        )  # fmt: skip
+        assert found.outputs is not None
+        assert found.outputs.dtype == torch.uint8
+        for n in (0, 1):
+            # Class k fires exactly when pixel k does.
+            assert torch.equal(found.outputs[n, 0].float(), by_hand(ORIGINALS[n], int(IDS[n]), "encode", 0, 9))
+            assert torch.equal(
+                found.outputs[n, 1].float(), by_hand(ADVERSARIALS[n], int(IDS[n]), "encode", steps[n], 9)
+            )
+
+
+def test_scores_of_a_subclass_decide_alone_and_no_outputs_are_told():
+    assert judge(Watched(), ORIGINALS, ADVERSARIALS, LABELS, None, result_of([1, 1]), draws=2).outputs is None
+    relu = ReluNetwork("2FC", (2,))
+    assert judge(relu, ORIGINALS, ADVERSARIALS, LABELS, None, result_of([1, 1])).outputs is None

@@ -1,12 +1,9 @@
 """Adversarial inputs on a victim that they were not made on, worked out by hand."""
 
-import inspect
-
 import pytest
 import torch
 
 from spikeflip import LIF, Rectangular, ReluNetwork, SpikeflipError, SpikingNetwork, judge, scg
-from spikeflip.judging.transfer import transfer
 
 
 def reader(order, *, twin=False):
@@ -24,20 +21,20 @@ LABELS = torch.tensor([0, 0, 1, 1])
 
 
 def test_rates_are_over_what_the_victim_has_right():
-    found = transfer(reader((0, 1)), ORIGINALS, ADVERSARIALS, LABELS, draws=2000)
+    found = judge(reader((0, 1)), ORIGINALS, ADVERSARIALS, LABELS, draws=2000)
     assert found.rows["already_wrong"].tolist() == [False] * 4
     # The last one fires class 0 alone in half of its encodings, and nothing in the others: a tie fools nobody.
     assert found.rows["verified"].tolist() == [1.0, 0.0, 1.0, pytest.approx(0.5, abs=0.04)]
     assert found.rows["success"][:3].tolist() == [True, False, True]
     assert found.rows["mse"].tolist() == [1.0, 0.0, 1.0, 0.625]
-    swapped = transfer(reader((1, 0)), ORIGINALS, ADVERSARIALS, LABELS)
+    swapped = judge(reader((1, 0)), ORIGINALS, ADVERSARIALS, LABELS)
     assert swapped.rows["already_wrong"].all()
     assert swapped.summary()["attack_success_rate"] is None
 
 
 def test_towards_targets():
     targets = torch.tensor([1, 1, 0, 0])
-    found = transfer(reader((0, 1)), ORIGINALS[:3], ADVERSARIALS[:3], LABELS[:3], targets[:3], draws=3)
+    found = judge(reader((0, 1)), ORIGINALS[:3], ADVERSARIALS[:3], LABELS[:3], targets[:3], draws=3)
     assert found.rows["success"].tolist() == [True, False, True]
 
 
@@ -46,30 +43,14 @@ def test_the_target_alone_is_success_and_not_any_other_class():
     with torch.no_grad():
         network.weights[0].copy_(torch.eye(3))
     before, after, labels = torch.eye(3)[[0, 0]], torch.eye(3)[[1, 2]], torch.tensor([0, 0])
-    assert transfer(network, before, after, labels, draws=2).rows["success"].tolist() == [True, True]
-    found = transfer(network, before, after, labels, torch.tensor([2, 2]), draws=2)
+    assert judge(network, before, after, labels, draws=2).rows["success"].tolist() == [True, True]
+    found = judge(network, before, after, labels, torch.tensor([2, 2]), draws=2)
     assert found.rows["success"].tolist() == [False, True]
     assert found.rows["verified"].tolist() == [0.0, 1.0]
 
 
-def test_options_are_those_of_judging(monkeypatch):
-    """The same defaults, and each handed on as it is."""
-    own, theirs = (inspect.signature(function).parameters for function in (transfer, judge))
-    defaults = {name: p.default for name, p in own.items() if name != "targets"}
-    assert defaults == {name: theirs[name].default for name in defaults}
-    given = {name: object() for name in own if name not in ("inputs",)}
-    seen = {}
-    monkeypatch.setattr("spikeflip.judging.transfer.judge", lambda *first, **named: seen.update(named, first=first))
-    transfer(**given, inputs=ORIGINALS)
-    victim, inputs, adversarials, labels, targets = seen.pop("first")
-    assert inputs is ORIGINALS
-    for name, value in (("victim", victim), ("adversarials", adversarials), ("labels", labels), ("targets", targets)):
-        assert given.pop(name) is value
-    assert seen == given
-
-
 def test_on_the_relu_twin():
-    found = transfer(reader((0, 1), twin=True), ORIGINALS, ADVERSARIALS, LABELS, draws=100)
+    found = judge(reader((0, 1), twin=True), ORIGINALS, ADVERSARIALS, LABELS, draws=100)
     assert found.draws == 1  # an image is the same every time
     assert found.rows["success"].tolist() == [True, False, True, True]  # 0.5 is more than nothing, every time
     assert found.rows["verified"].tolist() == [1.0, 0.0, 1.0, 1.0]
@@ -79,7 +60,7 @@ def test_on_the_twin_of_what_was_attacked(digit_victim, digits):
     images, labels = digits.images[:30], digits.labels[:30]
     result = scg(digit_victim, images, labels)
     twin = ReluNetwork.twin_of(digit_victim)
-    found = transfer(twin, images, result.adversarials, labels)
+    found = judge(twin, images, result.adversarials, labels)
     said, shown = twin(images).argmax(1), twin(result.adversarials).argmax(1)
     right = said == labels
     assert found.rows["already_wrong"].tolist() == (~right).tolist()
@@ -90,7 +71,7 @@ def test_on_the_victim_itself_spikes_fool_as_they_did(deep_network, some_spikes)
     spikes = some_spikes(12, 6, 2, 9, 9)
     labels = deep_network.scores(spikes).argmax(1)
     result = scg(deep_network, spikes, labels, steps=6, threshold=None)
-    found = transfer(deep_network, spikes, result.adversarials, labels, draws=50)
+    found = judge(deep_network, spikes, result.adversarials, labels, draws=50)
     assert found.draws == 1
     assert found.rows["success"].tolist() == result.success.tolist()
     assert found.rows["verified"].tolist() == result.success.double().tolist()
@@ -98,6 +79,6 @@ def test_on_the_victim_itself_spikes_fool_as_they_did(deep_network, some_spikes)
 
 def test_other_shapes_are_one_sentence():
     with pytest.raises(SpikeflipError, match="adversarials have shape"):
-        transfer(reader((0, 1)), ORIGINALS, ADVERSARIALS[:2], LABELS)
+        judge(reader((0, 1)), ORIGINALS, ADVERSARIALS[:2], LABELS)
     with pytest.raises(SpikeflipError, match=r"draws is 0"):
-        transfer(reader((0, 1)), ORIGINALS, ADVERSARIALS, LABELS, draws=0)
+        judge(reader((0, 1)), ORIGINALS, ADVERSARIALS, LABELS, draws=0)

@@ -9,6 +9,8 @@ from spikeflip import SpikeflipError
 from spikeflip.report.cards import make_card, read_card, read_cards
 from spikeflip.report.leaderboard import render_leaderboard, write_leaderboard
 
+MASKED = {"word": "masked", "findings": [], "rates": {}, "forwards": 0, "backwards": 0}
+
 
 def card(name="plain", robust=0.5, **other):
     member = {"attack": "scg", "view": "white box", "attempted": 10, "alone": None, "forwards": 20, "backwards": 10}
@@ -52,7 +54,7 @@ def test_cards_come_back(folder):
 
 
 def test_the_most_robust_comes_first(folder, tmp_path):
-    home = folder(card(), card("hardened", 0.7), card("weak", 0.1, verdict={"word": "masked", "findings": []}))
+    home = folder(card(), card("hardened", 0.7), card("weak", 0.1, verdict=MASKED))
     out = write_leaderboard(home, tmp_path / "page.html")
     page = out.read_text()
     assert page.index(">hardened<") < page.index(">plain<") < page.index(">weak<")
@@ -89,6 +91,7 @@ def test_nothing_is_loaded_and_one_script_runs(folder):
         ({"robust_accuracy": 1.2}, r"1.json is not a card of spikeflip evaluate \(robust_accuracy: "),
         ({"robust_accuracy": None}, r"1.json is not a card of spikeflip evaluate \(robust_accuracy: "),
         ({"format": "spikeflip card 9"}, r"1.json is not a card of spikeflip evaluate \(format: "),
+        ({"verdict": {**MASKED, "word": "fine"}}, r"1.json is not a card of spikeflip evaluate \(verdict.word: "),
         ({"more": 1}, r"1.json is not a card of spikeflip evaluate \(more: "),
         ({"victim": []}, r"1.json is not a card of spikeflip evaluate \(victim: "),
     ],

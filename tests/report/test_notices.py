@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import run_folders
+from own_scripts import without_scripts
 from run_folders import RATES
 
 from spikeflip.errors import SpikeflipError
@@ -56,7 +57,7 @@ class Cells(HTMLParser):
 
 
 def text_of(*runs: Path) -> str:
-    return Cells(render_report(list(runs))).text
+    return Cells(without_scripts(render_report(list(runs)))).text
 
 
 # ---------------------------------------------------------------- notices of a summary
@@ -89,7 +90,7 @@ def test_one_draw_is_said_once_whether_the_summary_says_it_or_not(tmp_path: Path
 def test_a_notice_from_a_stranger_is_text(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>: <img src=x> {{7*7}} --onload<img> \ud800"
     run = make_run(tmp_path / "run", summary={"notices": [SILENT | {"text": evil}]})
-    html = render_report([run])
+    html = without_scripts(render_report([run]))
     assert "<script" not in html
     assert "<img" not in html
     assert "<img src=x> {{7*7}} --onload<img>" in Cells(html).text

@@ -94,7 +94,8 @@ def test_only_one_value_is_common():
 
 
 def test_equal_lines_lie_beside_each_other_and_the_legend_below():
-    points = [{"x": x, "success": 1.0, "success_low": 0.6, "success_high": 1.0, "verified": 0.8} for x in (0.5, 1.0, 2)]
+    points = [{"x": x, "success": 1.0, "success_low": 0.6, "success_high": 1.0} for x in (0.5, 1.0, 2)]
+    points = [point | {"verified": 0.8, "verified_low": 0.5, "verified_high": 0.9} for point in points]
     figure = option_curve("threshold", {f"gamma={n}": points for n in range(4)})
     (axes,) = figure.axes
     at = np.array([line.get_xdata() for line in axes.lines if line.get_linestyle() == "-"])

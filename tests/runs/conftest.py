@@ -8,7 +8,7 @@ import pytest
 from spikeflip.cli.app import main
 from spikeflip.data import Recording, write_recording
 
-RESULTS = ("rows.parquet", "adversarials.safetensors", "trace.parquet", "summary.json")
+RESULTS = ("rows.parquet", "adversarials.safetensors", "outputs.safetensors", "trace.parquet", "summary.json")
 OPTIONS = ["--samples", "6", "--target", "all", "--shard-size", "10", "--draws", "5", "--trace"]
 
 

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pyarrow.parquet
 import pytest
@@ -11,33 +14,45 @@ from kills import Kills
 from safetensors.torch import load_file
 
 import spikeflip
-from spikeflip import load_checkpoint, load_images
+from spikeflip import bin_events, load_checkpoint, load_images, read_recording
+from spikeflip.cli.app import main
 from spikeflip.evaluation import SUITES, Suite, evaluate
-from spikeflip.evaluation import members as members_module
 from spikeflip.report.cards import Card
 from spikeflip.runs import evaluate as evaluate_module
+from spikeflip.runs import evaluate_shard, run_evaluation
+from spikeflip.runs.config import VictimConfig
+from spikeflip.runs.inputs import binning_for
+from spikeflip.runs.victim import load_victim
+from spikeflip.victims import Diagnosis
+from spikeflip.victims.examining.checks import Verdict
 
 FILES = ("evaluation.json", "rows.parquet", "adversarials.safetensors", "config.json")
-KEPT = ("random", "fgsm", "apgd margin hart", "pyautoattack:square")
-GIVEN = ("--threat", "image-linf", "--budget", "0.15", "--samples", "6", "--draws", "5")
+KEPT_OF_RECORDINGS = {"events/1": ("added events", "retiming", "scg"), "timing/1": ("random-retiming", "retiming")}
+KEPT = ("random", "twin's adversarials", "fgsm")
+GIVEN = ("--threat", "image-linf", "--budget", "0.15", "--samples", "6", "--draws", "5", "--shard-size", "2")
 SHRINK = f"""
 from spikeflip.evaluation import SUITES, Suite
-members = tuple(one for one in SUITES["image-linf/1"].members if one.name in {KEPT[:3]!r})
+members = tuple(one for one in SUITES["image-linf/1"].members if one.name in {KEPT!r})
 SUITES["image-linf/1"] = Suite("image-linf/1", members)
 """
 
 
-@pytest.fixture
-def few(monkeypatch):
+@pytest.fixture(scope="module")
+def few():
     """A suite that is done soon."""
-    kept = tuple(one for one in SUITES["image-linf/1"].members if one.name in KEPT[:3])
-    monkeypatch.setitem(SUITES, "image-linf/1", Suite("image-linf/1", kept))
+    kept = tuple(one for one in SUITES["image-linf/1"].members if one.name in KEPT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SUITES, "image-linf/1", Suite("image-linf/1", kept))
+        yield
 
 
-@pytest.fixture
-def evaluated(few, small_victim, run, tmp_path):
-    out, card = tmp_path / "whole", tmp_path / "card.json"
-    assert run("evaluate", "--victim", small_victim, *GIVEN, "--out", out, "--card", card, "--quiet") == (0, "", "")
+@pytest.fixture(scope="module")
+def evaluated(few, small_victim, tmp_path_factory):
+    """A finished evaluation, and its card; nothing changes them."""
+    home = tmp_path_factory.mktemp("evaluated")
+    out, card = home / "whole", home / "card.json"
+    given = ["evaluate", "--victim", small_victim, *GIVEN, "--out", out, "--card", card, "--quiet"]
+    main([str(part) for part in given])
     return out, card
 
 
@@ -47,7 +62,7 @@ def bytes_of(out):
 
 def test_the_folder_holds_what_python_finds(evaluated, small_victim):
     out, _ = evaluated
-    assert {path.name for path in out.iterdir()} == {*FILES, "manifest.json"}
+    assert {path.name for path in out.iterdir()} == {*FILES, "manifest.json", "run.log", "report.html"}
     digits = load_images("digits", "test")
     victim = load_checkpoint(small_victim).network
     given = digits.images[:6], digits.labels[:6]
@@ -64,6 +79,7 @@ def test_the_folder_holds_what_python_finds(evaluated, small_victim):
     assert rows["input"] == list(range(6))
     stored = load_file(out / "adversarials.safetensors")
     assert torch.equal(stored["adversarials"], found.adversarials)
+    assert torch.equal(stored["originals"], digits.images[:6])
     assert torch.equal(stored["samples"], ids)
     assert len(json.loads((out / "manifest.json").read_text())["seconds_of_members"]) == 3
 
@@ -86,33 +102,78 @@ def test_spikes_are_kept_as_bytes(run, small_recordings, tmp_path, monkeypatch):
 
 
 def test_an_interrupted_one_goes_on_with_the_same_bytes(evaluated, few, small_victim, run, tmp_path, monkeypatch):
-    """Ended in each member in turn; those that are done are not run again."""
+    """Ended in each shard in turn; those that are done are not run again, but where they are damaged."""
     whole, out = evaluated[0], tmp_path / "again"
     given = ("evaluate", "--victim", small_victim, *GIVEN, "--out", out, "--quiet")
-    asked, made = [], members_module._attacked
+    begun, made = [], evaluate_shard.EvaluateWorker.attack_once
     for last in range(3):
 
-        def ends(member, *rest, last=last):
-            asked.append(member.name)
-            if member.name == KEPT[last]:
+        def ends(worker, shard, *rest, last=last):
+            begun.append(shard.number)
+            if shard.number == last:
                 raise KeyboardInterrupt
-            return made(member, *rest)
+            made(worker, shard, *rest)
 
-        monkeypatch.setattr(members_module, "_attacked", ends)
+        monkeypatch.setattr(evaluate_shard.EvaluateWorker, "attack_once", ends)
         with pytest.raises(KeyboardInterrupt):
-            spikeflip.runs.run_evaluation(config_of(small_victim), out)
+            run_evaluation(config_of(small_victim), out)
         assert not (out / "evaluation.json").exists()
-        assert len(list((out / "members").iterdir())) == last
-    assert asked == ["random", "random", "fgsm", "fgsm", "apgd margin hart"]
-    (out / "members" / "01.safetensors").write_bytes(b"damaged")
-    monkeypatch.setattr(members_module, "_attacked", made)
-    assert run(*given) == (0, "", "")
+        assert sorted(path.name for path in (out / "shards").iterdir()) == [f"{done:05}" for done in range(last)]
+    assert begun == [0, 0, 1, 1, 2]
+    (out / "shards" / "00001" / "members.json").write_text("{}")
+    monkeypatch.setattr(evaluate_shard.EvaluateWorker, "attack_once", made)
+    assert run(*given) == (0, "", "spikeflip: shard 1 is damaged or of another run, and is attacked again\n")
     assert bytes_of(out) == bytes_of(whole)
-    assert not (out / "members").exists()
+    assert not (out / "shards").exists()
+
+
+def test_the_same_bytes_whatever_the_shards(evaluated, few, small_victim, run, tmp_path):
+    out = tmp_path / "other"
+    given = ("evaluate", "--victim", small_victim, *GIVEN[:-1], "4", "--micro-batch", "3", "--out", out, "--quiet")
+    assert run(*given) == (0, "", "")
+    ours, theirs = bytes_of(out), bytes_of(evaluated[0])
+    for name in FILES[:3]:
+        assert ours[name] == theirs[name]
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(600)
+def test_the_same_bytes_with_workers(evaluated, small_victim, tmp_path):
+    out = tmp_path / "workers"
+    script = f"{SHRINK}\nfrom spikeflip.cli.app import main\nif __name__ == '__main__':\n    main({{!r}})\n"
+    command = ["evaluate", "--victim", str(small_victim), *GIVEN, "--workers", "2", "--out", str(out), "--quiet"]
+    (tmp_path / "shrunk.py").write_text(script.format(command))  # which each worker runs too, and has the small suite
+    done = subprocess.run([sys.executable, tmp_path / "shrunk.py"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bytes_of(out) == bytes_of(evaluated[0])
+    assert json.loads((out / "manifest.json").read_text())["workers"] == 2
+
+
+def test_progress_is_in_inputs_and_only_grows(few, small_victim, tmp_path):
+    seen = []
+    run_evaluation(config_of(small_victim), tmp_path / "e", progress=lambda *told: seen.append(told))
+    done = [told[1] for told in seen]
+    assert done == sorted(done)
+    assert seen[-1] == ("evaluate", 6, 6)
+    assert {told[0] for told in seen} == {"evaluate", *(f"evaluate|{name}" for name in KEPT)}
+    assert {told[2] for told in seen} == {6}
+
+
+def test_parts_of_a_suite_count_by_the_time_they_take(few, small_victim, tmp_path):
+    """Of a shard of 2 inputs that is at the last of three attacks, which took as long as nine times the first two."""
+    plan = SimpleNamespace(work=lambda: None, size=lambda number: 2, rows=range(6))
+    suite, seen = SUITES["image-linf/1"], []
+    one = object.__new__(evaluate_module._Run)
+    vars(one).update(plan=plan, suite=suite, progress=lambda *told: seen.append(told), done={}, seconds={})
+    one.report(0, KEPT[2], 0.5)
+    assert seen[-1][1] == 1  # equal parts: 2.5 of 3
+    one.done, one.seconds = {}, {KEPT[0]: 1.0, KEPT[1]: 1.0, KEPT[2]: 18.0}
+    one.report(0, KEPT[2], 0.1)
+    assert one.done[0] == pytest.approx(0.19)
 
 
 def config_of(victim):
-    options = {"threat": "image-linf", "budget": 0.15, "samples": 6, "draws": 5}
+    options = {"threat": "image-linf", "budget": 0.15, "samples": 6, "draws": 5, "shard_size": 2}
     return spikeflip.runs.EvaluateConfig(victim=victim, **options)
 
 
@@ -131,7 +192,7 @@ def test_a_killed_one_ends_with_the_same_bytes(few, small_victim, run, tmp_path)
 def test_a_finished_one_is_left_as_it_is(evaluated, few, small_victim, run, monkeypatch):
     out, _ = evaluated
     before = bytes_of(out)
-    monkeypatch.setattr(evaluate_module, "evaluate", None)
+    monkeypatch.setattr(evaluate_module, "_Run", None)
     status, said, _ = run("evaluate", "--victim", small_victim, *GIVEN, "--out", out)
     assert status == 0
     assert said.startswith("image-linf/1, budget 0.15: robust accuracy ")
@@ -139,13 +200,88 @@ def test_a_finished_one_is_left_as_it_is(evaluated, few, small_victim, run, monk
 
 
 def test_the_terminal_says_what_was_left_out_and_by_what(few, small_victim, run, tmp_path, monkeypatch):
-    member = replace(SUITES["image-linf/1"].members[1], name="windows", attack="sigma-zero", fitted=lambda fit: {})
-    monkeypatch.setitem(SUITES, "image-linf/1", Suite("image-linf/1", (*SUITES["image-linf/1"].members[:2], member)))
+    member = replace(SUITES["image-linf/1"].members[2], name="windows", attack="sigma-zero", fitted=lambda fit: {})
+    monkeypatch.setitem(SUITES, "image-linf/1", Suite("image-linf/1", (*SUITES["image-linf/1"].members[1:], member)))
     status, said, _ = run("evaluate", "--victim", small_victim, *GIVEN, "--out", tmp_path / "e")
     assert status == 0
     assert "note: windows was left out: inputs of shape" in said
     assert "note: whether gradients are masked was not looked at: give --verdict" in said
-    assert len([line for line in said.splitlines() if line.startswith("random ")]) == 1
+    assert len([line for line in said.splitlines() if line.startswith("fgsm ")]) == 1
+
+
+def test_a_victim_that_fails_doctor_is_not_evaluated(few, small_victim, run, tmp_path, monkeypatch):
+    """All findings, in a sentence each, and nothing is written."""
+    broken = (
+        Verdict("gradient", False, "the gradient is not a number", "mend it"),
+        Verdict("tied outputs", True, "none"),
+        Verdict("output", False, "one class alone", "read out another layer"),
+    )
+    seen = []
+    monkeypatch.setattr(evaluate_module, "doctor", lambda *given: seen.append(given) or Diagnosis(broken))
+    status, said, error = run("evaluate", "--victim", small_victim, *GIVEN, "--out", tmp_path / "e")
+    assert (status, said) == (2, "")
+    assert error.startswith("spikeflip: the victim fails 2 of the checks of doctor and is not evaluated: gradient: ")
+    assert "the gradient is not a number" in error
+    assert "output: one class alone" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "e").exists()
+    assert seen[0][1].shape == (6, 1, 8, 8)
+
+
+class TestRecordings:
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch):
+        for name, kept in KEPT_OF_RECORDINGS.items():
+            members = tuple(replace(one, settings={"steps": 3}) for one in SUITES[name].members if one.name in kept)
+            monkeypatch.setitem(SUITES, name, Suite(name, members))
+
+    @pytest.fixture
+    def given(self, small_recordings):
+        victim, data = small_recordings
+        of_data = ("--data", data, "--sensor", "8x8", "--split", "train")
+        return ("evaluate", "--victim", victim, *of_data, "--shard-size", "4")
+
+    def test_events_are_counted_as_the_camera_counts(self, given, small_recordings, run, tmp_path):
+        status, said, _ = run(*given, "--threat", "events", "--budget", "0.4", "--out", tmp_path / "e", "--json")
+        assert status == 0
+        assert json.loads(said)["metric"] == "l0_events"
+        rows = pyarrow.parquet.read_table(tmp_path / "e" / "rows.parquet").to_pydict()
+        stored = load_file(tmp_path / "e" / "adversarials.safetensors")
+        loaded = load_victim(VictimConfig(victim=small_recordings[0]))
+        paths = [path for path in small_recordings[1].rglob("*") if path.is_file()]
+        known = [bin_events(read_recording(path, height=8, width=8), binning_for(loaded)) for path in paths]
+        assert any(rows["broken"])
+        for at, (own, limit) in enumerate(zip(rows["own"], rows["limit"], strict=True)):
+            counts = next(one for one in known if torch.equal(one.frames, stored["originals"][at])).count_events()
+            before, after = (stored[name][at] for name in ("originals", "adversarials"))
+            assert own == int(counts.sum()) > int(before.sum())
+            assert limit == int(0.4 * own + 1e-9)
+            if rows["broken"][at]:
+                changed = int(counts[(before == 1) & (after == 0)].sum()) + int(((before == 0) & (after == 1)).sum())
+                assert changed == rows["distance"][at] <= limit
+
+    def test_times_change_and_nothing_else(self, given, run, tmp_path):
+        status, _, _ = run(*given, "--threat", "timing", "--budget", "1", "--out", tmp_path / "e", "--json")
+        assert status == 0
+        stored = load_file(tmp_path / "e" / "adversarials.safetensors")
+        before, after = stored["originals"].long(), stored["adversarials"].long()
+        assert torch.equal(before.sum(1), after.sum(1))
+        rows = pyarrow.parquet.read_table(tmp_path / "e" / "rows.parquet").to_pydict()
+        moved = ((before == 1) & (after == 0)).flatten(1).sum(1)
+        assert moved.tolist() == [d if b else 0 for d, b in zip(rows["distance"], rows["broken"], strict=True)]
+
+    def test_bins_that_move_with_their_events_are_refused(self, small_recordings, run, tmp_path):
+        victim = tmp_path / "victim"
+        shutil.copytree(small_recordings[0], victim)
+        facts = json.loads((victim / "victim.json").read_text())
+        facts["facts"]["binning"] |= {"rule": "events", "time_bin": None}
+        (victim / "victim.json").write_text(json.dumps(facts))
+        given = ("evaluate", "--victim", victim, "--data", small_recordings[1], "--sensor", "8x8", "--split", "train")
+        for threat in ("events", "timing"):
+            status, _, error = run(*given, "--threat", threat, "--budget", "0.1", "--out", tmp_path / "e")
+            assert status == 2
+            assert f"threat {threat} changes recordings, whose bins then move, as the victim's are by events" in error
+        assert not (tmp_path / "e").exists()
 
 
 class TestCards:
@@ -183,10 +319,13 @@ class TestCards:
     ("options", "said"),
     [
         (("--threat", "binary-l0"), "threat binary-l0 is on spikes, and the inputs are images"),
-        (("--threat", "pixels"), "threat is 'pixels': choose from binary-l0, image-linf, image-mse"),
+        (("--threat", "pixels"), "threat is 'pixels': choose from binary-l0, events, timing, image-linf, image-mse"),
         (("--suite", "image-linf/9"), "suite is 'image-linf/9', and those of threat image-linf are image-linf/1"),
         (("--budget", "2"), "budget is 2.0, and that of image-linf is the most that a pixel in [0, 1] may change"),
         (("--budget", "-1"), "--budget is '-1': input should be greater than or equal to 0"),
+        (("--threat", "events"), "threat events is on spikes, and the inputs are images"),
+        (("--threat", "timing"), "threat timing is on spikes, and the inputs are images"),
+        (("--address", "auto"), "--address auto is that of a Ray cluster: add --executor ray"),
         (("--samples", "0"), "--samples"),
         (("--simulate-events",), "the victim takes (1, 8, 8)"),
     ],

@@ -35,8 +35,9 @@ def test_a_full_disk_loses_nothing(small_victim, run, results, tmp_path, monkeyp
         assert not list(out.rglob("*.partial"))
         assert run(*command, "--trace", "--out", out)[0] == 0
         assert results(out) == results(tmp_path / "whole")
-    shard = ["adversarials.safetensors", "rows.parquet", "trace.parquet", "shard.json"]
-    end = ["rows.parquet", "trace.parquet", "adversarials.safetensors", "manifest.json", "summary.json", "report.html"]
+    shard = ["adversarials.safetensors", "outputs.safetensors", "rows.parquet", "trace.parquet", "shard.json"]
+    end = ["rows.parquet", "trace.parquet", "adversarials.safetensors", "outputs.safetensors"]
+    end += ["manifest.json", "summary.json", "report.html"]
     assert failed == ["config.json", "manifest.json", *shard, *shard, *end]
 
 

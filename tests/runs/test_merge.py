@@ -103,6 +103,23 @@ def bytes_of(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def test_outputs_are_joined_where_all_shards_have_them(tmp_path):
+    """An earlier version, which may have begun the run, wrote none."""
+    shards, every = shards_of(tmp_path / "shards", [2, 3])
+    fired = [torch.randint(0, 2, (len(ids), 2, 4, 3), dtype=torch.uint8) for ids in every["samples"].split([2, 3])]
+    for shard, part, ids in zip(shards, fired, every["samples"].split([2, 3]), strict=True):
+        save_file({"outputs": part, "samples": ids}, shard / "outputs.safetensors")
+    (tmp_path / "whole").mkdir()
+    merge(shards, tmp_path / "whole", steps=2)
+    joined = load_file(tmp_path / "whole" / "outputs.safetensors")
+    assert torch.equal(joined["outputs"], torch.cat(fired))
+    assert torch.equal(joined["samples"], every["samples"])
+    (shards[1] / "outputs.safetensors").unlink()
+    (tmp_path / "begun").mkdir()
+    merge(shards, tmp_path / "begun", steps=2)
+    assert not (tmp_path / "begun" / "outputs.safetensors").exists()
+
+
 @pytest.mark.parametrize("group", [1 << 16, 4])
 def test_any_number_of_shards_gives_the_same_bytes(tmp_path, monkeypatch, group):
     monkeypatch.setattr(merging, "_ROWS_A_GROUP", group)

@@ -113,7 +113,7 @@ def test_no_link_is_followed_by_attack_and_train(command, run, tmp_path, name):
 
 
 @posix
-@pytest.mark.parametrize("name", [".lock", "table.csv", "report.html", "gamma=0.1"])
+@pytest.mark.parametrize("name", [".lock", "table.csv", "pooled.csv", "report.html", "gamma=0.1"])
 def test_no_link_is_followed_by_sweep(small_victim, run, tmp_path, name):
     (tmp_path / "s.toml").write_text(f'[base]\nvictim = "{small_victim}"\nsamples = 1\n[grid]\ngamma = [0.1]\n')
     (tmp_path / "precious").mkdir()

@@ -16,7 +16,7 @@ from processes import heed_interrupts
 from safetensors.torch import load_file
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.runs import AttackConfig, Execution, attack, merge, run_attack
+from spikeflip.runs import AttackConfig, Execution, attack, merge, run_attack, sharded
 from spikeflip.runs.lock import locked
 from spikeflip.snn.checkpoint import load_checkpoint, save_checkpoint
 
@@ -205,12 +205,12 @@ def test_recordings_are_the_same_files_after_an_interruption(small_recordings, r
 
 
 def test_shards_may_end_in_any_order(small_victim, undisturbed, results, tmp_path, monkeypatch):
-    in_order = attack.in_this_process
+    in_order = sharded.in_this_process
 
     def backwards(job):
         in_order(type(job)(**{**vars(job), "todo": job.todo[::-1]}))
 
-    monkeypatch.setattr(attack, "in_this_process", backwards)
+    monkeypatch.setattr(sharded, "in_this_process", backwards)
     run_attack(small_config(small_victim), tmp_path / "run")
     assert results(tmp_path / "run") == results(undisturbed)
 

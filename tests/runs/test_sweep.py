@@ -98,11 +98,28 @@ def test_a_sweep_runs_every_point_once_and_grows(sweep_file, run, tmp_path):
     for row in rows:
         summary = json.loads((out / row["name"] / "summary.json").read_text())
         assert row["success"] == summary["attack_success_rate"]
-    with (out / "table.csv").open() as file:
-        assert [row["name"] for row in csv.DictReader(file)] == [row["name"] for row in rows]
+    table, pooled = (list(csv.DictReader((out / name).open())) for name in ("table.csv", "pooled.csv"))
+    assert [row["name"] for row in table] == [row["name"] for row in rows]
+    assert [(row["threshold"], row["seed"]) for row in table] == [(t, s) for t in ("0.5", "1.0", "2.0") for s in "01"]
+    assert "settings" not in table[0]
+    assert [(row["threshold"], row["seed"], row["runs"]) for row in pooled] == [
+        (t, "0/1", "2") for t in ("0.5", "1.0", "2.0")
+    ]
+    for row, *parts in zip(pooled, table[::2], table[1::2], strict=True):
+        fooled = sum(float(part["success"]) * int(part["success_n"]) for part in parts)
+        assert float(row["success"]) == pytest.approx(fooled / int(row["success_n"]))
     html = (out / "report.html").read_text()
     assert html.count("<svg") == 1  # over the threshold; seeds are pooled
     assert 'href="threshold%3D2.0%2Cseed%3D1/report.html"' in html
+
+
+def test_options_that_runs_do_not_list_and_names_of_other_columns_have_columns(sweep_file, tmp_path):
+    run_sweep(sweep_file("[grid]\nsteps = [1, 2]\nmicro_batch = [8, 4]\n"), tmp_path / "out")
+    rows = list(csv.DictReader((tmp_path / "out" / "table.csv").open()))
+    said = [(row["option_steps"], row["micro_batch"]) for row in rows]
+    assert said == [("1", "8"), ("1", "4"), ("2", "8"), ("2", "4")]
+    assert float(rows[0]["steps"]) == 1
+    assert not (tmp_path / "out" / "pooled.csv").exists()
 
 
 def test_a_failing_point_is_named_and_the_others_stay(sweep_file, tmp_path):
@@ -118,7 +135,7 @@ def test_a_run_folder_is_no_sweep(sweep_file, undisturbed, run):
     assert "is a run: give a folder of its own" in err
 
 
-@pytest.mark.parametrize("name", ["table.csv", "report.html"])
+@pytest.mark.parametrize("name", ["table.csv", "pooled.csv", "report.html"])
 def test_files_of_ones_own_are_not_written_over(sweep_file, tmp_path, run, name):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
@@ -161,7 +178,8 @@ def test_points_of_a_victim_that_changed_are_not_taken_as_finished(sweep_file, s
 
 def test_curves_have_a_line_for_each_setting_of_the_other_options():
     def row(threshold, gamma, success):
-        rates = {"success": success, "success_low": success, "success_high": success, "verified": None}
+        rates = {f"success{end}": success for end in ("", "_low", "_high")}
+        rates |= {f"verified{end}": None for end in ("", "_low", "_high")}
         return {"settings": {"threshold": threshold, "gamma": gamma, "seed": [0, 1]}, **rates}
 
     rows = [row(2.0, 0.1, 0.4), row(1.0, 0.1, 0.3), row(1.0, 0.2, 0.5), row(2.0, 0.2, 0.6), row(2.0, 0.3, 0.7)]

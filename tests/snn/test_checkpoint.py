@@ -103,7 +103,10 @@ def test_damaged_twins(twin_folder, damage, message):
         (lambda f: edit(f, neuron=[]), "cannot be used"),
         (lambda f: edit(f, coding="direct"), "coding is 'direct'"),
         (lambda f: edit(f, coding=["rate"]), r"coding is \['rate'\]"),
-        (lambda f: edit(f, neuron=neuron_of(f) | {"surrogate": "cubic"}), "surrogate is 'cubic', none of rectangular"),
+        (
+            lambda f: edit(f, neuron=neuron_of(f) | {"surrogate": "cubic"}),
+            "surrogate is 'cubic': choose from",
+        ),
         (lambda f: edit(f, neuron=neuron_of(f) | {"surrogate": []}), "cannot be used"),
         (lambda f: edit(f, kind="relu"), "a network of kind 'relu' has no coding"),
         (lambda f: edit(f, kind="gelu"), "kind is 'gelu', neither 'spiking' nor 'relu'"),

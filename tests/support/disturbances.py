@@ -5,7 +5,7 @@ import io
 import os
 from pathlib import Path
 
-from spikeflip.runs import AttackConfig, attack
+from spikeflip.runs import AttackConfig, sharded
 
 
 def small_config(victim, **options):
@@ -21,7 +21,7 @@ def change(command, option, value):
 
 def stop_after(monkeypatch, shards):
     """As Ctrl-C, when so many shards are finished."""
-    keep, kept = attack._Run._keep, []
+    keep, kept = sharded.Shards._keep, []
 
     def stopping(self, *given):
         keep(self, *given)
@@ -29,7 +29,7 @@ def stop_after(monkeypatch, shards):
         if len(kept) == shards:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(attack._Run, "_keep", stopping)
+    monkeypatch.setattr(sharded.Shards, "_keep", stopping)
 
 
 class _Full(io.RawIOBase):

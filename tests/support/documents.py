@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOME = Path(__file__).parents[2]
-DOCUMENTS = ["README.md", *sorted(path.relative_to(HOME).as_posix() for path in (HOME / "docs").glob("*.md"))]
+PAGES = (path.relative_to(HOME).as_posix() for path in (HOME / "docs").rglob("*.md"))
+DOCUMENTS = ["README.md", *sorted(page for page in PAGES if not page.startswith("docs/_build"))]
 
 _BLOCK = re.compile(r"^```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 

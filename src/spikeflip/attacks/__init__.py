@@ -1,11 +1,13 @@
 """Attacks, one a file. ``ATTACKS`` lists them by name for the command line and the tests."""
 
+from spikeflip.attacks.adversarial_training import AdversarialTraining
 from spikeflip.attacks.apgd import APGD, SAPGD, apgd, sa_pgd
 from spikeflip.attacks.bim import BIM, FGSM, bim, fgsm
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.camera_noise import CameraNoise, camera_noise
 from spikeflip.attacks.conversion import Conversion, conversion
 from spikeflip.attacks.flip_search import FlipSearch, flip_search
+from spikeflip.attacks.flip_training import FlipTraining
 from spikeflip.attacks.following import choose_gradient
 from spikeflip.attacks.greedy import GreedyFlips, GreedyPixels, greedy_flips, greedy_pixels
 from spikeflip.attacks.gumbel import GumbelFlips, gumbel_flips
@@ -26,9 +28,10 @@ from spikeflip.attacks.retiming import Retiming, retiming
 from spikeflip.attacks.scg import SCG, scg
 from spikeflip.attacks.sda import SDA, sda
 from spikeflip.attacks.sigma_zero import SigmaZero, sigma_zero
+from spikeflip.attacks.soft_retiming import SoftRetiming, soft_retiming
 from spikeflip.attacks.sparse_rs import SparseRS, sparse_rs
 from spikeflip.attacks.spikefool import SpikeFool, spikefool
-from spikeflip.attacks.stop import FirstSuccess, Smallest, Verified
+from spikeflip.attacks.stop import FirstSuccess, Last, Smallest, Verified
 from spikeflip.attacks.targets import every_target, next_target
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "SAPGD",
     "SCG",
     "SDA",
+    "AdversarialTraining",
     "Attack",
     "AttackInfo",
     "AttackResult",
@@ -51,9 +55,11 @@ __all__ = [
     "Conversion",
     "FirstSuccess",
     "FlipSearch",
+    "FlipTraining",
     "GreedyFlips",
     "GreedyPixels",
     "GumbelFlips",
+    "Last",
     "Metric",
     "Noise",
     "Patch",
@@ -64,6 +70,7 @@ __all__ = [
     "Retiming",
     "SigmaZero",
     "Smallest",
+    "SoftRetiming",
     "SparseRS",
     "SpikeFool",
     "Trace",
@@ -99,6 +106,7 @@ __all__ = [
     "scg",
     "sda",
     "sigma_zero",
+    "soft_retiming",
     "sparse_rs",
     "spikefool",
     "universal",

@@ -13,7 +13,7 @@ from spikeflip.attacks.options import option
 from spikeflip.attacks.random_flips import first_of, flips_of
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.step import Move, Rule, Step
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.snn.validation import Kind
 from spikeflip.victims import Victim
 
@@ -44,7 +44,7 @@ class CameraNoise(Iterated):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kind not in get_args(Noise):
-            raise SpikeflipError(f"kind is {self.kind!r:.80}: choose from {', '.join(get_args(Noise))}")
+            raise SpikeflipError(f"kind is {self.kind!r:.80}: {choose_from(self.kind, get_args(Noise))}")
 
     def prepare(self, victim: Victim, inputs: Tensor) -> Rule:
         """See :class:`spikeflip.attacks.iterated.Iterated`."""

@@ -38,6 +38,30 @@ def flip(mask: Tensor, rows: Tensor, cells: Tensor) -> None:
     mask[at] = ~mask[at]
 
 
+def near(spikes: Tensor, reach: int) -> Tensor:
+    """The cells at most ``reach`` steps from a spike of their sample, time, place and polarity counted alike.
+
+    Args:
+        spikes: ``(n, T, *input)``.
+        reach: how many steps; 0 are the spikes themselves.
+
+    Returns:
+        ``(n, cells)`` bool.
+
+    >>> near(torch.tensor([[[0.0, 0, 0, 1]]]), 2)
+    tensor([[False,  True,  True,  True]])
+    """
+    found = spikes != 0
+    for _ in range(reach):
+        further = found.clone()
+        for axis in range(1, spikes.ndim):
+            rest = spikes.shape[axis] - 1
+            further.narrow(axis, 0, rest).logical_or_(found.narrow(axis, 1, rest))
+            further.narrow(axis, 1, rest).logical_or_(found.narrow(axis, 0, rest))
+        found = further
+    return found.flatten(1)
+
+
 @dataclass(frozen=True)
 class Neighbours:
     """The cells that hold a spike or are next to one along any axis, time included, of n samples.
@@ -58,13 +82,8 @@ class Neighbours:
         >>> Neighbours.of(torch.tensor([[[0.0, 0, 0, 1]]])).table.tolist()
         [[2, 3]]
         """
-        found = spikes.cpu() != 0
-        near = found.clone()
-        for axis in range(1, spikes.ndim):
-            rest = spikes.shape[axis] - 1
-            near.narrow(axis, 0, rest).logical_or_(found.narrow(axis, 1, rest))
-            near.narrow(axis, 1, rest).logical_or_(found.narrow(axis, 0, rest))
-        return cls(near.flatten(1), *listed(near.flatten(1)))
+        mask = near(spikes.cpu(), 1)
+        return cls(mask, *listed(mask))
 
     def first(self, keys: Tensor, count: Tensor) -> Tensor:
         """Sets of ``count`` ``(n,)`` cells, half of them near spikes: a mask ``(n, cells)``.
@@ -85,5 +104,5 @@ class Neighbours:
         """
         which, place = numbers.double().unbind(2)
         sizes = self.sizes[rows].unsqueeze(1)
-        near = self.table[rows].gather(1, (place * sizes).long().clamp(max=self.table.shape[1] - 1))
-        return torch.where((which < 0.5) & (sizes > 0), near, (place * self.mask.shape[1]).long())
+        neighbour = self.table[rows].gather(1, (place * sizes).long().clamp(max=self.table.shape[1] - 1))
+        return torch.where((which < 0.5) & (sizes > 0), neighbour, (place * self.mask.shape[1]).long())

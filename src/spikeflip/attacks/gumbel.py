@@ -1,4 +1,9 @@
-"""Gumbel on cells: a probability of flipping for every cell, learned through draws."""
+"""Gumbel on cells: a probability of flipping for every cell, learned through draws.
+
+An event is on one of the two channels of its pixel, so this is the attack on raw events with two indicators, ON and
+OFF, each passed straight through with its own sign: removing, adding and turning an event are flips of cells. How many
+events a cell holds is nothing that a victim of binary frames could see.
+"""
 
 import math
 from dataclasses import dataclass
@@ -8,6 +13,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks.budget import Budget
+from spikeflip.attacks.cells import near
 from spikeflip.attacks.flips import WIDE, GoesOn, adam, annealed, flipped, gains, unit
 from spikeflip.attacks.iterated import Options, as_budget
 from spikeflip.attacks.options import option
@@ -29,6 +35,7 @@ class GumbelFlips(GoesOn, TunedAttack):
         stay: probability that a cell stays as it is, at first, in (0.5, 1).
         rate: of Adam, on the logarithm of a cell's odds.
         cost: weight of the expected number of flips beside a gradient whose largest element is 1.
+        near: most steps in time, place and polarity that a cell may lie from a spike to be flipped; any when None.
         budget: most perturbation of a success; unbounded when None.
 
     Raises:
@@ -44,6 +51,7 @@ class GumbelFlips(GoesOn, TunedAttack):
     stay: float = option(0.99, ge=0.51, le=0.999999)
     rate: float = option(0.2, gt=0)
     cost: float = option(0.0, ge=0)
+    near: int | None = option(None, ge=0)
     budget: Budget | None = None
 
     def update(self, step: Step) -> Move:
@@ -52,6 +60,8 @@ class GumbelFlips(GoesOn, TunedAttack):
         flat = originals.flatten(1)
         # A flip and a stay have one Gumbel number each; only their difference counts, which is logistic.
         odds = step.memory.recall("odds", flat, initial=math.log(1 / self.stay - 1))
+        if self.near is not None:
+            odds = odds.masked_fill(~near(originals, self.near), -torch.inf)
         numbers = step.uniform("noise", flat.shape[1:]).to(flat).clamp(1e-7, 1 - 1e-7)
         drawn = odds + torch.logit(numbers)
         soft = torch.sigmoid(drawn / annealed(step, self.steps, _WARMEST, _COLDEST))
@@ -76,6 +86,7 @@ def gumbel_flips(
     stay: float = 0.99,
     rate: float = 0.2,
     cost: float = 0.0,
+    near: int | None = None,
     threshold: float | Literal["auto"] | None = "auto",
     loss: Loss = "ce",
     gradient: str = "bptt",
@@ -95,7 +106,7 @@ def gumbel_flips(
         inputs: spikes ``(N, T, *input)`` of exactly 0 and 1.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given.
-        steps, stay, rate, cost, threshold, loss, gradient, encodings, output_window: see :class:`GumbelFlips`.
+        steps, stay, rate, cost, near, threshold, loss, gradient, encodings, output_window: see :class:`GumbelFlips`.
         budget: a :class:`Budget`, or a number that bounds ``mse``, of the success after the reduction.
         options: as for :func:`scg`.
 
@@ -121,6 +132,7 @@ def gumbel_flips(
         stay=stay,
         rate=rate,
         cost=cost,
+        near=near,
         threshold=threshold,
         loss=loss,
         gradient=gradient,

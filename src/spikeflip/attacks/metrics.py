@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.snn.validation import Kind
 
 if TYPE_CHECKING:
@@ -291,5 +291,5 @@ METRICS: dict[str, Metric] = {
 def metric(name: str, what: str = "metric") -> Metric:
     """The metric of that name; a SpikeflipError that says which there are."""
     if name not in METRICS:
-        raise SpikeflipError(f"{what} is {name!r}: choose from {', '.join(METRICS)}")
+        raise SpikeflipError(f"{what} is {name!r}: {choose_from(name, METRICS)}")
     return METRICS[name]

@@ -1,8 +1,9 @@
 """Moves of spikes in time: which there are of each spike, what each gives, and the best of them."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -83,7 +84,7 @@ class Moving:
         won = _none(self.worth)
         waiting = torch.arange(len(spikes.at), device=most.device)
         while len(waiting):
-            found = self._offers(spikes[waiting], taken, room)
+            found = self._offers(spikes[waiting], waiting, taken, room)
             found = Found(waiting[found.spike], found.bin, found.value, found.cost)
             first = self._first(spikes, found)
             won = Found(*(torch.cat([a, b]) for a, b in zip(vars(won).values(), vars(first).values(), strict=True)))
@@ -99,6 +100,27 @@ class Moving:
         flat[sample, self._cell(spikes, won)] = 1
         return flat.view_as(self.change.adversarials), sample.bincount(minlength=len(flat))
 
+    def again(self, most: Tensor) -> tuple[Tensor, Tensor]:
+        """The same again and again, until nothing gives more: bins that were left are free, and limits go further."""
+        moving, made = self, torch.zeros_like(most)
+        while True:
+            moved, count = moving.best(most - made)
+            made += count
+            if not bool(count.any()):
+                return moved, made
+            moving = replace(moving, change=Change(self.change.originals, moved))
+
+    _alike: ClassVar[bool] = True
+    """Whether a cell is worth the same to every spike of its line."""
+
+    def _order(self, reach: int) -> Iterable[int]:
+        """The shifts: of moves that give the same the first is made."""
+        return range(-reach, reach + 1)
+
+    def _gain(self, spikes: Spikes, _which: Tensor, cell: Tensor, here: Tensor, _shift: int) -> Tensor:
+        """What moves of these spikes to ``cell`` give; ``here`` is what where they are is worth."""
+        return self.worth.flatten(1)[spikes.sample, cell] - here
+
     @property
     def _lines(self) -> int:
         return self.worth[0:1, 0].numel()
@@ -110,20 +132,23 @@ class Moving:
         paid = (~spikes.was).long() if self.pays == "moved" else (spikes.at - spikes.origin).abs()
         return torch.zeros_like(self.limit).index_add(0, spikes.sample, paid)  # type: ignore[arg-type]
 
-    def _offers(self, spikes: Spikes, taken: Tensor, room: Tensor | None) -> Found:
-        """The best move of each of these spikes that has one; a bin at a time, so memory is that of the spikes."""
+    def _offers(self, spikes: Spikes, which: Tensor, taken: Tensor, room: Tensor | None) -> Found:
+        """The best move of each of these spikes that has one; a bin at a time, so memory is that of the spikes.
+
+        ``which`` are their places among all spikes.
+        """
         steps = self.worth.shape[1]
         worth, originals = self.worth.flatten(1), self.change.originals.flatten(1)
         here = worth[spikes.sample, spikes.at * self._lines + spikes.line]
-        if self.limit is None and self.window >= steps - 1:
+        if self._alike and self.limit is None and self.window >= steps - 1:
             return self._anywhere(spikes, taken, here)
         best = torch.full_like(here, -torch.inf)
         chosen, price = torch.full_like(spikes.at, -1), torch.zeros_like(spikes.at)
         reach = min(self.window, steps - 1)
-        for shift in range(-reach, reach + 1):
+        for shift in self._order(reach):
             bin = spikes.origin + shift
             cell = bin.clamp(0, steps - 1) * self._lines + spikes.line
-            value = worth[spikes.sample, cell] - here
+            value = self._gain(spikes, which, cell, here, shift)
             if self.pays == "moved":
                 cost = spikes.was.long() - originals[spikes.sample, cell].long()
             else:
@@ -131,7 +156,7 @@ class Moving:
             free = (bin >= 0) & (bin < steps) & ~taken[spikes.sample, cell] & (value > 0)
             if room is not None:
                 free &= cost <= room[spikes.sample]
-                if self.pays == "moved_bins":
+                if self._alike and self.pays == "moved_bins":
                     value = value / cost.clamp(min=0.5)
             better = free & (value > best)
             best = torch.where(better, value, best)
@@ -158,6 +183,30 @@ class Moving:
         return found[order[cells != torch.cat([cells[:1] - 1, cells[:-1]])]]
 
 
+@dataclass(frozen=True)
+class Assigning(Moving):
+    """The same of spikes that are worth most to themselves in one cell or another.
+
+    A spike moves where it is likelier than where it is, and the likeliest moves come first, whatever they cost.
+
+    Args:
+        probability: ``(m, 2D + 1)``, of each of the originals' spikes by line and bin, by shift from -D to D.
+    """
+
+    probability: Tensor = field(kw_only=True)
+
+    _alike: ClassVar[bool] = False
+
+    def _order(self, reach: int) -> Iterable[int]:
+        return sorted(super()._order(reach), key=abs)
+
+    def _gain(self, spikes: Spikes, which: Tensor, _cell: Tensor, _here: Tensor, shift: int) -> Tensor:
+        middle = self.probability.shape[1] // 2
+        there = self.probability[which, middle + shift]
+        here = self.probability[which, middle + spikes.at - spikes.origin]
+        return torch.where(there > here, there, 0)
+
+
 def _none(worth: Tensor) -> Found:
     nothing = torch.zeros(0, dtype=torch.int64, device=worth.device)
     return Found(nothing, nothing, worth.new_zeros(0), nothing)
@@ -167,10 +216,10 @@ def _ranked(sample: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """The order of moves ``(m,)`` by sample and there by falling value, and the rank of each in that order."""
     order = value.argsort(descending=True, stable=True)
     order = order[sample[order].argsort(stable=True)]
-    return order, _within(sample[order])
+    return order, within(sample[order])
 
 
-def _within(sample: Tensor) -> Tensor:
+def within(sample: Tensor) -> Tensor:
     """How many of the same sample come before each, of samples ``(m,)`` in order."""
     return torch.arange(len(sample), device=sample.device) - torch.searchsorted(sample, sample)
 
@@ -185,12 +234,19 @@ def _nth(sample: Tensor, value: Tensor, most: Tensor) -> Tensor:
 
 
 def _affordable(sample: Tensor, moves: Found, most: Tensor, room: Tensor | None) -> Tensor:
-    """The best ``most`` ``(n,)`` moves of each sample, as long as there is room for them."""
+    """The best ``most`` ``(n,)`` moves of each sample that there is room for; one that is too dear is passed over."""
     order, rank = _ranked(sample, moves.value)
-    kept = rank < most[sample[order]]
-    if room is not None:
-        cost = moves.cost[order].clamp(min=0)
+    order = order[rank < most[sample[order]]]
+    if room is None:
+        return order
+    kept, left = order[:0], room.clone()
+    while len(order):
+        whose, cost = sample[order], moves.cost[order].clamp(min=0)
         before = cost.cumsum(0) - cost
-        spent = cost.cumsum(0) - before[torch.searchsorted(sample[order], sample[order])]
-        kept &= spent <= room[sample[order]]
-    return order[kept]
+        spent = cost + before - before[torch.searchsorted(whose, whose)]
+        paid = spent <= left[whose]
+        kept = torch.cat([kept, order[paid]])
+        left.index_add_(0, whose[paid], -cost[paid])
+        order = order[~paid]
+        order = order[moves.cost[order] <= left[sample[order]]]
+    return kept

@@ -19,6 +19,7 @@ from spikeflip.attacks.retiming import Retiming
 from spikeflip.attacks.scg import SCG
 from spikeflip.attacks.sda import SDA
 from spikeflip.attacks.sigma_zero import SigmaZero
+from spikeflip.attacks.soft_retiming import SoftRetiming
 from spikeflip.attacks.sparse_rs import SparseRS
 from spikeflip.attacks.spikefool import SpikeFool
 
@@ -77,6 +78,7 @@ ATTACKS: dict[str, AttackInfo] = {
     "flip-search": AttackInfo(FlipSearch),
     "random-flips": AttackInfo(RandomFlips),
     "retiming": AttackInfo(Retiming),
+    "soft-retiming": AttackInfo(SoftRetiming),
     "random-retiming": AttackInfo(RandomRetiming),
     "camera-noise": AttackInfo(CameraNoise),
 }

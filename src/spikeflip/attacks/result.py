@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.notices import Notice
+from spikeflip.showing import Shown
 from spikeflip.snn.gradients import InputGradient
 
 
@@ -42,8 +43,8 @@ class Trace:
     """``(N, steps)`` int8: what moved the sample, one of the constants above."""
 
 
-@dataclass(frozen=True)
-class AttackResult:
+@dataclass(frozen=True, repr=False)
+class AttackResult(Shown):
     """One entry a sample, in the order of the call; everything but the adversarials is on the CPU."""
 
     adversarials: Tensor
@@ -72,6 +73,24 @@ class AttackResult:
     where it is not given."""
     notices: tuple[Notice, ...] = ()
     """What was done otherwise than the settings say to a reader; :func:`spikeflip.judge` repeats them."""
+
+    def _shown(self) -> tuple[str, dict[str, str], list[str]]:
+        n, attacked, won = len(self.success), ~self.already_wrong, self.success
+        count, fooled = int(attacked.sum()), int(won.sum())
+        rows = {
+            "fooled": f"{fooled:,} of {count:,} attacked{f' ({fooled / count:.1%})' if count else ''}, not yet judged",
+            "wrong from the start": f"{n - count:,}",
+            "adversarials": f"{tuple(self.adversarials.shape)}, {self.adversarials.device}",
+        }
+        if fooled:
+            passes = (self.forwards + self.backwards)[won].double().mean()
+            rows["of a success, on average"] = f"{self.steps[won].double().mean():.1f} steps, {passes:.1f} passes"
+        if count:
+            gone = int((self.first_vanishing[attacked] != Vanishing.NONE).sum())
+            rows["no gradient in the first step"] = f"{gone:,}"
+        if over := int(self.over_budget.sum()):
+            rows["stopped by the budget"] = f"{over:,}"
+        return f"AttackResult of {n:,} inputs", rows, [notice.text for notice in self.notices]
 
     @classmethod
     def blank(cls, inputs: Tensor, traced_steps: int | None) -> "AttackResult":

@@ -1,98 +1,81 @@
 """Retiming: spikes keep their pixel and polarity, and change their time bin alone."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor
 
+from spikeflip.attacks.arranging import arranged, dearest_lines
 from spikeflip.attacks.budget import Budget
-from spikeflip.attacks.flips import WIDE, FewestFlips
+from spikeflip.attacks.flips import WIDE, unit
 from spikeflip.attacks.iterated import Options
 from spikeflip.attacks.metrics import Change
 from spikeflip.attacks.moves import Moving
 from spikeflip.attacks.options import option
-from spikeflip.attacks.reduce import Units, each_move
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.step import Move, Step
-from spikeflip.attacks.tuned import TunedAttack
-from spikeflip.errors import SpikeflipError
+from spikeflip.attacks.timed import TimedAttack, as_moves
 from spikeflip.snn.losses import Loss
 from spikeflip.victims import Victim
 
-BUDGETS = ("moved", "moved_bins", "moved_bins_max")
-"""The metrics that a budget of moves is in."""
-_TIMES = 5
-"""How many times the moves of the first iteration are most: on some inputs few suffice, on others few get nowhere."""
+_NARROW = 5
+"""Bins of a window within which the best arrangement of each line is found; behind wider ones the best single moves."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retiming(FewestFlips, TunedAttack):
+class Retiming(TimedAttack):
     """The settings of retiming; call it with a victim and spikes, or use :func:`retiming`.
 
     Args:
-        window: most time bins that a spike may lie from where it was; any number when None.
-        moves: most spikes that are moved in the first iteration; in the second twice as many, from the fifth on five
-            times.
-        budget: in moved, moved_bins or moved_bins_max, which an input may not reach; unbounded when None.
+        moves: most spikes that are elsewhere than at first after the first iteration; after the n-th n times as many.
+        momentum: how much of the sum of earlier gradients is kept, each by its largest element.
 
     Raises:
         SpikeflipError: a setting is out of range, or the budget is in another metric.
     """
 
-    units: ClassVar[Units] = each_move
     summary: ClassVar = "retiming: spikes of small gradient move to free time bins of large gradient, in their own line"
     source: ClassVar = "our own, in the setting of Yu et al., ICLR 2026"
 
     steps: int = option(100, ge=1, le=1_000_000)
     loss: Loss = "margin"
-    output_window: float | None = option(WIDE, gt=0)
-    window: int | None = option(None, ge=1)
     moves: int = option(10, ge=1)
-    budget: Budget | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.budget is not None and self.budget.metric not in BUDGETS:
-            raise SpikeflipError(
-                f"budget is in {self.budget.metric}, and what retiming does is measured in {', '.join(BUDGETS)}: "
-                "give one in these"
-            )
-
-    @property
-    def event_moves(self) -> Literal["fewest", "nearest"] | None:
-        """See :class:`spikeflip.attacks.iterated.Described`."""
-        return "fewest" if self.window is None and self._budget_in != "moved_bins_max" else "nearest"
+    momentum: float = option(0.9, ge=0, le=0.999999)
 
     def update(self, step: Step) -> Move:
         """See :class:`spikeflip.attacks.iterated.Iterated`."""
-        found = self.follow(step)
-        vanished = ~found.values.flatten(1).any(1)
-        worth = found.values
+        found, originals = self.follow(step), step.originals
+        latest = found.values.flatten(1)
+        vanished = ~latest.any(1)
         if bool(vanished.any()):
-            worth = worth.clone()
-            worth[vanished] = step.uniform("search", worth.shape[1:], rows=vanished).to(worth)
-        window, pays, limit = self._bounds(worth)
-        moving = Moving(Change(step.originals, step.inputs), worth, window, pays, limit)
-        moved, count = moving.best(self.moves * (step.iterations + 1).clamp(max=_TIMES).to(worth.device))
-        mover = torch.full((len(worth),), Trace.SIGN, dtype=torch.int8)
-        return Move(moved, mover, found, vanished, stuck=count == 0)
+            latest = latest.clone()
+            latest[vanished] = step.uniform("search", latest.shape[1:], rows=vanished).to(latest)
+        gradient = self.momentum * step.memory.recall("gradient", latest) + unit(latest)
+        step.memory.keep("gradient", gradient)
+        number = step.iterations.to(latest.device)
+        moved, count = self._moved(originals, gradient.view_as(originals), self.moves * (number + 1))
+        mover = torch.full((len(originals),), Trace.SIGN, dtype=torch.int8)
+        # Of one gradient alone nothing else will come: inputs that stay as they are have the same again.
+        return Move(moved, mover, found, vanished, stuck=(count == 0) & (number == 0))
 
-    @property
-    def _budget_in(self) -> str | None:
-        return None if self.budget is None else self.budget.metric
+    def _moved(self, originals: Tensor, worth: Tensor, most: Tensor) -> tuple[Tensor, Tensor]:
+        """The originals with the best moves made, at most so many ``(n,)``, and how many were."""
+        bounds = self.bounds(originals)
+        if bounds.limit is None and bounds.window <= _NARROW and not bounds.is_free(originals):
+            return _within(originals, worth, most, bounds.window)
+        change, limit = Change(originals, originals), bounds.for_each(originals)
+        moving = Moving(change, worth, bounds.window, bounds.pays, limit)
+        return moving.best(most) if bounds.is_free(originals) else moving.again(most)
 
-    def _bounds(self, worth: Tensor) -> tuple[int, Literal["moved", "moved_bins"], Tensor | None]:
-        """The window in bins, and what a budget of another kind is in and leaves to each of n samples."""
-        window = worth.shape[1] if self.window is None else self.window
-        if self.budget is None:
-            return window, "moved", None
-        within = max(math.ceil(min(self.budget.limit, worth[0].numel() * worth.shape[1] + 1.0)) - 1, 0)
-        if self.budget.metric == "moved_bins_max":
-            return min(window, within), "moved", None
-        pays: Literal["moved", "moved_bins"] = "moved" if self.budget.metric == "moved" else "moved_bins"
-        return window, pays, torch.full((len(worth),), within, device=worth.device)
+
+def _within(originals: Tensor, worth: Tensor, most: Tensor, window: int) -> tuple[Tensor, Tensor]:
+    """The best moves within a window, line by line."""
+    if window == 0:
+        return originals, torch.zeros_like(most)
+    before, worth = originals.flatten(2), worth.flatten(2)
+    after = dearest_lines(before, arranged(before, worth, window), worth, most)
+    return after.view_as(originals), (after != before).flatten(1).sum(1) // 2
 
 
 def retiming(
@@ -104,6 +87,7 @@ def retiming(
     steps: int = 100,
     window: int | None = None,
     moves: int = 10,
+    momentum: float = 0.9,
     threshold: float | Literal["auto"] | None = "auto",
     loss: Loss = "margin",
     gradient: str = "bptt",
@@ -114,17 +98,17 @@ def retiming(
 ) -> AttackResult:
     """Attack spikes by moving them in time: every pixel and polarity keeps the number of its spikes.
 
-    In each iteration every spike offers its best move: to the free time bin of its line, within the window, where the
-    gradient is farthest above that of its own. The best offers of each sample are taken, two of which never end in the
-    same cell. A spike that was moved before may move on, or back. After a success, moves are undone until no single one
-    can be; ``reduce=False`` leaves them.
+    In each iteration every spike of the original offers its best move: to the free time bin of its line, within the
+    window, where the mean of the gradients so far is farthest above that of its own. The best offers of each sample are
+    taken, more from iteration to iteration, two of which never end in the same cell. After a success, moves are undone
+    until no single one can be; ``reduce=False`` leaves them.
 
     Args:
         victim: the model under attack.
         inputs: spikes ``(N, T, *input)`` of exactly 0 and 1.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given.
-        steps, window, moves, threshold, loss, gradient, encodings, output_window: see :class:`Retiming`.
+        steps, window, moves, momentum, threshold, loss, gradient, encodings, output_window: see :class:`Retiming`.
         budget: a :class:`Budget` in ``moved`` (spikes; a number is one of these), ``moved_bins`` (time bins, summed;
             offers are then compared by what they give a bin) or ``moved_bins_max`` (time bins), of each sample, on the
             way and at the end. As everywhere, what reaches the limit has failed: with 21 at most 20 spikes move.
@@ -138,7 +122,8 @@ def retiming(
 
     Source: the setting and its three budgets are those of Y. Yu et al., Spike-Retiming Attacks, ICLR 2026, who follow
     the gradient of a soft assignment of spikes to bins; swaps by the gradient of the input are our own. On a victim
-    that is linear in its spikes they are the best moves, where none is kept from its bin by the window.
+    that is linear in its spikes they are the best moves, where none is kept from its bin by the window. Momentum is
+    that of Y. Dong et al., CVPR 2018.
 
     >>> from spikeflip import SpikingNetwork
     >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1)
@@ -147,9 +132,8 @@ def retiming(
     >>> torch.equal(result.adversarials.sum(1), spikes.sum(1))
     True
     """
-    budget = Budget(budget, "moved") if isinstance(budget, int | float) else budget
     attack = Retiming(
-        steps=steps, window=window, moves=moves, threshold=threshold, loss=loss, gradient=gradient, encodings=encodings,
-        output_window=output_window, budget=budget,
+        steps=steps, window=window, moves=moves, momentum=momentum, threshold=threshold, loss=loss,
+        gradient=gradient, encodings=encodings, output_window=output_window, budget=as_moves(budget),
     )  # fmt: skip
     return attack(victim, inputs, labels, targets, **options)

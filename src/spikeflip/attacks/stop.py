@@ -57,6 +57,17 @@ class FirstSuccess:
 
 
 @dataclass(frozen=True)
+class Last:
+    """Use all steps, and keep the last success: the one that goes deepest into another class, for another victim."""
+
+    def __call__(self, judged: Judged) -> Verdict:
+        """See :class:`Stop`."""
+        count = judged.memory.recall("successes", torch.zeros(len(judged.success))) + judged.success
+        judged.memory.keep("successes", count)
+        return Verdict(torch.where(judged.success, -count.double(), torch.inf), torch.zeros_like(judged.success))
+
+
+@dataclass(frozen=True)
 class Smallest:
     """Use all steps, and keep the success that changes the input least.
 

@@ -16,29 +16,31 @@ from spikeflip.cli.certify import certify
 from spikeflip.cli.command_line import (
     AsJson,
     Columns,
+    ExecutionOptions,
     Quiet,
     TimeUnit,
+    TrainOptions,
     VictimOptions,
     foreign_prints,
     one_sentence,
     read_options,
     split_options,
 )
+from spikeflip.cli.compare import compare
 from spikeflip.cli.doctor import doctor
 from spikeflip.cli.ending import ends_told
 from spikeflip.cli.evaluate import evaluate, leaderboard
 from spikeflip.cli.events import events
+from spikeflip.cli.figures import animate, plot
+from spikeflip.cli.groups import OUTPUT
 from spikeflip.cli.learn_pattern import learn_pattern
 from spikeflip.cli.listing import listed
+from spikeflip.cli.run_lists import print_comparison, print_differences, print_points, print_runs
 from spikeflip.cli.terminal import (
     Bars,
-    print_comparison,
-    print_differences,
     print_findings,
     print_json,
     print_names,
-    print_points,
-    print_runs,
     print_summary,
     print_training,
     print_verdicts,
@@ -48,7 +50,7 @@ from spikeflip.cli.terminal import (
 )
 from spikeflip.errors import SpikeflipError
 from spikeflip.experiments.presets import PresetName
-from spikeflip.runs.config import Execution, TrainConfig
+from spikeflip.runs.config import Execution
 
 
 def _version() -> str:
@@ -78,7 +80,7 @@ def demo(
     json: AsJson = False,
 ) -> None:
     """Train two small victims on the bundled digits, attack them in four ways, and write a page (1 to 2 minutes)."""
-    from spikeflip.demo import run_demo
+    from spikeflip.demo import next_commands, run_demo
 
     with Bars(quiet or json) as bars:
         summaries = run_demo(out, progress=bars.stage)
@@ -88,13 +90,16 @@ def demo(
         for name, summary in summaries.items():
             print_summary(name, summary)
         say(f"page: {out / 'report.html'}")
+        say(f"victims: {out / 'victims'}; attack them again, such as with")
+        for command in next_commands(out):
+            say(f"  {command}")
 
 
 @app.command
 def train(
     *,
-    options: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - frozen
-    out: Annotated[Path, Parameter(help="Folder to write; an unfinished training in it goes on.")],
+    options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions(),  # noqa: B008 - frozen
+    out: Annotated[Path, Parameter(group=OUTPUT, help="Folder to write; an unfinished training in it goes on.")],
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> None:
@@ -122,8 +127,10 @@ def sweep(
     file: Annotated[Path, Parameter(help="TOML file: [base] options, [grid] lists of values, [[points]].")],
     /,
     *,
-    execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
-    out: Annotated[Path, Parameter(help="Folder to write, with a run folder a point; done ones are skipped.")],
+    execution: Annotated[ExecutionOptions, Parameter(name="*")] = ExecutionOptions(),  # noqa: B008 - frozen
+    out: Annotated[
+        Path, Parameter(group=OUTPUT, help="Folder to write, with a run folder a point; done ones are skipped.")
+    ],
     run_code: Annotated[
         bool, Parameter(help="Run code that the file names as victims or defences.", negative="")
     ] = False,
@@ -252,6 +259,8 @@ app.command(learn_pattern)
 app.command(evaluate)
 app.command(certify)
 app.command(leaderboard)
+app.command(plot)
+app.command(animate)
 
 
 @app.command
@@ -268,6 +277,9 @@ def report(
     write_report(runs, out)
     if not quiet:
         say(f"page: {out}")
+
+
+app.command(compare)
 
 
 @app.command
@@ -348,7 +360,9 @@ def verify(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[Literal["attacks", "networks", "data", "defences", "formats"], Parameter(help="What to list.")],
+    what: Annotated[
+        Literal["attacks", "victims", "networks", "data", "defences", "formats"], Parameter(help="What to list.")
+    ],
     /,
     *,
     json: AsJson = False,

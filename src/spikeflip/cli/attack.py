@@ -5,15 +5,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, create_model
 
-from spikeflip.cli.command_line import AsJson, Quiet, foreign_prints, grouped
+from spikeflip.cli.command_line import AsJson, ExecutionOptions, Quiet, foreign_prints, grouped
+from spikeflip.cli.groups import OUTPUT
 from spikeflip.cli.terminal import Bars, print_json, print_summary, say
-from spikeflip.errors import SpikeflipError
-from spikeflip.runs.config import AttackConfig, Execution
+from spikeflip.errors import SpikeflipError, choose_from
+from spikeflip.runs.config import AttackConfig
 
 _HELP = ("--help", "-h")
+_OF_IMAGES = frozenset({"encodings"})
+"""Options that can be at their default alone where an attack is on spikes: its help does without them."""
 
 
 def attack_command(arguments: Sequence[str], file: Mapping[str, Any]) -> Callable[..., None]:
@@ -28,8 +31,8 @@ def attack_command(arguments: Sequence[str], file: Mapping[str, Any]) -> Callabl
     def attack(
         *,
         options: Annotated[options, Parameter(name="*")],  # type: ignore[valid-type]
-        execution: Annotated[Execution, Parameter(name="*")] = Execution(),  # noqa: B008 - frozen
-        out: Annotated[Path, Parameter(help="Run folder to write; an unfinished run in it goes on.")],
+        execution: Annotated[ExecutionOptions, Parameter(name="*")] = ExecutionOptions(),  # noqa: B008 - frozen
+        out: Annotated[Path, Parameter(group=OUTPUT, help="Run folder to write; an unfinished run in it goes on.")],
         quiet: Quiet = False,
         json: AsJson = False,
     ) -> None:
@@ -76,11 +79,12 @@ def _options(attack: str, given: Sequence[str]) -> type[BaseModel]:
     from spikeflip.runs.attack_options import options_model, refuse_others
 
     if attack not in EVERY_ATTACK:
-        raise SpikeflipError(f"--attack is {attack!r}: choose from {', '.join(EVERY_ATTACK)}")
+        raise SpikeflipError(f"--attack is {attack!r}: {choose_from(attack, EVERY_ATTACK)}")
     refuse_others(attack, given)
-    shown = Parameter(group=f"Options of {attack}")
+    group, on_images = Group(f"Options of {attack}", sort_key=5), "images" in EVERY_ATTACK[attack].inputs
     own = options_model(attack).model_fields
-    return _model({name: (Annotated[known.annotation, shown], known) for name, known in own.items()})
+    shown = {name: Parameter(group=group, show=on_images or name not in _OF_IMAGES) for name in own}
+    return _model({name: (Annotated[known.annotation, shown[name]], known) for name, known in own.items()})
 
 
 def _model(own: Mapping[str, Any]) -> type[BaseModel]:

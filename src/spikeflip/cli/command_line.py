@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import cyclopts
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 from pydantic import BaseModel, ValidationError, create_model
 
 from spikeflip.cli.ending import READER_GONE, leave_output
+from spikeflip.cli.groups import OUTPUT, group_of
 from spikeflip.errors import NoMemoryError, SpikeflipError
 from spikeflip.limits import LARGEST_OPTIONS, ran_out
 from spikeflip.reading import small_text
 from spikeflip.report.tables import one_line
-from spikeflip.runs.config import CallingConfig, VictimConfig, explain, names_code
+from spikeflip.runs.config import Execution, TrainConfig, VictimConfig, explain, names_code
 
-Quiet = Annotated[bool, Parameter(help="No progress, no summary.", negative="")]
-AsJson = Annotated[bool, Parameter(name="--json", help="Print the summary as JSON, alone, on stdout.", negative="")]
+Quiet = Annotated[bool, Parameter(help="No progress, no summary.", negative="", group=OUTPUT)]
+AsJson = Annotated[
+    bool, Parameter(name="--json", help="Print the summary as JSON, alone, on stdout.", negative="", group=OUTPUT)
+]
 
 Columns = Annotated[
     str | None, Parameter(help="Columns of a text file, such as x,y,p,t; a dash is one that is not read.")
@@ -28,7 +31,6 @@ TimeUnit = Annotated[
     Literal["s", "ms", "us", "ns"] | None, Parameter(help="Unit of the times of a text, .npz or .npy file.")
 ]
 
-_OWN = Group("A model of your own", sort_key=1)
 _LONGEST_LINE = 1000
 _WHAT_TO_LOWER = {
     "memory": "memory ran out: give a smaller --micro-batch, fewer --workers or a smaller --width or --size, where the "
@@ -39,10 +41,9 @@ _WHAT_TO_LOWER = {
 
 
 def grouped(kind: type[BaseModel]) -> dict[str, Any]:
-    """The fields of a configuration with a victim, as pydantic makes a model of: those of one's own models apart."""
-    own = {*CallingConfig.model_fields, "bins", "time_bin"}
+    """The fields of a configuration, as pydantic makes a model of, in the groups of the help."""
     return {
-        name: (Annotated[known.annotation, Parameter(group=_OWN)] if name in own else known.annotation, known)
+        name: (Annotated[known.annotation, Parameter(group=group_of(name, kind))], known)
         for name, known in kind.model_fields.items()
     }
 
@@ -86,6 +87,8 @@ def read_options(file: Path) -> dict[str, Any]:
 
 
 VictimOptions: type[VictimConfig] = create_model("VictimOptions", __base__=VictimConfig, **grouped(VictimConfig))
+TrainOptions: type[TrainConfig] = create_model("TrainOptions", __base__=TrainConfig, **grouped(TrainConfig))
+ExecutionOptions: type[Execution] = create_model("ExecutionOptions", __base__=Execution, **grouped(Execution))
 
 
 @contextmanager

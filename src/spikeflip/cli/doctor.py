@@ -18,8 +18,8 @@ from spikeflip.runs.config import CallingConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LINE = 120  # of a file or a pipe
-_NARROW = 16  # names of checks, on a terminal with shorter lines
+_WIDE = 120
+_NARROW = 16  # names of checks, where lines are shorter
 _MARKS = {"passed": ("✓", "green"), "remark": ("!", "yellow"), "failed": ("✗", "red")}
 
 
@@ -93,13 +93,11 @@ def _read(file: Path) -> "Tensor":
 
 def print_diagnosis(summary: Mapping[str, Any]) -> None:
     """Write the verdicts as a table, each with its fix, and the conclusion."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _LINE)
+    console = Console()
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in range(3):
         table.add_column(overflow="fold", no_wrap=column == 0)
-    table.columns[1].max_width = _NARROW if console.width < _LINE else None
+    table.columns[1].max_width = _NARROW if console.width < _WIDE else None
     for verdict in summary["verdicts"]:
         mark, colour = _MARKS[verdict["state"]]
         text = Text(one_line(verdict["finding"]))

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from pydantic import BaseModel, create_model
 
-from spikeflip.cli.command_line import AsJson, Quiet, foreign_prints, grouped
+from spikeflip.cli.command_line import AsJson, ExecutionOptions, Quiet, foreign_prints, grouped
+from spikeflip.cli.groups import OUTPUT
 from spikeflip.cli.terminal import Bars, note, print_json, say
 from spikeflip.runs.evaluate_config import EvaluateConfig
 
@@ -17,8 +18,11 @@ _Options: type[BaseModel] = create_model("EvaluateOptions", __base__=EvaluateCon
 def evaluate(
     *,
     options: Annotated[_Options, Parameter(name="*")],
-    out: Annotated[Path, Parameter(help="Folder to write; an unfinished evaluation in it goes on.")],
-    card: Annotated[Path | None, Parameter(help="File for a result card, too, such as card.json.")] = None,
+    out: Annotated[Path, Parameter(group=OUTPUT, help="Folder to write; an unfinished evaluation in it goes on.")],
+    execution: Annotated[ExecutionOptions, Parameter(name="*")] = ExecutionOptions(),  # noqa: B008 - frozen
+    card: Annotated[
+        Path | None, Parameter(group=OUTPUT, help="File for a result card, too, such as card.json.")
+    ] = None,
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> None:
@@ -30,12 +34,12 @@ def evaluate(
 
     assert isinstance(options, EvaluateConfig)
     with Bars(quiet or json) as bars, foreign_prints():
-        summary = run_evaluation(options, out, card=card, progress=bars.stage)
+        summary = run_evaluation(options, out, card=card, execution=execution, progress=bars.stage)
     if json:
         print_json(summary)
     elif not quiet:
         print_evaluation(summary)
-        say(f"evaluation: {out}")
+        say(f"page: {out / 'report.html'}")
         if card is not None:
             say(f"card: {card}")
 
@@ -51,7 +55,7 @@ def print_evaluation(summary: Mapping[str, Any]) -> None:
         count = summary["broken_by_controls_alone"]
         note(f"{count:,} of the broken inputs were broken by a control alone: an attack should have done so")
     if summary["verdict"] is None:
-        note("whether gradients are masked was not looked at: give --verdict")
+        note("whether gradients are masked was not looked at: give --verdict, and 8 inputs that are right")
     else:
         say(f"masking: {summary['verdict']['word']}")
         for finding in summary["verdict"]["findings"]:

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, create_model
 
 from spikeflip.cli.command_line import AsJson, Quiet, foreign_prints, grouped
+from spikeflip.cli.groups import OUTPUT
 from spikeflip.cli.terminal import Bars, print_json, say
 from spikeflip.runs.pattern_config import PatternConfig
 
@@ -16,7 +17,7 @@ _Options: type[BaseModel] = create_model("PatternOptions", __base__=PatternConfi
 def learn_pattern(
     *,
     options: Annotated[_Options, Parameter(name="*")],
-    out: Annotated[Path, Parameter(help="File to write, such as pattern.safetensors.")],
+    out: Annotated[Path, Parameter(group=OUTPUT, help="File to write, such as pattern.safetensors.")],
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> None:

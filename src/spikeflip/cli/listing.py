@@ -1,10 +1,10 @@
-"""What there is to choose from: attacks, networks, data sets, defences and file formats."""
+"""What there is to choose from: attacks, victims that come along, networks, data sets, defences and file formats."""
 
 from collections.abc import Mapping
 
 
 def listed(what: str) -> dict[str, str]:
-    """The attacks, networks, data, defences or formats, by name, each with a line on it."""
+    """The attacks, victims, networks, data, defences or formats, by name, each with a line on it."""
     if what == "attacks":
         from spikeflip.interop import EVERY_ATTACK
 
@@ -16,6 +16,10 @@ def listed(what: str) -> dict[str, str]:
         from spikeflip.snn.presets import PRESETS
 
         return {name: f"{preset.architecture}; {preset.summary}" for name, preset in PRESETS.items()}
+    if what == "victims":
+        from spikeflip.snn.bundled import VICTIMS
+
+        return dict(VICTIMS)
     if what == "defences":
         from spikeflip.victims.defences import DEFENCES, options_of
 

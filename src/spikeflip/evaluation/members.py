@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from spikeflip.attacks import ATTACKS, Recorded, Verified
+from spikeflip.attacks import ATTACKS, Last, Recorded, Smallest, Verified
 from spikeflip.attacks.iterated import Options
 from spikeflip.errors import NoMemoryError, SpikeflipError
 from spikeflip.evaluation.suites import Fit, Member
@@ -61,11 +62,23 @@ class Conditions:
     draws: int
     seed: int
     micro_batch: int
+    twin: Victim | None = None
+    """The victim's ReLU twin, where there is one."""
 
-    @property
-    def stochastic(self) -> bool:
-        """Whether each encoding of an input is another."""
-        return self.threat.kind == "images" and self.victim.coding == "rate"
+    def options(self, member: Member, attack: Any, samples: "Samples") -> Options:
+        """What an attack of the suite is called with."""
+        options: Options = {"seed": self.seed, "samples": samples.ids, "micro_batch": self.micro_batch}
+        if samples.recorded is not None:
+            options["recorded"] = samples.recorded
+        if member.reduce is not None:
+            options["reduce"] = member.reduce
+        if member.on == "twin":
+            options["stop"] = Last()
+        elif member.attack in ATTACKS and self.threat.kind == "images" and self.victim.coding == "rate":
+            options["stop"] = Verified(MOST_FOOLED)
+        elif isinstance(getattr(attack, "best", None), Smallest):
+            options["stop"] = Smallest(self.threat.metric)
+        return options
 
     def fooled(self, samples: Samples, adversarials: Tensor) -> tuple[Tensor, Tensor]:
         """Whether most encodings of the adversarials fool, and whether the originals were right at first, ``(n,)``."""
@@ -118,6 +131,8 @@ def run_member(
     """
     if not len(rows):
         return Found.nothing(samples.inputs)
+    if member.on == "twin" and how.twin is None:
+        return Found.nothing(samples.inputs, left_out="the victim has no ReLU twin")
     begun = time.monotonic()
     some = samples.rows(rows)
     try:
@@ -128,7 +143,7 @@ def run_member(
         return Found.nothing(samples.inputs, left_out=str(error))
     adversarials = how.threat.keep(some.inputs, adversarials, some.limits)
     fooled, _ = how.fooled(some, adversarials)
-    distance = how.threat.distances(some.inputs, adversarials)
+    distance = how.threat.distances(some.inputs, adversarials, some.recorded)
     within = fooled & how.threat.within(distance, some.limits)
     distance = torch.where(within, distance.minimum(some.limits), distance)
     return Found(
@@ -149,22 +164,17 @@ def _attacked(
     n = len(samples.ids)
     parts = torch.arange(n).split(1 if member.exact else n)
     found = []
+    attacked = how.twin if member.on == "twin" and how.twin is not None else how.attacked
     for done, part in enumerate(parts):
         some = samples.rows(part) if member.exact else samples
         budget = how.budget
         if member.exact:
             budget = float(some.limits[0]) / float(some.inputs.ne(0).sum())
-        attack = member.made(Fit(budget, prod(some.inputs.shape[1:])))
-        options: Options = {"seed": how.seed, "samples": some.ids, "micro_batch": how.micro_batch}
-        if some.recorded is not None:
-            options["recorded"] = some.recorded
-        if member.reduce is not None:
-            options["reduce"] = member.reduce
-        if how.stochastic and member.attack in ATTACKS:
-            options["stop"] = Verified(MOST_FOOLED)
+        attack = member.made(Fit(budget, prod(some.inputs.shape[1:]), float(some.limits.max())))
+        options = how.options(member, attack, some)
         if progress is not None:
             options["progress"] = _stage(progress, member.name, done, n if member.exact else None)
-        found.append(attack(how.attacked, some.inputs, some.labels, some.targets, **options))
+        found.append(attack(attacked, some.inputs, some.labels, some.targets, **options))
     whole = [torch.cat([getattr(one, name) for one in found]) for name in ("adversarials", "forwards", "backwards")]
     return whole[0], whole[1], whole[2]
 

@@ -7,7 +7,9 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from spikeflip.evaluation.threats import threat_of
 from spikeflip.intervals import wilson
+from spikeflip.showing import grid_as_html
 from spikeflip.snn.validation import Kind
 
 _POINTS = 10
@@ -43,15 +45,36 @@ class MemberResult:
     """Why it was not run."""
 
 
-@dataclass(frozen=True, repr=False)
-class Evaluation:
-    """The worst case of a threat model over n inputs, one entry a sample in ``rows``."""
+def together(parts: Sequence[Sequence[MemberResult]]) -> tuple[MemberResult, ...]:
+    """The members of a suite that was run on some samples after others: what each did for all of them."""
+    return tuple(_one(results) for results in zip(*parts, strict=True))
+
+
+def _one(results: Sequence[MemberResult]) -> MemberResult:
+    first = results[0]
+    left_out = next((one.left_out for one in results if one.left_out is not None), None)
+    counts = [one.alone for one in results if one.alone is not None]
+    return MemberResult(
+        name=first.name,
+        attack=first.attack,
+        view=first.view,
+        attempted=sum(one.attempted for one in results),
+        broken=sum(one.broken for one in results),
+        alone=None if left_out is not None or not counts else sum(counts),
+        forwards=sum(one.forwards for one in results),
+        backwards=sum(one.backwards for one in results),
+        seconds=sum(one.seconds for one in results),
+        left_out=left_out,
+    )
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Figures:
+    """The worst case of a threat model over n inputs in figures, one entry a sample in ``rows``."""
 
     suite: str
     """With its version."""
     threat: str
-    metric: str
-    """In which distances are."""
     budget: float
     kind: Kind
     draws: int
@@ -59,16 +82,18 @@ class Evaluation:
     seed: int
     every: bool
     """Whether all attacks were run on all samples, and not only on those that still stood."""
-    rows: dict[str, Tensor]
-    """``sample``, ``label``, ``target`` (-1: none), ``right`` (at first), ``limit`` (the largest distance allowed),
-    ``broken``, ``distance`` (the least that fooled, within the budget or not; infinite: none), ``by`` (the number of
-    the member that found it; -1: none) and ``by_attack`` (whether one that is no control broke the sample)."""
+    rows: Mapping[str, Tensor]
+    """``sample``, ``label``, ``target`` (-1: none), ``right`` (at first), ``own`` (what the budget is a share of: its
+    spikes or events; 1 of images), ``limit`` (the largest distance allowed), ``broken``, ``distance`` (the least that
+    fooled, within the budget or not; infinite: none) and ``by_attack`` (whether one that is no control broke the
+    sample)."""
     members: tuple[MemberResult, ...]
-    adversarials: Tensor
-    """``(N, ...)``: of a broken sample the worst case, of others the original; on the CPU."""
-    curve: tuple[tuple[float, float], ...]
-    """Pairs of a budget and the robust accuracy within it, from 0 to the budget."""
     verdict: Verdict | None = None
+
+    @property
+    def metric(self) -> str:
+        """In which distances are."""
+        return threat_of(self.threat).metric
 
     @property
     def robust_accuracy(self) -> float:
@@ -81,10 +106,14 @@ class Evaluation:
         return _share(self.rows["right"])
 
     @property
-    def broken_by(self) -> list[str | None]:
-        """Which member found the worst case of each sample; None for those that are not broken."""
-        pairs = zip(self.rows["by"].tolist(), self.rows["broken"].tolist(), strict=True)
-        return [self.members[at].name if broken else None for at, broken in pairs]
+    def curve(self) -> tuple[tuple[float, float], ...]:
+        """Pairs of a budget and the robust accuracy within it, from 0 to the budget."""
+        rows, threat = self.rows, threat_of(self.threat)
+
+        def robust(budget: float) -> float:
+            return _share(rows["right"] & ~(rows["distance"] <= threat.limits(rows["own"], budget)))
+
+        return tuple((budget, robust(budget)) for budget in budgets_to(self.budget))
 
     def summary(self) -> dict[str, Any]:
         """The figures as plain values, which JSON can hold.
@@ -121,8 +150,28 @@ class Evaluation:
             "verdict": None if self.verdict is None else self.verdict.summary(),
         }
 
+    def _repr_html_(self) -> str:
+        return grid_as_html(headline(self.summary()), COLUMNS, [cells(member) for member in self.summary()["members"]])
+
     def __repr__(self) -> str:
         return "\n".join([headline(self.summary()), *table_lines(self.summary()["members"])])
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Evaluation(Figures):
+    """The same with the inputs themselves.
+
+    ``rows`` have ``by`` too, the number of the member that found the least distance; -1 where none did.
+    """
+
+    adversarials: Tensor
+    """``(N, ...)``: of a broken sample the worst case, of others the original; on the CPU."""
+
+    @property
+    def broken_by(self) -> list[str | None]:
+        """Which member found the worst case of each sample; None for those that are not broken."""
+        pairs = zip(self.rows["by"].tolist(), self.rows["broken"].tolist(), strict=True)
+        return [self.members[at].name if broken else None for at, broken in pairs]
 
 
 def headline(summary: Mapping[str, Any]) -> str:

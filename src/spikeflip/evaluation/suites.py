@@ -23,9 +23,12 @@ class Fit:
     """What the settings of a member are fitted to."""
 
     budget: float
-    """Of a sample, in the unit of the threat's budget; more than 0."""
+    """Of a sample, in the unit of the threat's budget; more than 0. Of an exact member, what share of the sample's
+    spikes its limit is."""
     cells: int
     """Of an input."""
+    limit: float
+    """In the threat's metric, the largest of the samples that are attacked together."""
 
 
 Fitted = Callable[[Fit], Mapping[str, Any]]
@@ -43,6 +46,7 @@ class Member:
         fitted: how the budget is given to it.
         reduce: whether flips of its successes are undone; as the attack itself has it when None.
         exact: whether each sample is attacked with the budget that its own limit is, and not with that of all.
+        on: what is attacked; adversarials of the victim's ReLU twin are judged on the victim as all others are.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Member:
     fitted: Fitted = lambda fit: {}
     reduce: bool | None = None
     exact: bool = False
+    on: Literal["victim", "twin"] = "victim"
 
     @property
     def control(self) -> bool:
@@ -79,6 +84,16 @@ class Suite:
 
 def _share(fit: Fit) -> dict[str, Any]:
     return {"share": fit.budget}
+
+
+def _half_share(fit: Fit) -> dict[str, Any]:
+    """Of spikes that move, where a move is an event taken out and one put in."""
+    return {"share": max(fit.budget / 2, 1e-9)}
+
+
+def _moves(fit: Fit) -> dict[str, Any]:
+    """What reaches a budget has failed."""
+    return {"budget": Budget(fit.limit + 1, "moved")}
 
 
 def _linf(fit: Fit) -> dict[str, Any]:
@@ -119,6 +134,23 @@ _WIDE_MARGIN = {"loss": "margin", "output_window": WIDE}
 _ESTIMATORS = ("pdsg", "assg", "hart", "rga")
 
 
+_FLIPPING = (
+    Member("scg", "scg", "white box", _WIDE_MARGIN, reduce=True),
+    Member("sigma-zero", "sigma-zero", "white box"),
+    Member("sda", "sda", "white box", {"steps": 30}),
+    Member("spikefool", "spikefool", "white box"),
+    Member("gumbel-flips", "gumbel-flips", "white box"),
+    Member("sparse-rs", "sparse-rs", "scores", fitted=_share),
+    Member("flip-search", "flip-search", "decisions"),
+)
+"""Attacks on cells, whose successes are reduced."""
+
+
+def _transfer(fitted: Fitted) -> Member:
+    """What a gradient of another model does: of the same weights, without spikes."""
+    return Member("twin's adversarials", "mi-fgsm", "control", {"loss": "margin"}, fitted, on="twin")
+
+
 def _apgd(fitted: Fitted) -> tuple[Member, ...]:
     """Auto-PGD on the margin with every estimator that is not the victim's own."""
     return tuple(
@@ -134,19 +166,34 @@ SUITES: dict[str, Suite] = {
             "binary-l0/1",
             (
                 Member("random-flips", "random-flips", "control", fitted=_share, exact=True),
-                Member("scg", "scg", "white box", _WIDE_MARGIN, reduce=True),
-                Member("sigma-zero", "sigma-zero", "white box"),
-                Member("sda", "sda", "white box", {"steps": 30}),
-                Member("spikefool", "spikefool", "white box"),
-                Member("gumbel-flips", "gumbel-flips", "white box"),
-                Member("sparse-rs", "sparse-rs", "scores", fitted=_share),
-                Member("flip-search", "flip-search", "decisions"),
+                *_FLIPPING,
+            ),
+        ),
+        Suite(
+            "events/1",
+            (
+                Member("added events", "camera-noise", "control", fitted=_share, exact=True),
+                Member("random-flips", "random-flips", "control", fitted=_share, exact=True),
+                Member("random-retiming", "random-retiming", "control", fitted=_half_share, exact=True),
+                Member("retiming", "retiming", "white box"),
+                *_FLIPPING,
+            ),
+        ),
+        Suite(
+            "timing/1",
+            (
+                Member("random-retiming", "random-retiming", "control", fitted=_share, exact=True),
+                Member("retiming", "retiming", "white box"),
+                Member("retiming pdsg", "retiming", "white box", {"gradient": "pdsg"}),
+                Member("retiming hart", "retiming", "white box", {"gradient": "hart"}),
+                Member("retiming within", "retiming", "white box", fitted=_moves, exact=True),
             ),
         ),
         Suite(
             "image-linf/1",
             (
                 Member("random", "random", "control", fitted=_linf_noise),
+                _transfer(_linf),
                 Member("fgsm", "fgsm", "white box", fitted=_linf_step),
                 Member("pgd bptt", "pgd", "white box", fitted=_linf),
                 *_apgd(_linf),
@@ -158,6 +205,7 @@ SUITES: dict[str, Suite] = {
             "image-mse/1",
             (
                 Member("random", "random", "control", fitted=_mse_noise),
+                _transfer(_mse_ball),
                 Member("fgsm", "fgsm", "white box", fitted=_mse_step),
                 Member("bim", "bim", "white box", fitted=_mse_steps),
                 Member("scg", "scg", "white box", fitted=_mse),

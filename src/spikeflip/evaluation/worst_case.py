@@ -1,21 +1,21 @@
 """The worst case of a threat model: attack after attack of a suite, each on what still stands."""
 
 from dataclasses import dataclass
-from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 from spikeflip.attacks import Recorded
 from spikeflip.errors import SpikeflipError
-from spikeflip.evaluation import regions
-from spikeflip.evaluation.masking import MOST, masking_verdict
+from spikeflip.evaluation.findings import Verdict
+from spikeflip.evaluation.masking import FEWEST, MOST, masking_verdict
 from spikeflip.evaluation.members import Conditions, Found, Progress, Samples, run_member
-from spikeflip.evaluation.outcome import Evaluation, MemberResult, budgets_to
+from spikeflip.evaluation.outcome import Evaluation, MemberResult
 from spikeflip.evaluation.suites import Member, Suite, suite_of
-from spikeflip.evaluation.threats import threat_of
+from spikeflip.evaluation.threats import Threat, threat_of
 from spikeflip.judging import fresh_draws
 from spikeflip.judging.distances import alone
+from spikeflip.snn.network import ReluNetwork, SpikingNetwork
 from spikeflip.snn.validation import (
     check_counts,
     check_goals,
@@ -26,18 +26,6 @@ from spikeflip.snn.validation import (
 )
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import check_victim, takes_counts
-
-
-class Store(Protocol):
-    """Keeps what members found, so that an evaluation that was interrupted goes on."""
-
-    def load(self, number: int) -> Found | None:
-        """What is kept of a member, by its number in the suite."""
-        ...
-
-    def keep(self, number: int, found: Found) -> None:
-        """Keep what a member found."""
-        ...
 
 
 @dataclass
@@ -87,7 +75,7 @@ def evaluate(
     recorded: Recorded | None = None,
     progress: Progress | None = None,
     attacked: Victim | None = None,
-    store: Store | None = None,
+    twin: Victim | None = None,
 ) -> Evaluation:
     """Find the worst case of every input within a budget, by all attacks of a threat model's suite.
 
@@ -101,21 +89,24 @@ def evaluate(
         inputs: images ``(N, *input)`` in [0, 1] or spikes ``(N, T, *input)`` of exactly 0 and 1, at least one.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given.
-        threat: ``"binary-l0"``, flips of spikes; ``"image-linf"`` or ``"image-mse"``, changes of pixels.
-        budget: of ``binary-l0`` a share of each sample's own spikes, in whole flips rounded down; of the others the
-            most in their metric. With 0 nothing is attacked, and robust accuracy is clean accuracy.
+        threat: ``"binary-l0"``, flips of spikes; ``"events"``, events of recordings taken out and put in;
+            ``"timing"``, spikes that change their time bin alone; ``"image-linf"`` or ``"image-mse"``, of pixels.
+        budget: of spikes a share of each sample's own spikes, of ``events`` of its events, in whole ones rounded down;
+            of images the most in their metric. With 0 nothing is attacked, and robust accuracy is clean accuracy.
         suite: with its version, such as ``"binary-l0/1"``; the newest of the threat when not given.
         every: run all attacks on all inputs that are right at first, which tells what each breaks alone; takes longer.
         verdict: say too whether gradients are masked, of the first 64 inputs that are right; see
-            :func:`spikeflip.evaluation.masking.masking_verdict`. With a budget of 0 there is none.
+            :func:`spikeflip.evaluation.masking.masking_verdict`. With a budget of 0, or fewer than 8 inputs that are
+            right, there is none.
         draws: fresh encodings that decide on an image; one is enough, and made, where its coding is not random.
         seed: of all random streams.
         samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 when not given.
         micro_batch: samples in memory at a time.
-        recorded: of the recordings that the inputs are frames of; attacks are given it.
+        recorded: of the recordings that the inputs are frames of; attacks are given it, and ``events`` needs it.
         progress: called with the name of a member, and the samples that it is done with and was given.
         attacked: the same victim as attacks meet it, such as on another engine; the victim itself when not given.
-        store: keeps what members found, for an evaluation that may be interrupted.
+        twin: the victim's ReLU twin, whose adversarial images are a control; for a spiking network that with its own
+            weights when not given, and for others none.
 
     Returns:
         An :class:`Evaluation`; its ``verdict`` is None where none was asked for.
@@ -135,13 +126,16 @@ def evaluate(
     True
     """
     chosen, threat_model = suite_of(threat, suite), threat_of(threat)
-    _check(victim, inputs, labels, targets, threat, budget, micro_batch=micro_batch, draws=draws)
+    _check(victim, inputs, labels, targets, threat_model, budget, recorded, micro_batch=micro_batch, draws=draws)
     ids = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, ids, len(inputs))
     kind = threat_model.kind
     draws = fresh_draws(kind, victim.coding, draws)
-    how = Conditions(victim, attacked or victim, threat_model, budget, draws, seed, micro_batch)
-    limits = threat_model.limits(inputs, budget)
+    if twin is None and kind == "images" and isinstance(victim, SpikingNetwork):
+        twin = ReluNetwork.twin_of(victim)
+    how = Conditions(victim, attacked or victim, threat_model, budget, draws, seed, micro_batch, twin)
+    own = threat_model.own(inputs, recorded)
+    limits = threat_model.limits(own, budget)
     inputs, labels = inputs.detach(), labels.cpu()
     if kind == "spikes":
         inputs = inputs.float()
@@ -152,33 +146,27 @@ def evaluate(
     for number, member in enumerate(chosen.members):
         spared = torch.zeros_like(right) if member.control or every else worst.by_attack
         rows = (right & (limits > 0) & ~spared).nonzero().squeeze(1)
-        one = None if store is None else store.load(number)
-        if one is None or (one.left_out is None and not torch.equal(one.rows, rows)):
-            one = run_member(member, all_samples, rows, how, progress)
-            if store is not None:
-                store.keep(number, one)
+        one = run_member(member, all_samples, rows, how, progress)
         worst.take(number, member, one)
         found.append(one)
     _check_any(chosen, found)
     said = None
     if verdict and budget > 0:
         rows = right.nonzero().squeeze(1)[:MOST]
-        goals = None if targets is None else targets.cpu()[rows]
-        said = masking_verdict(
+        some = all_samples.rows(rows)
+        said = verdict_on(
             victim,
-            inputs[rows],
-            labels[rows],
-            goals,
-            threat=cast(regions.Threat, threat),
+            some.inputs,
+            some.labels,
+            some.targets,
+            threat=threat,
             budget=budget,
             seed=seed,
             micro_batch=micro_batch,
         )
-    by_budget = {at: threat_model.limits(inputs, at) for at in budgets_to(budget)}
     return Evaluation(
         suite=chosen.name,
         threat=threat,
-        metric=threat_model.metric,
         budget=budget,
         kind=kind,
         draws=draws,
@@ -189,6 +177,7 @@ def evaluate(
             "label": labels,
             "target": torch.full_like(labels, -1) if targets is None else targets.cpu(),
             "right": right,
+            "own": own,
             "limit": limits,
             "broken": worst.broken,
             "distance": worst.distance,
@@ -198,9 +187,36 @@ def evaluate(
         members=_results(chosen, found, len(inputs), every),
         adversarials=worst.adversarials,
         verdict=said,
-        curve=tuple(
-            (at, float((right & ~(worst.distance <= within)).double().mean())) for at, within in by_budget.items()
-        ),
+    )
+
+
+def verdict_on(
+    victim: Victim,
+    inputs: Tensor,
+    labels: Tensor,
+    targets: Tensor | None,
+    *,
+    threat: str,
+    budget: float,
+    seed: int,
+    micro_batch: int,
+) -> Verdict | None:
+    """The masking verdict, of a few dozen inputs that are right; None of fewer than 8.
+
+    What spikes may do is no matter of gradients: where they may only move, or are counted as events, gradients are
+    examined by flips of the same share.
+    """
+    if len(inputs) < FEWEST:
+        return None
+    return masking_verdict(
+        victim,
+        inputs,
+        labels,
+        targets,
+        threat=threat_of(threat).gradients_in,
+        budget=budget,
+        seed=seed,
+        micro_batch=micro_batch,
     )
 
 
@@ -209,14 +225,15 @@ def _check(
     inputs: Tensor,
     labels: Tensor,
     targets: Tensor | None,
-    threat: str,
+    threat: Threat,
     budget: float,
+    recorded: Recorded | None,
     **counts: int,
 ) -> None:
     check_victim(victim)
     check_tensor(inputs)
     kind = kind_of(inputs, victim.input_shape, victim.coding)
-    threat_of(threat).check(kind, budget)
+    threat.check(kind, budget, recorded=recorded is not None)
     if takes_counts(victim):
         raise SpikeflipError(
             "the victim takes counts of events, and the suites attack cells of 0 and 1: wrap it on such an example"

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import torch
 
 from spikeflip.data import IMAGE_SETS, load_event_set, load_images
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.experiments.at_hand import remarks
 from spikeflip.experiments.declaration import Case, Experiment
 from spikeflip.experiments.laboratory import PARTS, Laboratory, Progress
@@ -145,20 +145,19 @@ def _experiments(names: Sequence[str]) -> list[Experiment]:
         raise SpikeflipError(f"no experiment is named: give all, or some of {', '.join(EXPERIMENTS)}")
     for name in names:
         if name != "all" and name not in EXPERIMENTS:
-            raise SpikeflipError(f"there is no experiment {name!r}: choose all, or from {', '.join(EXPERIMENTS)}")
+            raise SpikeflipError(f"there is no experiment {name!r}: {choose_from(name, ['all', *EXPERIMENTS])}")
     return [found for name, found in EXPERIMENTS.items() if name in names or "all" in names]
 
 
 def _preset(name: str, data: Sequence[str] | None, width: float | None) -> Preset:
     if name not in get_args(PresetName):
-        raise SpikeflipError(f"--preset is {name!r}: choose from {', '.join(get_args(PresetName))}")
+        raise SpikeflipError(f"--preset is {name!r}: {choose_from(name, get_args(PresetName))}")
     preset = PRESETS[name]  # type: ignore[index]
     if data is not None:
         for wanted in data:
             if wanted not in preset.data:
-                raise SpikeflipError(
-                    f"--data {wanted} is none of the {name} preset's: choose from {', '.join(map(repr, preset.data))}"
-                )
+                known = choose_from(wanted, preset.data)
+                raise SpikeflipError(f"--data {wanted!r} is none of the {name} preset's: {known}")
         preset = preset.only(data)
     if width is not None:
         if not 0 < width <= 1000:

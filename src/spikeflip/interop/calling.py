@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikeflip.attacks import ATTACKS, FGSM, Attack, AttackInfo, Budget
 from spikeflip.attacks.iterated import as_budget
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.interop.module import Answer, asking, precise
 from spikeflip.snn.coding import encode_for
 from spikeflip.snn.validation import check_classes, check_streams, check_values, kind_of
@@ -48,11 +48,11 @@ def settings_of(attack: str | Attack, settings: dict[str, Any], among: Mapping[s
     elif attack in among:
         kind = among[attack].settings
     else:
-        raise SpikeflipError(f"there is no attack {attack!r}: choose from {', '.join(among)}")
+        raise SpikeflipError(f"there is no attack {attack!r}: {choose_from(attack, among)}")
     known = [field.name for field in fields(kind)]
     for name in settings:
         if name not in known:
-            raise SpikeflipError(f"{kind.__name__} has no setting {name!r}: choose from {', '.join(known)}")
+            raise SpikeflipError(f"{kind.__name__} has no setting {name!r}: {choose_from(name, known)}")
     if "budget" in settings:
         settings = {**settings, "budget": as_budget(settings["budget"])}
     return kind(**settings) if isinstance(attack, str) else replace(attack, **settings)

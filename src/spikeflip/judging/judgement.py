@@ -18,7 +18,10 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.intervals import wilson
 from spikeflip.judging.notices import Circumstances, notices_of
 from spikeflip.notices import Notice, as_json
+from spikeflip.rates import RATES
+from spikeflip.showing import Shown
 from spikeflip.snn.coding import Coding, encode_for, winner
+from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.validation import (
     Kind,
     at_a_time,
@@ -36,8 +39,8 @@ from spikeflip.victims.victim import check_victim, takes_counts
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class Judgement:
+@dataclass(frozen=True, repr=False)
+class Judgement(Shown):
     """One entry a sample in ``rows``; :meth:`summary` makes the rates of them, and ``notices`` says what they hide."""
 
     kind: Kind
@@ -46,6 +49,9 @@ class Judgement:
     rows: dict[str, Tensor]
     circumstances: Circumstances = field(default_factory=Circumstances)
     """What the rows do not say, for the notices."""
+    outputs: Tensor | None = None
+    """``(N, 2, T, K)`` uint8: what the output layer fires at each step, for the original and the adversarial input, in
+    the encodings that decided; None where the victim does not tell it (:meth:`SpikingNetwork.output_spikes`)."""
 
     @property
     def notices(self) -> tuple[Notice, ...]:
@@ -67,6 +73,19 @@ class Judgement:
         ``notices``: :attr:`notices` as plain values.
         """
         return self._figures() | {"notices": as_json(self.notices)}
+
+    def _shown(self) -> tuple[str, dict[str, str], list[str]]:
+        found = self._figures()
+        rows = {}
+        for key, rate in RATES.items():
+            if found.get(key) is not None:
+                low, high = found[f"{key}_interval"]
+                rows[rate.words] = f"{found[key]:.1%}  ({low:.1%} – {high:.1%}, n = {found[f'{key}_n']:,})"
+        sizes = {name: found.get(f"{name}_mean") for name in ("mse", "l0")}
+        known = [f"{name} {value:.4g}" for name, value in sizes.items() if value is not None]
+        if known:
+            rows["of a success, on average"] = ", ".join(known)
+        return f"Judgement of {found['n']:,} inputs ({self.kind})", rows, [notice.text for notice in self.notices]
 
     def _figures(self) -> dict[str, Any]:
         rows, n = self.rows, len(self.rows["success"])
@@ -127,7 +146,8 @@ def judge(
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64, or None.
         result: of the attack, for its counts; its successes are not believed. Without it, as for what another tool
-            made, one encoding of each image decides, and nothing is said of steps, passes and vanished gradients.
+            made, or for adversarials of another victim's attack, one encoding of each image decides, and nothing is
+            said of steps, passes and vanished gradients.
         draws: fresh encodings of every final image; one is enough, and made, where the victim's coding is not random
             (``"latency"``, ``"direct"``).
         seed: the attack's.
@@ -162,9 +182,10 @@ def judge(
     labels = labels.cpu()
     goal = None if targets is None else targets.cpu()
 
-    def answers(values: Tensor, ids: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-        """The winner of one encoding each, drawn as the attack draws, and whether no output neuron fired at all."""
+    def answers(values: Tensor, ids: Tensor, step: Tensor) -> tuple[Tensor, Tensor, list[Tensor | None]]:
+        """The winner of one encoding each, drawn as the attack draws, whether no output neuron fired, and which did."""
         won, silent = [torch.empty(0, dtype=torch.int64)], [torch.empty(0, dtype=torch.bool)]
+        outputs: list[Tensor | None] = []
         for rows in torch.arange(len(values)).split(micro_batch):
             spikes = encode_for(
                 victim,
@@ -173,14 +194,16 @@ def judge(
                 samples=ids[rows],
                 step=step[rows],
             )
-            scores = victim.scores(spikes)
+            scores, fired = _scores(victim, spikes)
             won.append(winner(scores).cpu())
             silent.append(~scores.any(1).cpu())
-        return torch.cat(won), torch.cat(silent)
+            outputs.append(fired)
+        return torch.cat(won), torch.cat(silent), outputs
 
-    clean, silent = answers(inputs, samples, torch.zeros_like(samples))
+    clean, silent, before = answers(inputs, samples, torch.zeros_like(samples))
     right = clean == labels
-    final = torch.where(right, answers(adversarials, samples, moments)[0], clean)
+    decided, _, after = answers(adversarials, samples, moments)
+    final = torch.where(right, decided, clean)
     fooled, still_right = torch.zeros(n).double(), torch.zeros(n).double()
     attacked = right.nonzero().squeeze(1).tolist()
     for position, i in enumerate(attacked):
@@ -207,7 +230,25 @@ def judge(
         **sizes(inputs.detach(), adversarials.detach(), recorded, budget=budget, micro_batch=micro_batch),
     }
     said = (*getattr(victim, "notices", ()), *(() if result is None else result.notices))
-    return Judgement(kind, draws, rows, Circumstances(classes=victim.classes, budget=budget, attack=said))
+    known = Circumstances(classes=victim.classes, budget=budget, attack=said)
+    return Judgement(kind, draws, rows, known, _side_by_side(before, after))
+
+
+def _scores(victim: Victim, spikes: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A victim's scores, and what its output layer fires ``(N, T, K)`` where it tells that."""
+    # A subclass may have scores of its own, which alone decide.
+    if not isinstance(victim, SpikingNetwork) or type(victim).scores is not SpikingNetwork.scores:
+        return victim.scores(spikes), None
+    fired = victim.output_spikes(spikes)
+    return fired.mean(1), fired.to("cpu", torch.uint8)
+
+
+def _side_by_side(before: list[Tensor | None], after: list[Tensor | None]) -> Tensor | None:
+    """Outputs for originals and for adversarials as ``(N, 2, T, K)``; None where any is not told, or there is none."""
+    told = [[part for part in parts if part is not None] for parts in (before, after)]
+    if not before or len(told[0]) < len(before) or len(told[1]) < len(after):
+        return None
+    return torch.stack([torch.cat(parts) for parts in told], dim=1)
 
 
 def _counts(result: AttackResult) -> dict[str, Tensor]:

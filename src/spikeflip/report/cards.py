@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,6 +19,9 @@ _Count = Annotated[int, Field(ge=0)]
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+
+_Kind = TypeVar("_Kind", bound=_Part)
 
 
 class CardVictim(_Part):
@@ -59,14 +62,29 @@ class CardPoint(_Part):
     robust_accuracy: _Rate
 
 
-class Card(_Part):
-    """A result card; its figures are those of :meth:`spikeflip.evaluation.Evaluation.summary`, without times."""
+class CardFinding(_Part):
+    """What speaks against the figures."""
 
-    format: Literal["spikeflip card 1"]
-    spikeflip: _Word
-    """The version that made it."""
-    victim: CardVictim
-    data: CardData
+    code: _Word
+    figure: float
+    threshold: float
+    sentence: Annotated[str, Field(max_length=2000)]
+    weight: Literal["masked", "doubtful", "note"]
+
+
+class CardVerdict(_Part):
+    """Whether the figures can be trusted."""
+
+    word: Literal["trustworthy", "doubtful", "masked"]
+    findings: Annotated[list[CardFinding], Field(max_length=100)]
+    rates: dict[str, list[int]]
+    forwards: _Count
+    backwards: _Count
+
+
+class CardFigures(_Part):
+    """The figures of an evaluation: :meth:`spikeflip.evaluation.Evaluation.summary`, without times."""
+
     suite: _Word
     threat: _Word
     metric: _Word
@@ -85,7 +103,17 @@ class Card(_Part):
     distance_median: Annotated[float, Field(ge=0)] | None
     curve: Annotated[list[CardPoint], Field(max_length=1000)]
     members: Annotated[list[CardMember], Field(max_length=100)]
-    verdict: dict[str, Any] | None
+    verdict: CardVerdict | None
+
+
+class Card(CardFigures):
+    """A result card."""
+
+    format: Literal["spikeflip card 1"]
+    spikeflip: _Word
+    """The version that made it."""
+    victim: CardVictim
+    data: CardData
 
 
 def make_card(
@@ -122,17 +150,24 @@ def read_card(path: Path) -> Card:
     Raises:
         SpikeflipError: it is no card.
     """
+    return _read(path, Card, "is not a card of spikeflip evaluate", "remove it, or write it anew")
+
+
+def read_figures(path: Path) -> CardFigures:
+    """The figures in the folder of an evaluation, whoever wrote them; a SpikeflipError for a file that holds none."""
+    return _read(path, CardFigures, "holds no figures of spikeflip evaluate", "evaluate again, or restore the file")
+
+
+def _read(path: Path, kind: type[_Kind], what: str, cure: str) -> _Kind:
     values = read_json(path)
     try:
-        return Card(**values)
+        return kind(**values)
     except (ValidationError, TypeError) as error:
-        what = str(error)
+        why = str(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]
-            what = f"{'.'.join(map(str, first['loc']))[:200] or 'it'}: {first['msg']}"
-        raise SpikeflipError(f"{path} is not a card of spikeflip evaluate ({what}): remove it, or write it anew") from (
-            None
-        )
+            why = f"{'.'.join(map(str, first['loc']))[:200] or 'it'}: {first['msg']}"
+        raise SpikeflipError(f"{path} {what} ({why}): {cure}") from None
 
 
 def read_cards(folder: Path) -> list[Card]:

@@ -72,7 +72,6 @@ def _row(card: Card) -> dict[str, Any]:
     ran = [member for member in card.members if member.left_out is None]
     strongest = max(ran, key=lambda member: member.broken, default=None)
     model = card.victim.facts.get("architecture") or card.victim.facts.get("model")
-    word = card.verdict.get("word") if card.verdict is not None else None
     return {
         "name": one_line(card.victim.name),
         "model": one_line(str(model)[:200]) if model else None,
@@ -82,7 +81,7 @@ def _row(card: Card) -> dict[str, Any]:
         "robust": card.robust_accuracy,
         "low": card.robust_accuracy_interval[0],
         "high": card.robust_accuracy_interval[1],
-        "verdict": one_line(word[:200]) if isinstance(word, str) else None,
+        "verdict": None if card.verdict is None else card.verdict.word,
         "strongest": one_line(strongest.name) if strongest is not None and strongest.broken else None,
         "left_out": [one_line(member.name) for member in card.members if member.left_out is not None],
         "version": one_line(card.spikeflip),

@@ -66,6 +66,8 @@ class Run:
     examples: tuple[Example, ...]
     kind: str
     name: str
+    folder: Path
+    saved: SavedInputs
 
 
 def load_run(folder: Path) -> Run:
@@ -91,9 +93,9 @@ def load_run(folder: Path) -> Run:
     if kind not in ("images", "spikes"):
         kind = "spikes" if saved.whole else "images"
     for example in examples:
-        _check_values(example, str(kind), saved.paths[0])
+        check_values(example.original, example.adversarial, example.row, str(kind), saved.paths[0])
     name = config.get("name") or folder.resolve().name
-    return Run(config, manifest, summary, rows, examples, str(kind), str(name))
+    return Run(config, manifest, summary, rows, examples, str(kind), str(name), folder, saved)
 
 
 def read_facts(folder: Path, name: str) -> dict[str, Any]:
@@ -111,10 +113,10 @@ def read_facts(folder: Path, name: str) -> dict[str, Any]:
 def _check_notices(notices: object, path: Path) -> None:
     """Raises a SpikeflipError unless these are notices as a run writes them: few, short, of known parts."""
     if not isinstance(notices, list) or len(notices) > _MOST_NOTICES:
-        raise _damaged(path, f"notices are a list of at most {_MOST_NOTICES}")
+        raise damaged(path, f"notices are a list of at most {_MOST_NOTICES}")
     for number, notice in enumerate(notices):
         if not (isinstance(notice, dict) and notice.keys() == {"code", "text", "figure"} and _is_notice(**notice)):
-            raise _damaged(path, f"notice {number} is not a code, a text and a figure")
+            raise damaged(path, f"notice {number} is not a code, a text and a figure")
 
 
 def _is_notice(code: object, text: object, figure: object) -> bool:
@@ -147,7 +149,7 @@ class SavedInputs:
             with safe_open(path, framework="numpy") as file:
                 before, after = (file.get_slice(name)[at : at + 1][0] for name in ("originals", "adversarials"))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         return before, after
 
 
@@ -161,7 +163,7 @@ def open_inputs(folder: Path) -> SavedInputs:
     counts, samples, shapes, whole = [], [], [], True
     for path in paths:
         if not path.is_file():
-            raise _damaged(path, "it is no file") if path.exists() else _missing(path)
+            raise damaged(path, "it is no file") if path.exists() else _missing(path)
         try:
             with safe_open(path, framework="numpy") as file:
                 shape = _checked_shape(file, path)
@@ -170,11 +172,11 @@ def open_inputs(folder: Path) -> SavedInputs:
         except SpikeflipError:
             raise
         except (OSError, SafetensorError, TypeError, ValueError) as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         counts.append(shape[0])
         shapes.append(shape[1:])
         if shapes[-1] != shapes[0]:
-            raise _damaged(path, f"its inputs have shape {shapes[-1]} and those of {paths[0].name} {shapes[0]}")
+            raise damaged(path, f"its inputs have shape {shapes[-1]} and those of {paths[0].name} {shapes[0]}")
     return SavedInputs(paths, np.cumsum(counts), np.concatenate(samples), shapes[0], whole)
 
 
@@ -192,7 +194,7 @@ def read_rows(folder: Path, samples: NDArray[np.int64], extra: Sequence[str] = (
     path = folder / "rows.parquet"
     rows = _read_rows(path, len(samples), extra)
     if not np.array_equal(samples, rows["sample"]):
-        raise _damaged(path.with_name("adversarials.safetensors"), "its samples are not those of rows.parquet")
+        raise damaged(path.with_name("adversarials.safetensors"), "its samples are not those of rows.parquet")
     return rows
 
 
@@ -243,7 +245,7 @@ def read_whole_rows(folder: Path, at: Sequence[int] | NDArray[np.int64]) -> dict
                 before += len(part)
             return dict(pyarrow.Table.from_batches(found, file.schema_arrow).to_pydict())
     except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -253,15 +255,15 @@ def read_json(path: Path) -> dict[str, Any]:
         SpikeflipError: The file is missing, damaged, too large or too deeply nested.
     """
     if not path.is_file():
-        raise _damaged(path, "it is no file") if path.exists() else _missing(path)
+        raise damaged(path, "it is no file") if path.exists() else _missing(path)
     try:
         value = json.loads(small_text(path, LARGEST_FACTS), parse_int=_whole_or_real)
         if _depth(value) > _DEEPEST_JSON:
             raise ValueError(f"it is nested more than {_DEEPEST_JSON} deep")
     except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     if not isinstance(value, dict):
-        raise _damaged(path, f"it holds a {type(value).__name__} instead of an object")
+        raise damaged(path, f"it holds a {type(value).__name__} instead of an object")
     return value
 
 
@@ -283,26 +285,26 @@ def _checked_shape(file: Any, path: Path) -> tuple[int, ...]:
     """Compares the shapes in the header, before anything is allocated."""
     lacking = sorted({"originals", "adversarials", "samples"} - set(file.keys()))
     if lacking:
-        raise _damaged(path, f"it has no {lacking[0]}")
+        raise damaged(path, f"it has no {lacking[0]}")
     before, after, samples = (
         tuple(file.get_slice(key).get_shape()) for key in ("originals", "adversarials", "samples")
     )
     if len(before) < 3 or 0 in before[1:] or before != after or samples != before[:1]:
-        raise _damaged(path, f"originals {before}, adversarials {after} and samples {samples} do not fit each other")
+        raise damaged(path, f"originals {before}, adversarials {after} and samples {samples} do not fit each other")
     return before
 
 
 def _read_rows(path: Path, n: int, extra: Sequence[str]) -> dict[str, NDArray[Any]]:
     if not path.is_file():
-        raise _damaged(path, "it is no file") if path.exists() else _missing(path)
+        raise damaged(path, "it is no file") if path.exists() else _missing(path)
     try:
         with pyarrow.parquet.ParquetFile(path.absolute()) as file:
             schema = file.schema_arrow
             lacking = [name for name in (*_WHOLE, *_REAL) if name not in schema.names]
             if lacking:
-                raise _damaged(path, f"it has no column {lacking[0]}")
+                raise damaged(path, f"it has no column {lacking[0]}")
             if file.metadata.num_rows != n:
-                raise _damaged(path, f"it has {file.metadata.num_rows} rows for {n} adversarial inputs")
+                raise damaged(path, f"it has {file.metadata.num_rows} rows for {n} adversarial inputs")
             check_claims(file, n)
             number_columns(file)
             whole = [*_WHOLE, *(name for name in _OF_RECORDINGS if name in schema.names)]
@@ -322,7 +324,7 @@ def _read_rows(path: Path, n: int, extra: Sequence[str]) -> dict[str, NDArray[An
     except SpikeflipError:
         raise
     except (OSError, pyarrow.ArrowException, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def check_claims(file: pyarrow.parquet.ParquetFile, most: int) -> None:
@@ -372,20 +374,22 @@ def _check_column(schema: Any, name: str, *, whole: bool) -> None:
         raise ValueError(f"column {name} holds {found}, no {'whole ' if whole else ''}numbers")
 
 
-def _check_values(example: Example, kind: str, path: Path) -> None:
-    if kind == "images" and example.original.ndim > 3:
-        raise _damaged(path, f"images are (N, C, H, W) and these have {example.original.ndim + 1} dimensions")
-    for values in (example.original, example.adversarial):
+def check_values(before: NDArray[Any], after: NDArray[Any], row: int, kind: str, path: Path) -> None:
+    """Raises a SpikeflipError unless an input, before and after, is made of spikes or is an image."""
+    if kind == "images" and before.ndim > 3:
+        raise damaged(path, f"images are (N, C, H, W) and these have {before.ndim + 1} dimensions")
+    for values in (before, after):
         if kind == "spikes" and not np.isin(values, (0, 1)).all():
-            raise _damaged(path, f"spikes are 0 or 1 and row {example.row} has {values.max()}")
+            raise damaged(path, f"spikes are 0 or 1 and row {row} has {values.max()}")
         if not (np.isfinite(values).all() and values.min(initial=0) >= -1e-6 and values.max(initial=0) <= 1 + 1e-6):
-            raise _damaged(path, f"images lie in [0, 1] and row {example.row} does not")
+            raise damaged(path, f"images lie in [0, 1] and row {row} does not")
 
 
 def _missing(path: Path) -> SpikeflipError:
     return SpikeflipError(f"{path.parent} is no finished run, {path.name} is missing: give its attack command again")
 
 
-def _damaged(path: Path, reason: object) -> SpikeflipError:
+def damaged(path: Path, reason: object) -> SpikeflipError:
+    """The error that says which file of a run is damaged, and what to do."""
     why = " ".join(str(reason).split())[:200]
     return SpikeflipError(f"{path} is damaged ({why}); run the attack again or restore the file")

@@ -6,44 +6,39 @@ names in a run folder may come from strangers.
 
 from __future__ import annotations
 
+import base64
 import functools
-import math
+import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import jinja2
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.interop import EVERY_ATTACK
 from spikeflip.judging.notices import one_draw
 from spikeflip.notices import Notice
 from spikeflip.rates import RATES
 from spikeflip.reading import may_replace
-from spikeflip.report import pictures, pixels
+from spikeflip.report import comparison, curves, pictures, pixels, playing, repeating
+from spikeflip.report.confusion import confusion
+from spikeflip.report.gallery import MOST_CHARACTERS, Gallery, read_gallery
 from spikeflip.report.loading import Example, Run, load_run
 from spikeflip.report.tables import hints
+from spikeflip.report.templates import environment as environment
+from spikeflip.report.templates import plain, rates
+from spikeflip.report.trace import read_course
 from spikeflip.writing import write_bytes
 
 GENERATOR = b'<meta name="generator" content="spikeflip">'
 """What all pages begin with, and tells them from a file that is not to be written over."""
 
 _OPTION = re.compile("(--[a-z][a-z-]*)")
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share in [0, 1], its number of inputs and its 95 % interval, each None where the run does not say."""
-
-    key: str
-    value: float | None
-    n: int | None
-    low: float | None
-    high: float | None
 
 
 def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -> Path:
@@ -61,8 +56,15 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -
         SpikeflipError: A folder is no run, one of its files is missing or damaged, or `out` cannot be written or is
             a file that is not a page.
     """
-    out = Path(out)
-    page = render_report(runs, title=title)
+    return save_page(render_report(runs, title=title), Path(out))
+
+
+def save_page(page: str, out: Path) -> Path:
+    """Writes a page; the file appears whole or not at all, and nothing but a page is written over.
+
+    Raises:
+        SpikeflipError: It cannot be written, or is there and is not a page.
+    """
     try:
         if out.is_file() and not may_replace(out, GENERATOR):
             raise SpikeflipError(f"{out} exists and is not a page of spikeflip: give another name, or delete it")
@@ -82,24 +84,43 @@ def render_report(runs: Sequence[Path], *, title: str | None = None) -> str:
         raise SpikeflipError("a page needs at least one run and got 0 run folders; name the folder of a finished run")
     heading = title or (loaded[0].name if len(loaded) == 1 else f"{len(loaded)} attack runs")
     used = {key for run in loaded for key, value in run.summary.items() if value is not None}
-    views = [_view(run, number) for number, run in enumerate(loaded, start=1)]
+    views = [_view(run, number, MOST_CHARACTERS // len(loaded)) for number, run in enumerate(loaded, start=1)]
     colours = {name: f"rgb{getattr(pixels, name)}" for name in ("ON", "OFF", "ADDED", "REMOVED", "MOVED", "KEPT")}
     template = environment().get_template("page.html.j2")
-    page = template.render(title=heading, runs=views, used=used, colours=colours, rate_words=_rate_words(loaded))
+    script = _script()
+    page = template.render(
+        title=heading,
+        runs=views,
+        used=used,
+        colours=colours,
+        rate_words=_rate_words(loaded),
+        compared=comparison.figures(loaded, comparison.short_names(loaded)) if len(loaded) > 1 else [],
+        sources=_sources(loaded),
+        software=repeating.software(_one_version(loaded)),
+        paper=repeating.PAPER,
+        script=script,
+        checksum=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
     return page.encode("utf-8", "backslashreplace").decode("utf-8")  # half a character of a stranger's is no text
 
 
-def rates(summary: Mapping[str, Any]) -> list[Rate]:
-    """Collects the rates of a summary: the known ones in the page's order, then any other that has an interval."""
-    others = [key.removesuffix("_interval") for key in summary if key.endswith("_interval")]
-    found = []
-    for key in dict.fromkeys((*RATES, *others)):
-        if key in summary:
-            ends = summary.get(f"{key}_interval")
-            low, high = ends if isinstance(ends, list) and len(ends) == 2 else (None, None)
-            n = summary.get(f"{key}_n")
-            found.append(Rate(key, _real(summary[key]), n if isinstance(n, int) else None, _real(low), _real(high)))
-    return found
+@functools.cache
+def _script() -> str:
+    """All that the page runs; nothing else may run in it, as its policy has the checksum."""
+    return files("spikeflip.report").joinpath("page.js").read_text(encoding="utf-8")
+
+
+def _sources(runs: Sequence[Run]) -> list[str]:
+    """Where the attacks of some runs come from, as far as they are ours or known to us."""
+    names = dict.fromkeys(str(run.config.get("attack")) for run in runs)
+    return list(dict.fromkeys(f"{name}: {EVERY_ATTACK[name].source}" for name in names if name in EVERY_ATTACK))
+
+
+def _one_version(runs: Sequence[Run]) -> object:
+    """The version of spikeflip that made all of some runs; None where they differ or do not say it."""
+    versions = [run.manifest.get("versions") for run in runs]
+    found = {str(one.get("spikeflip")) if isinstance(one, dict) else None for one in versions}
+    return found.pop() if len(found) == 1 else None
 
 
 def notices(run: Run) -> list[Notice]:
@@ -160,7 +181,7 @@ def _fresh_word(counts: Sequence[int]) -> str:
     return "fresh encoding" if list(counts) == [1] else "fresh encodings"
 
 
-def _view(run: Run, number: int) -> dict[str, Any]:
+def _view(run: Run, number: int, characters: int = MOST_CHARACTERS) -> dict[str, Any]:
     """Everything the template shows of a run, as plain values and finished pictures."""
     rows, settings, data = run.rows, run.config.get("settings"), run.config.get("data")
     attacked = ~rows["already_wrong"].astype(bool)
@@ -172,6 +193,9 @@ def _view(run: Run, number: int) -> dict[str, Any]:
     # Of an attack that goes on after a success, all steps tell nothing.
     against_cells = bool(run.kind == "spikes" and run.examples and won.any() and (rows["steps"][won] == last).all())
     told = notices(run)
+    gallery = read_gallery(
+        run.folder, run.saved, [example.row for example in run.examples], run.kind, characters=characters
+    )
     if attacked.any():
         steps = rows["steps"][attacked]
         if against_cells:
@@ -201,9 +225,48 @@ def _view(run: Run, number: int) -> dict[str, Any]:
         "histogram": histogram,
         "successes": int(won.sum()),
         "sizes": int(sizes.size),
-        "examples": [_example_view(run, example, f"r{number}e{i}") for i, example in enumerate(run.examples)],
-        "manifest": list(_flat(run.manifest)),
+        "examples": [
+            {
+                **_example_view(run, example, f"r{number}e{i}"),
+                "row": example.row,
+                "playable": gallery is not None and example.row in gallery.rows,
+            }
+            for i, example in enumerate(run.examples)
+        ],
+        "gallery": None if gallery is None else _gallery_view(run, gallery),
+        "course": _course(run, number),
+        "confusion": confusion(rows, functools.partial(_class_name, run)),
+        "repeat": repeating.repeated(run.config, run.manifest),
+        "manifest": list(flat(run.manifest)),
     }
+
+
+def _gallery_view(run: Run, gallery: Gallery) -> dict[str, Any]:
+    high, wide = gallery.pooled
+    return {
+        "shown": len(gallery.rows),
+        "all": len(run.saved.samples),
+        "pooled": f"{high} × {wide}" if high * wide > 1 else "",
+        "json": playing.told(run, gallery, functools.partial(_class_name, run)),
+    }
+
+
+def _course(run: Run, number: int) -> list[dict[str, Any]]:
+    """What a trace shows by step: the inputs without a gradient, and the spikes of the penultimate layer."""
+    course, found = read_course(run.folder), []
+    if course is not None and course.vanished is not None:
+        figure = curves.vanished_curve(course.steps, course.vanished, course.running)
+        words = "Share of the inputs still attacked whose gradient was zero everywhere, with its 95 % interval."
+        picture = _inline(figure, "Share of inputs without a gradient, by step", f"r{number}v-")
+        found.append({"title": "Vanished gradients by step", "words": words, "picture": picture})
+    if course is not None and course.spikes is not None:
+        figure = curves.spikes_curve(course.steps, course.spikes)
+        words = (
+            "Spikes of the layer before the output while the gradient is made: median and middle half of the inputs."
+        )
+        picture = _inline(figure, "Spikes of the penultimate layer, by step", f"r{number}n-")
+        found.append({"title": "Penultimate spikes by step", "words": words, "picture": picture})
+    return found
 
 
 def _in_two(text: str) -> dict[str, Markup]:
@@ -269,59 +332,13 @@ def _class_name(run: Run, index: int) -> str:
     return str(classes[index]) if isinstance(classes, list) and index < len(classes) else str(index)
 
 
-def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+def flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
     """Yields the leaves of nested dicts, and of lists of them, as dotted names and short texts."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+            yield from flat(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
         for number, inner in enumerate(value, start=1):
-            yield from _flat(inner, f"{path}.{number}")
+            yield from flat(inner, f"{path}.{number}")
     else:
-        yield path, _plain(value)
-
-
-def _real(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _percent(value: object) -> str:
-    real = _real(value)
-    return "–" if real is None else f"{100 * real:.1f}"
-
-
-def _number(value: object) -> str:
-    """Writes a number with three significant digits, whole ones in full: 1,654 and 0.0301."""
-    real = _real(value)
-    if real is None:
-        return "–"
-    if isinstance(value, int) or abs(real) >= 1000:
-        return f"{real:,.0f}"
-    return f"{real:#.3g}".rstrip(".") if abs(real) >= 1e-4 or real == 0 else f"{real:.2e}"
-
-
-def _plain(value: object) -> str:
-    """Writes any value of a configuration for a reader, cut to a length that cannot break the page."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return (" × " if all(isinstance(part, int) for part in value) else ", ").join(_plain(part) for part in value)[
-            :400
-        ]
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "–" if value is None else str(value)[:400]
-
-
-@functools.cache
-def environment() -> jinja2.Environment:
-    """The pages' templates, which escape every value."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("spikeflip.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": _percent, "number": _number, "plain": _plain}
-    return environment
+        yield path, plain(value)

@@ -45,7 +45,7 @@ from spikeflip.report.pixels import (
 )
 
 _LINE = (190, 192, 196)
-_INK, _ACCENT = "#1a1c20", "#1f5f8b"
+_INK, ACCENT = "#1a1c20", "#1f5f8b"
 _ANCHORS = (REMOVED, (128, 190, 186), WHITE, (247, 190, 120), ADDED)
 _DIVERGING = LinearSegmentedColormap.from_list("less-more", [tuple(part / 255 for part in rgb) for rgb in _ANCHORS])
 _TILE_SIDE = 40
@@ -101,6 +101,22 @@ def image_example(original: ArrayLike, adversarial: ArrayLike) -> Figure:
 
 
 @styled
+def originals(inputs: Sequence[ArrayLike], names: Sequence[str], *, spikes: bool) -> Figure:
+    """Draws one to three inputs beside each other, with a name above each.
+
+    Args:
+        inputs: Spikes `(T, C, H, W)` as in `spike_example`, or images `(C, H, W)` as in `image_example`.
+        names: As many.
+        spikes: Whether they are spikes.
+    """
+    frames = [frames_of(one) for one in inputs] if spikes else []
+    full = shared_scale(frames, SIDE) if spikes else None
+    shown = [squeeze(one, full=full) for one in frames] or [_image_picture(one) for one in inputs]
+    notes = [_spike_counts(one) for one in frames] or [[] for _ in inputs]
+    return _three_panels(list(zip(names, shown, notes, strict=True)))
+
+
+@styled
 def time_strip(original: ArrayLike, adversarial: ArrayLike) -> Figure:
     """Draws the time steps as rows of small frames: original, adversarial below it, and what was flipped.
 
@@ -148,8 +164,8 @@ def success_curve(
     end = max(int(np.max(steps, initial=1)), last or 0)
     rates = np.concatenate(([0], 100 * np.cumsum(counts) / n))
     figure, axes = plot(against, f"fooled so far, % of {n:,}")
-    axes.step([0, *jumps, end], [*rates, rates[-1]], where="post", color=_ACCENT, linewidth=1.6)
-    axes.plot([end], [rates[-1]], "o", color=_ACCENT, markersize=4, clip_on=False)
+    axes.step([0, *jumps, end], [*rates, rates[-1]], where="post", color=ACCENT, linewidth=1.6)
+    axes.plot([end], [rates[-1]], "o", color=ACCENT, markersize=4, clip_on=False)
     _write(axes, f"{rates[-1]:.1f} %", (end, rates[-1]), (-2, 6 if rates[-1] < 90 else -7))
     axes.set(xlim=(0, end), ylim=(0, 100))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
@@ -166,7 +182,7 @@ def perturbation_histogram(mse: ArrayLike) -> Figure:
         low, high = low - 5e-4, high + 5e-4
     bins = int(np.clip(2 * math.sqrt(values.size), 8, 32))
     edges = np.linspace(low, high, bins + 1).tolist()
-    heights, _, _ = axes.hist(values, bins=edges, color=_ACCENT, alpha=0.75, rwidth=0.92)
+    heights, _, _ = axes.hist(values, bins=edges, color=ACCENT, alpha=0.75, rwidth=0.92)
     median, top = float(np.median(values)), float(np.max(heights))
     axes.plot([median, median], [0, 1.08 * top], color=_INK, linewidth=1, dashes=(3, 2))
     _write(axes, f"median {median:.3g}", (median, 1.08 * top), (-4 if median > (low + high) / 2 else 4, -1))
@@ -202,7 +218,7 @@ def to_svg(figure: Figure, *, title: str = "", prefix: str = "") -> str:
     body = re.sub(r' id="([^"]*)"', lambda at: f' id="{prefix}{at[1]}"' if at[1] in used else "", body)
     body = re.sub(r'(xlink:href="|url\()#', rf"\g<1>#{prefix}", body)
     body = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans, sans-serif)", body)
-    body = body.replace(_INK, f"var(--ink, {_INK})").replace(_ACCENT, f"var(--accent, {_ACCENT})")
+    body = body.replace(_INK, f"var(--ink, {_INK})").replace(ACCENT, f"var(--accent, {ACCENT})")
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     name = escape(title)
     return f'<svg {spaces} {view[0] if view else ""} role="img" aria-label="{name}"><title>{name}</title>{body}'
@@ -277,7 +293,7 @@ def _show(axes: Axes, picture: Picture) -> None:
 def plot(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     """Starts a figure of one plot, as the page shows it."""
     figure = Figure(figsize=(_WIDTH / 72, 190 / 72))
-    axes = figure.add_axes((0.13, 0.2, 0.84, 0.74))
+    axes = figure.add_axes((0.13, 0.2, 0.81, 0.74))  # with room for half of the last tick's label
     axes.set(xlabel=x_label, ylabel=y_label, axisbelow=True)
     axes.tick_params(length=3, color=_INK, labelcolor=_INK, labelsize=9)
     axes.grid(axis="y", color=_INK, alpha=0.13, linewidth=0.6)

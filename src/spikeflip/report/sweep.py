@@ -10,7 +10,6 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from spikeflip.report import curves, pictures
-from spikeflip.report.page import environment
 from spikeflip.report.tables import (
     COLUMNS,
     WORDS,
@@ -20,7 +19,9 @@ from spikeflip.report.tables import (
     hints,
     names_say_settings,
     one_line,
+    said_once,
 )
+from spikeflip.report.templates import environment
 
 _Row = Mapping[str, Any]
 
@@ -58,7 +59,7 @@ def render_sweep(title: str, rows: Sequence[_Row], pooled: Sequence[_Row], swept
     ]
     damaged = [{"name": one_line(row["name"]), "note": one_line(row["note"])} for row in harmed]
     page = environment().get_template("sweep.html.j2")
-    return page.render(title=title, curves=shown, same=_words(same), columns=columns, rows=table, damaged=damaged)
+    return page.render(title=title, curves=shown, same=said_once(same), columns=columns, rows=table, damaged=damaged)
 
 
 def _page(name: str) -> str:
@@ -76,12 +77,6 @@ def _shown(row: _Row, kept: Sequence[int]) -> list[str]:
     return [one_line(line[at]) for at in kept if COLUMNS[at] != "name"]
 
 
-def _words(same: Mapping[str, Any]) -> str:
-    """``victim 8C3-10FC, untargeted, n = 100``."""
-    how = {"victim": "victim {}", "goal": "{}", "n": "n = {:,}"}
-    return ", ".join(one_line(how[name].format(value)) for name, value in same.items())
-
-
 def curve_lines(option: str, rows: Sequence[_Row]) -> tuple[dict[str, list[dict[str, Any]]], int]:
     """Sorts runs into lines over an option: one for each setting of the others.
 
@@ -96,7 +91,9 @@ def curve_lines(option: str, rows: Sequence[_Row]) -> tuple[dict[str, list[dict[
         if option == "seed" or isinstance(x, bool) or not isinstance(x, int | float) or row["success"] is None:
             continue
         label = describe_settings({name: value for name, value in settings.items() if name not in (option, "seed")})
-        values = {name: row[name] for name in ("success", "success_low", "success_high", "verified")}
+        values = {
+            f"{rate}{end}": row[f"{rate}{end}"] for rate in ("success", "verified") for end in ("", "_low", "_high")
+        }
         lines.setdefault(label, []).append({"x": x, **values})
     whole = {label: sorted(points, key=lambda point: point["x"]) for label, points in lines.items() if len(points) > 1}
     first = dict(list(whole.items())[: curves.MOST_LINES])

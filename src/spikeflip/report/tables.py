@@ -14,19 +14,37 @@ _MOST_VALUES = 8
 _FORMULA = ("=", "+", "-", "@")
 
 
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def to_csv(rows: Sequence[Mapping[str, Any]], options: Sequence[str] = ()) -> str:
     """Write rows of :func:`spikeflip.runs.list_runs` as CSV: full precision, settings as ``name=value; ...``.
+
+    With ``options`` each of these settings has a column of its own instead; one that has the name of another column,
+    as ``steps``, is ``option_steps``.
 
     Notices are their codes, as ``silent-victim; nothing-moved``. Text that a spreadsheet would take for a formula gets
     an apostrophe before it, and every text is one line without control characters.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    rows = [_apart(row, options) for row in rows] if options else rows
     writer.writerow(rows[0] if rows else [])
     for row in rows:
         values = (_as_text(name, value) for name, value in row.items())
         writer.writerow([_harmless(value) if isinstance(value, str) else value for value in values])
     return text.getvalue()
+
+
+def _apart(row: Mapping[str, Any], options: Sequence[str]) -> dict[str, Any]:
+    """A row with columns of options in the place of its settings."""
+    settings = row["settings"] or {}
+    own = {f"option_{name}" if name in row else name: _single(settings.get(name)) for name in options}
+    names = list(row)
+    at = names.index("settings")
+    before, after = ({name: row[name] for name in part} for part in (names[:at], names[at + 1 :]))
+    return before | own | after
+
+
+def _single(value: object) -> object:
+    return value if value is None or isinstance(value, bool | int | float) else _value(value)
 
 
 def _as_text(name: str, value: Any) -> Any:
@@ -84,6 +102,12 @@ def common(rows: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> dict[st
     """Those of some columns that say the same in every row, with what they say: a table can do without them."""
     found = {name: {row[name] for row in rows} for name in columns}
     return {name: values.pop() for name, values in found.items() if len(values) == 1 and None not in values}
+
+
+def said_once(same: Mapping[str, Any]) -> str:
+    """What is common in words: ``victim 8C3-10FC, untargeted, n = 100``."""
+    how = {"victim": "victim {}", "goal": "{}", "n": "n = {:,}"}
+    return ", ".join(one_line(how[name].format(value)) for name, value in same.items())
 
 
 def names_say_settings(rows: Sequence[Mapping[str, Any]]) -> bool:

@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from spikeflip.runs.certify import run_certification
     from spikeflip.runs.certify_config import CertifyConfig
     from spikeflip.runs.compare import compare_runs, list_runs
+    from spikeflip.runs.comparison import write_comparison
     from spikeflip.runs.config import AttackConfig, Execution, TrainConfig, VictimConfig
     from spikeflip.runs.evaluate import run_evaluation
     from spikeflip.runs.evaluate_config import EvaluateConfig
+    from spikeflip.runs.figures import animate, plot
     from spikeflip.runs.judge import judge_files
     from spikeflip.runs.pattern import run_learning
     from spikeflip.runs.pattern_config import PatternConfig
@@ -27,11 +29,13 @@ __all__ = [
     "PatternConfig",
     "TrainConfig",
     "VictimConfig",
+    "animate",
     "compare_runs",
     "is_finished",
     "is_trained",
     "judge_files",
     "list_runs",
+    "plot",
     "run_attack",
     "run_certification",
     "run_evaluation",
@@ -40,6 +44,7 @@ __all__ = [
     "run_training",
     "transfer_run",
     "verify_run",
+    "write_comparison",
 ]
 
 _HOME = {
@@ -50,11 +55,13 @@ _HOME = {
     "PatternConfig": "pattern_config",
     "TrainConfig": "config",
     "VictimConfig": "config",
+    "animate": "figures",
     "compare_runs": "compare",
     "is_finished": "attack",
     "is_trained": "train",
     "judge_files": "judge",
     "list_runs": "compare",
+    "plot": "figures",
     "run_attack": "attack",
     "run_certification": "certify",
     "run_evaluation": "evaluate",
@@ -63,6 +70,7 @@ _HOME = {
     "run_training": "train",
     "transfer_run": "transfer",
     "verify_run": "verify",
+    "write_comparison": "comparison",
 }
 
 

@@ -1,8 +1,7 @@
 """Attacking a victim into a run folder, shard by shard; a run that was interrupted goes on where it was."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,6 @@ from spikeflip.report import render_report
 from spikeflip.report.loading import read_facts, read_json
 from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, Execution, known_to
-from spikeflip.runs.executors import Job, in_processes, in_this_process
 from spikeflip.runs.finished import SHARDS, Finished, any_left, shard_sha256
 from spikeflip.runs.folder import check_free, check_plain, manifest, moment, went_on, write_trouble
 from spikeflip.runs.lock import check_unlocked, locked
@@ -29,17 +27,13 @@ from spikeflip.runs.plan import (
     stored_options,
 )
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
-from spikeflip.runs.shard import INPUTS, ROWS, TRACE
+from spikeflip.runs.shard import INPUTS, OUTPUTS, ROWS, TRACE
+from spikeflip.runs.sharded import Progress, Shards, check_execution, logged
 from spikeflip.runs.victim import load_victim
 from spikeflip.writing import remove_partial, sync, write_bytes, write_json
 
-Progress = Callable[[str, int, int], None]
-"""Called with the name of the stage and the number of rows done and in all."""
-
-LOG = "run.log"
 _CONFIG, _MANIFEST, _SUMMARY, _PAGE = "config.json", "manifest.json", "summary.json", "report.html"
-_WRITTEN = {_CONFIG, _MANIFEST, _SUMMARY, _PAGE, ROWS, TRACE, INPUTS}
-_MOST_TRIES = 3
+_WRITTEN = {_CONFIG, _MANIFEST, _SUMMARY, _PAGE, ROWS, TRACE, INPUTS, OUTPUTS}
 _log = logging.getLogger(__name__)
 
 
@@ -68,12 +62,7 @@ def run_attack(
             finished of it stays.
     """
     execution = execution or Execution()
-    if execution.address is not None and execution.executor != "ray":
-        raise SpikeflipError(f"--address {execution.address} is that of a Ray cluster: add --executor ray")
-    if execution.executor == "ray":
-        from spikeflip.runs.ray_executor import import_ray
-
-        import_ray()
+    check_execution(execution)
     _check_folder(out)
     task = open_task(config)
     if (out / _CONFIG).exists():
@@ -87,7 +76,7 @@ def run_attack(
             _check_same(out, task)
         else:
             _claim(out, plan)
-        with _logged(out):
+        with logged(out):
             return _Run(plan, out, progress, page).finish(execution)
 
 
@@ -128,27 +117,30 @@ class _Run:
     """By stage and shard, how many rows are done."""
     reported: dict[str, int] = field(default_factory=dict)
     finished: Finished = field(init=False)
+    shards: Shards = field(init=False)
 
     def __post_init__(self) -> None:
-        self.finished = Finished(self.out, partial(shard_sha256, self.plan))
+        said = known_to({}, self.plan.task.identity, AttackConfig)  # the same when a later version adds options
+        self.finished = Finished(self.out, partial(shard_sha256, self.plan, said))
+        self.shards = Shards(self.plan, self.plan.work(), self.finished, self)
 
     def finish(self, execution: Execution) -> dict[str, Any]:
         """Do what is not done yet."""
         try:
             self._open(execution)
             if not (self.out / _SUMMARY).exists():
-                self._attack(execution)
+                self.shards.finish(execution)
                 self._merge()
             return self._close()
         except OSError as error:
-            message = f"{write_trouble(error, self.out)}; {self._state()}"
+            message = f"{write_trouble(error, self.out)}; {self.shards.state}"
             _log.error(message)
             raise SpikeflipError(message) from error
         except SpikeflipError as error:
-            _log.error("%s; %s", error, self._state())
+            _log.error("%s; %s", error, self.shards.state)
             raise
         except KeyboardInterrupt as error:
-            _log.info("interrupted%s; %s", f" by {error}" if str(error) else "", self._state())
+            _log.info("interrupted%s; %s", f" by {error}" if str(error) else "", self.shards.state)
             raise
         finally:
             self._tidy()
@@ -166,41 +158,6 @@ class _Run:
             write_json(self.out / _MANIFEST, now | {"started": moment()})
         elif (known := read_json(self.out / _MANIFEST)) != (both := went_on(known, now)):
             write_json(self.out / _MANIFEST, both)
-
-    def _attack(self, execution: Execution) -> None:
-        """Attack what is not finished, and again what is found damaged before it is joined."""
-        for _ in range(_MOST_TRIES):
-            todo = [number for number in range(self.plan.shards) if not self.finished.holds(number)]
-            if not todo:
-                return
-            self._attack_shards(todo, execution)
-        raise SpikeflipError(
-            f"{self.out / SHARDS} holds damaged shards each time they were written: see that the disk works, then give "
-            "the same command again"
-        )
-
-    def _attack_shards(self, todo: list[int], execution: Execution) -> None:
-        every = range(self.plan.shards)
-        _log.info("%d of %d shards to do, %d rows in all", len(todo), len(every), len(self.plan.rows))
-        for number in every:
-            if number not in todo:
-                self._count(number)
-        job = Job(
-            work=self.plan.work(),
-            loaded=self.plan.task.loaded,
-            todo=todo,
-            shard=self.plan.shard,
-            staging=self.finished.staging,
-            finished=self._keep,
-            report=lambda number: lambda stage, done, of: self._report(number, stage, done / max(1, of)),
-            note=_log.warning,
-        )
-        _executed(job, execution)
-
-    def _keep(self, number: int, folder: Path, seconds: float) -> None:
-        self.finished.keep(number, folder, seconds)
-        _log.info("shard %d is finished, %.1f s", number, seconds)
-        self._count(number)
 
     def _merge(self) -> None:
         plan = self.plan
@@ -231,41 +188,20 @@ class _Run:
         _log.info("finished: %d rows", summary["n"])
         return summary
 
-    def _state(self) -> str:
-        try:
-            done = self.finished.count()
-        except OSError:
-            done = 0
-        return f"{done} of {self.plan.shards} shards are finished and stay"
-
-    def _size(self, number: int) -> int:
-        size = self.plan.task.config.shard_size
-        return len(self.plan.rows[number * size : (number + 1) * size])
-
-    def _count(self, number: int) -> None:
-        """Report a shard as finished in every stage."""
+    def count(self, number: int) -> None:
+        """Report a shard as finished in every stage; see :class:`spikeflip.runs.sharded.Tally`."""
         stages = ("attack", "write", "judge") if self.plan.task.data.recordings is not None else ("attack", "judge")
         for stage in stages:
-            self._report(number, stage, 1.0)
+            self.report(number, stage, 1.0)
 
-    def _report(self, number: int, stage: str, share: float) -> None:
+    def report(self, number: int, stage: str, share: float) -> None:
+        """See :class:`spikeflip.runs.sharded.Tally`."""
         rows = self.rows.setdefault(stage, {})
-        rows[number] = share * self._size(number)
+        rows[number] = share * self.plan.size(number)
         done = int(sum(rows.values()))
         if self.progress is not None and self.reported.get(stage) != done:
             self.reported[stage] = done
             self.progress(stage, done, len(self.plan.rows))
-
-
-def _executed(job: Job, execution: Execution) -> None:
-    if execution.executor == "ray":
-        from spikeflip.runs.ray_executor import on_ray
-
-        on_ray(job, execution.workers, execution.address)
-    elif execution.workers in (None, 1):
-        in_this_process(job)
-    else:
-        in_processes(job, execution.workers or 1)
 
 
 def _check_folder(out: Path, *, ours: bool = False) -> None:
@@ -304,30 +240,6 @@ def _changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     unsaid = {"victim's description"} - theirs.keys()
     known = known_to(theirs, ours, AttackConfig)
     return differences(theirs, {name: value for name, value in known.items() if name not in unsaid})
-
-
-class _LogFile(logging.FileHandler):
-    """A log that is written where it can be: what keeps it from that also ends the run, in a sentence of its own."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        pass
-
-
-@contextmanager
-def _logged(out: Path) -> Iterator[None]:
-    """What happens is also written to the run's log."""
-    package = logging.getLogger("spikeflip")
-    handler = _LogFile(out / LOG, encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    before = package.level
-    package.setLevel(min(before or logging.INFO, logging.INFO))
-    package.addHandler(handler)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(before)
-        handler.close()
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.intervals import wilson
 from spikeflip.report.loading import open_inputs, read_facts, read_rows
 from spikeflip.runs.progress import rows_done
@@ -69,8 +69,8 @@ def list_runs(folders: Sequence[Path], *, merge: Sequence[str] = ()) -> list[dic
     found = _told_apart(found)
     for name in merge:
         if found and not any(name in run.settings for run in found):
-            known = ", ".join(sorted({name for run in found for name in run.settings}))
-            raise SpikeflipError(f"--merge {name} is no option of these runs: choose from {known}")
+            known = sorted({name for run in found for name in run.settings})
+            raise SpikeflipError(f"--merge {name} is no option of these runs: {choose_from(name, known)}")
     groups: dict[object, list[_Found]] = {}
     for number, run in enumerate(found):
         key = number if not merge or run.figures is None else _key(run, merge)

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.limits import MOST_STEPS
+from spikeflip.snn.bundled import located
 
 _SIZE = r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 _SHAPE = r"^[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*$"
@@ -52,6 +53,9 @@ def explain(error: ValidationError) -> str:
         return f"{option} is missing: give it"
     if first["type"] == "string_pattern_mismatch":
         return f"{option} is {first['input']!r}: give {_FORMS[first['ctx']['pattern']]}"
+    if first["type"] == "literal_error" and "'" in first["ctx"]["expected"]:
+        known = re.findall(r"'([^']*)'", first["ctx"]["expected"])
+        return f"{option} is {first['input']!r}: {choose_from(first['input'], known)}"
     return f"{option} is {first.get('input')!r}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
@@ -250,8 +254,8 @@ class CallingConfig(_Config):
 
 class _PlaceConfig(_Config):
     victim: Path = Field(
-        description="Folder that 'train' wrote; a NIR graph, FILE.nir; or PACKAGE.MODULE:FUNCTION, which returns a "
-        "model and is run."
+        description="Folder that 'train' wrote; a victim that comes along (see 'list victims'); a NIR graph, FILE.nir; "
+        "or PACKAGE.MODULE:FUNCTION, which returns a model and is run."
     )
     defence: list[str] | None = Field(
         None,
@@ -269,6 +273,11 @@ class VictimConfig(CallingConfig, _PlaceConfig):
     time_bin: float | None = Field(
         None, ge=0.001, le=1e9, description="Length of a time bin in ms, where the victim does not say it."
     )
+
+    @field_validator("victim")
+    @classmethod
+    def _located(cls, given: Path) -> Path:
+        return located(given)
 
     @field_validator("defence", mode="before")
     @classmethod
@@ -364,7 +373,7 @@ class AttackConfig(DataConfig, VictimConfig):
 
         attack = given.get("attack", "scg")
         if attack not in EVERY_ATTACK:
-            raise SpikeflipError(f"--attack is {attack!r}: choose from {', '.join(EVERY_ATTACK)}")
+            raise SpikeflipError(f"--attack is {attack!r}: {choose_from(attack, EVERY_ATTACK)}")
         own = {name: value for name, value in given.items() if name in cls.model_fields}
         said = {name: value for name, value in given.items() if name not in own} | dict(own.pop("settings", {}))
         refuse_others(attack, said)

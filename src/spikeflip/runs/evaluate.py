@@ -1,204 +1,275 @@
-"""Evaluating a victim into a folder, attack by attack; an evaluation that was interrupted goes on where it was."""
+"""Evaluating a victim into a folder, shard by shard; an evaluation that was interrupted goes on where it was."""
 
-import shutil
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from spikeflip import __version__
-from spikeflip.attacks import Recorded
 from spikeflip.errors import SpikeflipError
-from spikeflip.evaluation import Evaluation, evaluate
-from spikeflip.evaluation.members import Found
+from spikeflip.evaluation.findings import Verdict
+from spikeflip.evaluation.masking import MOST
+from spikeflip.evaluation.outcome import Figures, together
 from spikeflip.evaluation.suites import Suite, suite_of
 from spikeflip.evaluation.threats import threat_of
-from spikeflip.limits import ran_out
+from spikeflip.evaluation.worst_case import verdict_on
 from spikeflip.reading import may_replace
 from spikeflip.report.cards import FORMAT, make_card
+from spikeflip.report.evaluation import PAGE, render_evaluation
 from spikeflip.report.loading import read_json
-from spikeflip.runs.config import AttackConfig, DataConfig, VictimConfig
+from spikeflip.runs.config import AttackConfig, DataConfig, Execution, VictimConfig
 from spikeflip.runs.evaluate_config import EvaluateConfig
-from spikeflip.runs.folder import check_free, check_plain, manifest, moment, went_on, write_table, write_trouble
+from spikeflip.runs.evaluate_shard import FIGURES, EvaluateWork, members_in
+from spikeflip.runs.finished import SHARDS, Finished, any_left, shard_sha256
+from spikeflip.runs.folder import check_free, check_plain, manifest, moment, went_on, write_trouble
 from spikeflip.runs.lock import check_unlocked, locked
+from spikeflip.runs.merge import DAMAGE, merge
 from spikeflip.runs.plan import PLACES, Plan, Task, differences, make_plan, open_task
-from spikeflip.snn.validation import Kind
-from spikeflip.victims.examining.checks import raised
-from spikeflip.writing import make_folder, remove_partial, write_bytes, write_json
+from spikeflip.runs.shard import INPUTS, ROWS
+from spikeflip.runs.sharded import Progress, Shards, check_execution, logged
+from spikeflip.runs.work import Work
+from spikeflip.victims import doctor
+from spikeflip.writing import make_folder, remove_partial, sync, write_bytes, write_json
 
-Progress = Callable[[str, int, int], None]
-
-SUMMARY, ROWS, ADVERSARIALS, MEMBERS = "evaluation.json", "rows.parquet", "adversarials.safetensors", "members"
+SUMMARY = "evaluation.json"
 _CONFIG, _MANIFEST = "config.json", "manifest.json"
-_WRITTEN = {_CONFIG, _MANIFEST, SUMMARY, ROWS, ADVERSARIALS}
-_OF_ATTACKS = {*DataConfig.model_fields, *VictimConfig.model_fields, "split", "target", "samples", "engine", "device"}
-_TENSORS = ("rows", "distance", "within", "adversarials", "forwards", "backwards")
+_WRITTEN = {_CONFIG, _MANIFEST, SUMMARY, ROWS, INPUTS, PAGE}
+_EXAMPLES = 16
+"""Inputs on which the victim is examined."""
+_OF_ATTACKS = {
+    *DataConfig.model_fields,
+    *VictimConfig.model_fields,
+    *("split", "target", "samples", "micro_batch", "shard_size", "engine", "device", "draws", "seed"),
+}
 
 
 def run_evaluation(
-    config: EvaluateConfig, out: Path, *, card: Path | None = None, progress: Progress | None = None
+    config: EvaluateConfig,
+    out: Path,
+    *,
+    card: Path | None = None,
+    execution: Execution | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Evaluate, and write the folder ``out``; returns the summary, with the seconds of each attack.
+    """Evaluate, and write the folder ``out`` with a page; returns the summary, with the seconds of each attack.
 
     A folder with an unfinished evaluation of the same configuration is gone on with, a finished one is left as it is.
-    Figures, rows and adversarial inputs come out the same bytes, however often the evaluation was interrupted.
+    Figures, rows and adversarial inputs come out the same bytes whatever ``execution`` says, and however often the
+    evaluation was interrupted.
 
     Args:
         config: what is evaluated, and how.
         out: the folder.
         card: a file for the result card, too.
-        progress: called with the attack at work, and the samples that it is done with and was given.
+        execution: where shards are attacked; in this process when not given.
+        progress: called with what is at work, and inputs done of all; parts of the suite count as parts of an input.
 
     Raises:
-        SpikeflipError: an option is wrong, ``out`` holds something else or is in use, or the evaluation cannot go on;
-            what is finished of it stays.
+        SpikeflipError: an option is wrong, the victim fails a check, ``out`` holds something else or is in use, or the
+            evaluation cannot go on; what is finished of it stays.
     """
+    execution = execution or Execution()
+    check_execution(execution)
     suite = suite_of(config.threat, config.suite)
     _check_card(card)
     _check_folder(out)
-    task = open_task(
-        AttackConfig(attack="random", **{name: getattr(config, name) for name in _OF_ATTACKS}, seed=config.seed)
-    )
-    threat_of(config.threat).check(task.kind, config.budget)
+    task = open_task(AttackConfig(attack="random", **{name: getattr(config, name) for name in _OF_ATTACKS}))
+    _check_threat(config, task)
     described = _described(config, suite, task)
     if (out / _CONFIG).exists():
         _check_same(out, described)
-    if not (out / SUMMARY).is_file():
+    if not _is_finished(out):
         plan = make_plan(task)
+        _check_victim(plan)
         with locked(out):
             _check_folder(out, ours=True)
             if (out / _CONFIG).exists():
                 _check_same(out, described)
-            _finish(config, suite, plan, out, described, progress)
-    if (out / MEMBERS).exists():  # of the evaluation that is finished now, or of one that was killed when it was
-        with locked(out), suppress(OSError):
-            shutil.rmtree(out / MEMBERS)
+            else:
+                _claim(out, described)
+            with logged(out):
+                _Run(config, suite, plan, out, described["identity"], progress).finish(execution)
     return _told(out, card, config, described)
 
 
-def _finish(
-    config: EvaluateConfig,
-    suite: Suite,
-    plan: Plan,
-    out: Path,
-    described: dict[str, Any],
-    progress: Progress | None,
-) -> None:
-    """Do what is not done yet in a folder that this process alone writes to."""
-    store = _Folder(out / MEMBERS, suite, plan.task.kind)
-    try:
-        remove_partial(out, _WRITTEN)
-        if not (out / _CONFIG).exists():
-            write_json(out / _CONFIG, described)
-        now = manifest(plan.task.victim.device)
-        facts = read_json(out / _MANIFEST) if (out / _MANIFEST).exists() else now | {"started": moment()}
-        write_json(out / _MANIFEST, went_on(facts, now))
-        make_folder(out / MEMBERS)
-        found = _evaluated(config, suite, plan, store, progress)
-        _write(found, plan, out)
-    except OSError as error:
-        raise SpikeflipError(f"{write_trouble(error, out)}; {store.state()}") from error
+def _is_finished(out: Path) -> bool:
+    return (out / SUMMARY).is_file() and (out / PAGE).is_file() and not any_left(out)
 
 
-def _evaluated(
-    config: EvaluateConfig, suite: Suite, plan: Plan, store: "_Folder", progress: Progress | None
-) -> Evaluation:
-    loaded, data = plan.task.loaded, plan.task.data
-    recorded = None
-    if data.recordings is not None and data.binning is not None:
-        recorded = Recorded.of(data.recordings.carried(plan.rows).binned(data.binning))
-    numbers = {member.name: number for number, member in enumerate(suite.members, start=1)}
+@dataclass
+class _Run:
+    """An evaluation under way in a folder that this process alone writes to."""
 
-    def staged(name: str, done: int, every: int) -> None:
-        if progress is not None:
-            progress(f"{numbers[name]}/{len(numbers)} {name}", done, every)
+    config: EvaluateConfig
+    suite: Suite
+    plan: Plan
+    out: Path
+    identity: Mapping[str, Any]
+    progress: Progress | None
+    done: dict[int, float] = field(default_factory=dict)
+    """By shard, the share of its work that is done."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By attack, what it took in finished shards: what a part of the suite is of the whole."""
+    finished: Finished = field(init=False)
+    shards: Shards = field(init=False)
 
-    try:
-        return evaluate(
-            loaded.victim,
-            data.read(plan.rows).float(),
-            plan.labels,
-            plan.targets,
+    def __post_init__(self) -> None:
+        self.finished = Finished(self.out, partial(shard_sha256, self.plan, self.identity))
+        self.shards = Shards(self.plan, self._work(), self.finished, self)
+
+    def finish(self, execution: Execution) -> None:
+        """Do what is not done yet."""
+        try:
+            self._open(execution)
+            if not (self.out / SUMMARY).exists():
+                self.shards.finish(execution)
+                self._merge()
+            write_bytes(self.out / PAGE, render_evaluation(self.out).encode())
+            sync([self.out])
+            self.finished.remove()
+        except OSError as error:
+            raise SpikeflipError(f"{write_trouble(error, self.out)}; {self.shards.state}") from error
+        finally:
+            self._tidy()
+
+    def report(self, number: int, stage: str, share: float) -> None:
+        """See :class:`spikeflip.runs.sharded.Tally`."""
+        names = [member.name for member in self.suite.members]
+        weights = [self.seconds.get(name, 0.0) for name in names] if any(self.seconds.values()) else [1.0] * len(names)
+        at = names.index(stage)
+        self._told(number, (sum(weights[:at]) + share * weights[at]) / sum(weights), stage)
+
+    def count(self, number: int) -> None:
+        """See :class:`spikeflip.runs.sharded.Tally`."""
+        for member in members_in(self.finished.folder(number)):
+            self.seconds[member.name] = self.seconds.get(member.name, 0.0) + member.seconds
+        self._told(number, 1.0)
+
+    def _told(self, number: int, share: float, stage: str = "") -> None:
+        self.done[number] = max(share, self.done.get(number, 0.0))
+        if self.progress is not None:
+            done = sum(part * self.plan.size(shard) for shard, part in self.done.items())
+            self.progress("|".join(filter(None, ("evaluate", stage))), int(done + 1e-9), len(self.plan.rows))
+
+    def _work(self) -> EvaluateWork:
+        attack = self.plan.work()
+        config = self.config
+        return EvaluateWork(
+            **{one.name: getattr(attack, one.name) for one in fields(Work)},
             threat=config.threat,
             budget=config.budget,
-            suite=suite.name,
+            suite=self.suite.name,
             every=config.every,
-            verdict=config.verdict,
-            draws=config.draws,
-            seed=config.seed,
-            samples=plan.samples,
-            micro_batch=config.micro_batch,
-            recorded=recorded,
-            progress=staged,
-            attacked=loaded.attacked(plan.task.engine, "float32", None),
-            store=store,
         )
-    except Exception as error:
-        ours = loaded.is_network and not loaded.defences
-        if ours or ran_out(error) or isinstance(error, SpikeflipError | OSError):
-            raise
-        raise SpikeflipError(f"the victim's code raised an error ({raised(error)}): mend it") from error
 
+    def _tidy(self) -> None:
+        self.finished.tidy()
+        remove_partial(self.out, _WRITTEN)
 
-def _write(found: Evaluation, plan: Plan, out: Path) -> None:
-    """Write all that an evaluation found; its summary last, which says that it is finished."""
-    names: list[str] = [name or "" for name in found.broken_by]
-    rows = {name: column for name, column in found.rows.items() if name != "by"}
-    write_table(out / ROWS, {"input": plan.rows, **rows, "broken_by": names})
-    kept = found.adversarials.to(torch.uint8) if found.kind == "spikes" else found.adversarials
-    write_bytes(out / ADVERSARIALS, save({"adversarials": kept.contiguous(), "samples": plan.samples}))
-    seconds = [round(member.seconds, 2) for member in found.members]
-    write_json(out / _MANIFEST, read_json(out / _MANIFEST) | {"finished": moment(), "seconds_of_members": seconds})
-    summary = found.summary()
-    for member in summary["members"]:
-        del member["seconds"]
-    write_json(out / SUMMARY, summary)
+    def _open(self, execution: Execution) -> None:
+        self._tidy()
+        make_folder(self.out / SHARDS)
+        now = manifest(self.plan.task.victim.device) | execution.model_dump(mode="json")
+        facts = read_json(self.out / _MANIFEST) if (self.out / _MANIFEST).exists() else now | {"started": moment()}
+        write_json(self.out / _MANIFEST, went_on(facts, now))
 
-
-@dataclass(frozen=True)
-class _Folder:
-    """Keeps what each member of a suite found in a file of its own."""
-
-    place: Path
-    suite: Suite
-    kind: Kind
-
-    def load(self, number: int) -> Found | None:
-        """See :class:`spikeflip.evaluation.worst_case.Store`; what is damaged is not there."""
-        path = self._path(number)
-        if not path.is_file():
-            return None
+    def _merge(self) -> None:
+        """Write all that was found; its summary last, which says that shards are not needed any more."""
+        shards = [self.finished.folder(number) for number in range(self.plan.shards)]
         try:
-            with safe_open(path, "pt") as file:
-                tensors = {name: file.get_tensor(name) for name in _TENSORS}
-                facts = file.metadata() or {}
-            seconds = float(facts["seconds"])
-        except (SafetensorError, KeyError, ValueError, OSError):
+            merge(shards, self.out, steps=1)
+            members = together([members_in(folder) for folder in shards])
+            rows = _figures_in(self.out / ROWS)
+        except (*DAMAGE, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # Arrow has none for a file that is damaged
+                raise
+            raise SpikeflipError(
+                f"{self.out / SHARDS} holds a shard that was damaged meanwhile "
+                f"({' '.join(str(error).split())[:200]}): give the same command again"
+            ) from error
+        config = self.config
+        found = Figures(
+            suite=self.suite.name,
+            threat=config.threat,
+            budget=config.budget,
+            kind=self.plan.task.kind,
+            draws=self.plan.draws,
+            seed=config.seed,
+            every=config.every,
+            rows=rows,
+            members=members,
+            verdict=self._verdict(rows["right"]),
+        )
+        summary = found.summary()
+        seconds = [round(member.pop("seconds"), 2) for member in summary["members"]]
+        write_json(
+            self.out / _MANIFEST,
+            read_json(self.out / _MANIFEST) | {"finished": moment(), "seconds_of_members": seconds},
+        )
+        sync([self.out])
+        write_json(self.out / SUMMARY, summary)
+
+    def _verdict(self, right: Tensor) -> Verdict | None:
+        """Of the first inputs that are right."""
+        if not self.config.verdict or self.config.budget == 0:
             return None
-        tensors["adversarials"] = tensors["adversarials"].float() if self.kind == "spikes" else tensors["adversarials"]
-        return Found(**tensors, seconds=seconds, left_out=facts.get("left_out"))
+        if self.progress is not None:
+            self.progress("verdict", 0, 1)
+        plan, some = self.plan, right.nonzero().squeeze(1)[:MOST]
+        found = verdict_on(
+            plan.task.victim,
+            plan.task.data.read(plan.rows[some]).float(),
+            plan.labels[some],
+            None if plan.targets is None else plan.targets[some],
+            threat=self.config.threat,
+            budget=self.config.budget,
+            seed=self.config.seed,
+            micro_batch=self.config.micro_batch,
+        )
+        if self.progress is not None:
+            self.progress("verdict", 1, 1)
+        return found
 
-    def keep(self, number: int, found: Found) -> None:
-        """See :class:`spikeflip.evaluation.worst_case.Store`."""
-        tensors: dict[str, Tensor] = {name: getattr(found, name).contiguous() for name in _TENSORS}
-        if self.kind == "spikes":
-            tensors["adversarials"] = tensors["adversarials"].to(torch.uint8)
-        facts = {"seconds": repr(found.seconds)} | ({} if found.left_out is None else {"left_out": found.left_out})
-        write_bytes(self._path(number), save(tensors, facts))
 
-    def state(self) -> str:
-        """How far it is, in words."""
-        done = sum(self._path(number).is_file() for number in range(len(self.suite.members)))
-        return f"{done} of {len(self.suite.members)} attacks are finished and stay"
+def _figures_in(path: Path) -> dict[str, Tensor]:
+    table = pyarrow.parquet.read_table(path.absolute(), columns=list(FIGURES))
+    return {name: torch.from_numpy(table[name].to_numpy(zero_copy_only=False).copy()) for name in FIGURES}
 
-    def _path(self, number: int) -> Path:
-        return self.place / f"{number:02d}.safetensors"
+
+def _check_threat(config: EvaluateConfig, task: Task) -> None:
+    """Raise a SpikeflipError if the threat is not one to these inputs."""
+    threat = threat_of(config.threat)
+    threat.check(task.kind, config.budget, recorded=task.data.recordings is not None)
+    rule = None if task.data.binning is None else task.data.binning.rule
+    if threat.name in ("events", "timing") and rule not in (None, "time"):
+        raise SpikeflipError(
+            f"threat {threat.name} changes recordings, whose bins then move, as the victim's are by {rule}: choose "
+            "binary-l0, or a victim with bins of a fixed time"
+        )
+
+
+def _check_victim(plan: Plan) -> None:
+    """Raise a SpikeflipError with all that doctor finds, where it finds that the victim cannot be attacked."""
+    found = doctor(plan.task.victim, plan.task.data.read(plan.rows[:_EXAMPLES]).float())
+    if not found.attackable:
+        failed = [verdict for verdict in found.verdicts if found.state(verdict) == "failed"]
+        said = "; ".join(f"{verdict.check}: {verdict}" for verdict in failed)
+        raise SpikeflipError(f"the victim fails {len(failed)} of the checks of doctor and is not evaluated: {said}")
+
+
+def _claim(out: Path, described: Mapping[str, Any]) -> None:
+    """Write down whose the folder is; what a folder holds that does not say so is not touched."""
+    try:
+        remove_partial(out, {_CONFIG})
+        write_json(out / _CONFIG, described)
+    except OSError as error:
+        raise SpikeflipError(write_trouble(error, out)) from error
 
 
 def _described(config: EvaluateConfig, suite: Suite, task: Task) -> dict[str, Any]:

@@ -11,12 +11,14 @@ class EvaluateConfig(DataConfig, VictimConfig):
     """Which victim is evaluated on what; see :func:`spikeflip.evaluate`."""
 
     threat: str = Field(
-        description="Threat model: binary-l0 (flips of spikes), image-linf or image-mse (changes of pixels)."
+        description="Threat model: binary-l0 (flips of spikes), events (of recordings), timing (spikes that move in "
+        "time), image-linf or image-mse (changes of pixels)."
     )
     budget: float = Field(
         ge=0,
-        description="binary-l0: share of each sample's own spikes that may be flipped, such as 0.05; image-linf: most "
-        "change of a pixel; image-mse: mean squared change; 0 for clean accuracy.",
+        description="binary-l0: share of each sample's own spikes that may be flipped, such as 0.05; events: share of "
+        "each recording's own events; timing: share of the spikes that may move; image-linf: most change of a pixel; "
+        "image-mse: mean squared change; 0 for clean accuracy.",
     )
     suite: str | None = Field(
         None, description="Attacks with their version, such as binary-l0/1; the newest of the threat when not given."
@@ -36,6 +38,7 @@ class EvaluateConfig(DataConfig, VictimConfig):
     samples: int = Field(200, ge=1, le=1 << 31, description="Evaluate on the first so many inputs.")
     draws: int = Field(20, ge=1, le=1_000_000, description="Fresh encodings of each image, of which most must fool.")
     micro_batch: int = Field(16, ge=1, le=1 << 16, description="Samples in memory at a time.")
+    shard_size: int = Field(16, ge=1, description="Inputs that are evaluated and saved together.")
     engine: Literal["auto", "torch", "event"] = Field(
         "auto", description="What runs the victim in the attacks: event skips zeros, on CPUs. Judging is on torch."
     )

@@ -22,8 +22,8 @@ import torch
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.limits import ran_out
-from spikeflip.runs.shard import Report, Shard, Work, Worker
 from spikeflip.runs.victim import LoadedVictim
+from spikeflip.runs.work import Report, Shard, Work
 
 _SAFE_PATH = "PYTHONSAFEPATH"
 _PATIENCE = 2.0
@@ -53,7 +53,7 @@ class Job:
 
 def in_this_process(job: Job) -> None:
     """One shard after the other."""
-    worker = Worker(job.work, job.loaded)
+    worker = job.work.worker(job.loaded)
     for number in job.todo:
         folder = job.staging(number)
         seconds = worker.attack(job.shard(number), folder, job.report(number))
@@ -204,7 +204,7 @@ def _serve(connection: "Connection[Any, Any]", work: Work, threads: int) -> None
 
     with suppress(EOFError, OSError):
         try:
-            worker = Worker.of(work)
+            worker = work.worker()
         except Exception as error:
             connection.recv()
             connection.send(("failed", sendable(error)))

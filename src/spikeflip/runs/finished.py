@@ -18,23 +18,21 @@ from typing import Any
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.report.loading import read_json
-from spikeflip.runs.config import AttackConfig, known_to
 from spikeflip.runs.plan import Plan
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
-from spikeflip.runs.shard import INPUTS, ROWS, TRACE
+from spikeflip.runs.shard import INPUTS, MEMBERS, OUTPUTS, ROWS, TRACE
 from spikeflip.writing import PARTIAL, make_folder, place_folder, sync, write_json
 
 SHARDS, DONE = "shards", "shard.json"
-_FILES = {ROWS, TRACE, INPUTS}
+_FILES = {ROWS, TRACE, INPUTS, OUTPUTS, MEMBERS}
 _SHARD, _STAGED = re.compile(r"\d{5,}"), re.compile(rf"\.\d{{5,}}\.\d+{re.escape(PARTIAL)}")
 _log = logging.getLogger(__name__)
 
 
-def shard_sha256(plan: Plan, number: int) -> str:
-    """Of all that a shard's results depend on: the run's options, victim and data, and the rows it has."""
+def shard_sha256(plan: Plan, said: Mapping[str, Any], number: int) -> str:
+    """Of all that a shard's results depend on: what is ``said`` of the run, and the rows it has."""
     size = plan.task.config.shard_size
     part = slice(number * size, (number + 1) * size)
-    said = known_to({}, plan.task.identity, AttackConfig)  # which stays what it is when a later version adds options
     digest = hashlib.sha256(json.dumps([number, said], sort_keys=True).encode())
     for column in (plan.rows, plan.samples, plan.labels, plan.targets):
         digest.update(b"none" if column is None else column[part].numpy().tobytes())

@@ -22,7 +22,7 @@ from spikeflip.data import (
 )
 from spikeflip.data.binning import check_frames
 from spikeflip.data.event_layouts import SPLIT_WORDS
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.notices import Notice
 from spikeflip.runs.config import AttackConfig, DataConfig, TrainConfig, sides
 from spikeflip.runs.data_checks import (
@@ -78,8 +78,8 @@ def is_recordings(config: DataConfig) -> bool:
     if config.data in IMAGE_SETS:
         return False
     if config.data not in EVENT_SETS and not Path(config.data).is_dir():
-        names = ", ".join([*IMAGE_SETS, *EVENT_SETS])
-        raise SpikeflipError(f"--data {config.data} is neither {names} nor a folder of recordings: choose one")
+        known = choose_from(config.data, [*IMAGE_SETS, *EVENT_SETS])
+        raise SpikeflipError(f"--data {config.data} is neither a data set nor a folder of recordings: {known}")
     if config.simulate_events:
         raise SpikeflipError(f"--simulate-events turns images into events, and {config.data} has events: leave it out")
     return True

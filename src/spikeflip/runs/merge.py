@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from spikeflip.judging import Judgement
 from spikeflip.judging.notices import Circumstances, changed_events
 from spikeflip.report.loading import check_claims, number_columns
-from spikeflip.runs.shard import INPUTS, LATER_COLUMNS, ROWS, TRACE
+from spikeflip.runs.shard import INPUTS, LATER_COLUMNS, OUTPUTS, ROWS, TRACE
 from spikeflip.snn.validation import Kind
 from spikeflip.writing import whole_file
 
@@ -36,6 +36,8 @@ def merge(shards: Sequence[Path], folder: Path, *, steps: int) -> None:
             parts = {shard / name: count * a_row for shard, count in zip(shards, counts, strict=True)}
             merge_tables(parts, folder / name)
     merge_tensors([shard / INPUTS for shard in shards], folder / INPUTS)
+    if all((shard / OUTPUTS).exists() for shard in shards):  # an earlier version may have begun the run
+        merge_tensors([shard / OUTPUTS for shard in shards], folder / OUTPUTS)
 
 
 def _inputs_in(path: Path) -> int:

@@ -25,8 +25,9 @@ from spikeflip.runs.inputs import (
     load_given,
     load_inputs,
 )
-from spikeflip.runs.shard import Shard, Work
+from spikeflip.runs.shard import AttackWork
 from spikeflip.runs.victim import LoadedVictim, files_of, load_victim
+from spikeflip.runs.work import Shard
 from spikeflip.snn.coding import encode_for, winner
 from spikeflip.snn.engines.choose import EngineName
 from spikeflip.snn.network import ReluNetwork, SpikingNetwork
@@ -111,10 +112,15 @@ class Plan:
         """Fresh encodings that verify each input."""
         return fresh_draws(self.task.kind, self.task.victim.coding, self.task.config.draws)
 
-    def work(self) -> Work:
+    def size(self, number: int) -> int:
+        """How many rows a shard has."""
+        size = self.task.config.shard_size
+        return len(self.rows[number * size : (number + 1) * size])
+
+    def work(self) -> AttackWork:
         """What is done to every shard."""
         config = self.task.config
-        return Work(
+        return AttackWork(
             victim=VictimConfig(**{name: getattr(config, name) for name in VictimConfig.model_fields}),
             files=files_of(config),
             expected=(self.task.loaded.sha256, self.task.loaded.description_sha256),
@@ -191,6 +197,7 @@ class Plan:
             "victim": dict(self.task.loaded.description),
             **({} if self.task.pattern is None else {"pattern": dict(self.task.pattern.facts)}),
             "options": stored_options(config),
+            "given": _given(config),
             "identity": self.task.identity,
         }
 
@@ -366,6 +373,14 @@ def pattern_identity(pattern: Pattern | None) -> dict[str, str]:
 def stored_options(config: AttackConfig) -> dict[str, Any]:
     """What a run folder keeps of a configuration: all but places."""
     return config.stored(without=PLACES)
+
+
+def _given(config: AttackConfig) -> dict[str, Any]:
+    """The options that are not at their default, for who repeats the run; of places only that they were given."""
+    places = {name: name.upper() for name in ("victim", "root", "input") if getattr(config, name) is not None}
+    if config.settings.get("pattern") is not None:
+        places["pattern"] = "PATTERN"
+    return {"attack": config.attack} | places | config.stored(without=PLACES, defaults=False)
 
 
 def _check_inputs(config: AttackConfig, kind: Kind) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.runs.executors import Job, sendable, tell
-from spikeflip.runs.shard import Shard, Worker
+from spikeflip.runs.work import Shard, Worker
 from spikeflip.writing import write_bytes
 
 _RETRIES = 5
@@ -174,7 +174,7 @@ def _attack(key: str, work: list[Any], tally: list[Any], shard: Shard) -> "tuple
     try:
         if _worker is None or _worker[0] != key:
             torch.set_num_threads(1)
-            _worker = key, Worker.of(ray.get(work[0]))
+            _worker = key, ray.get(work[0]).worker()
         worker = _worker[1]
         with tempfile.TemporaryDirectory() as folder:
             seconds = worker.attack(

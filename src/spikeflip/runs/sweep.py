@@ -20,15 +20,16 @@ from spikeflip.reading import may_replace, small_text
 from spikeflip.report.page import GENERATOR
 from spikeflip.report.sweep import render_sweep
 from spikeflip.report.tables import to_csv
-from spikeflip.runs.attack import Progress, is_done, run_attack
+from spikeflip.runs.attack import is_done, run_attack
 from spikeflip.runs.compare import list_runs
 from spikeflip.runs.config import AttackConfig, DataConfig, Execution, VictimConfig, explain, names_code
 from spikeflip.runs.folder import check_no_links, check_plain
 from spikeflip.runs.inputs import data_checksum
 from spikeflip.runs.lock import locked
+from spikeflip.runs.sharded import Progress
 from spikeflip.writing import write_bytes
 
-PAGE, TABLE = "report.html", "table.csv"
+PAGE, TABLE, POOLED = "report.html", "table.csv", "pooled.csv"
 _HEADER = b"name,state,runs,victim,goal,"
 """What a table of runs begins with, and tells it from a file that is not to be written over."""
 _PARTS = ("base", "grid", "points")
@@ -90,7 +91,8 @@ def run_sweep(
 
     Args:
         file: see :func:`read_sweep`.
-        out: gets a run folder a point, ``report.html`` with a table and curves, and ``table.csv``.
+        out: gets a run folder a point, ``report.html`` with a table and curves, ``table.csv`` with a column an option
+            and, where seeds are swept, ``pooled.csv`` with a row for all seeds of a point.
         execution: as for :func:`run_attack`.
         run_code: the file may name victims and defences that are code of the user's own, which is run then.
         progress: called with the stage and, after a ``|``, the point; and rows or points done of all.
@@ -131,9 +133,9 @@ def _check_no_code(file: Path, sweep: Sweep) -> None:
 
 def _check_folder(out: Path, sweep: Sweep) -> None:
     """Raise a SpikeflipError if ``out`` holds a link in the place of a point, or files that no sweep wrote."""
-    check_plain(out, [TABLE, PAGE])
+    check_plain(out, [TABLE, POOLED, PAGE])
     check_no_links(out / point.name for point in sweep.points)  # what is in one is looked at when it is attacked
-    for name, mark in ((TABLE, _HEADER), (PAGE, GENERATOR)):
+    for name, mark in ((TABLE, _HEADER), (POOLED, _HEADER), (PAGE, GENERATOR)):
         if not may_replace(out / name, mark):
             raise SpikeflipError(f"--out {out} holds a {name} that no sweep wrote: give a folder of its own")
 
@@ -175,11 +177,22 @@ def _compare(sweep: Sweep, out: Path) -> list[dict[str, Any]]:
     pooled = list_runs(folders, merge=["seed"]) if "seed" in sweep.swept and len(folders) > 1 else rows
     page = render_sweep(out.resolve().name, rows, pooled, sweep.swept)
     try:
-        write_bytes(out / TABLE, to_csv(rows).encode())
+        write_bytes(out / TABLE, to_csv(_said(rows, sweep), sweep.swept).encode())
+        if pooled is not rows:
+            write_bytes(out / POOLED, to_csv(pooled, sweep.swept).encode())
         write_bytes(out / PAGE, page.encode())
     except OSError as error:
         raise SpikeflipError(f"{out} cannot be written to ({error.strerror or error}): mend that and go on") from error
     return rows
+
+
+def _said(rows: Sequence[Mapping[str, Any]], sweep: Sweep) -> list[dict[str, Any]]:
+    """Rows whose settings are all that is swept, also what runs do not list, such as their victim."""
+    said = []
+    for row, point in zip(rows, sweep.points, strict=True):
+        given = {name: getattr(point.config, name, point.config.settings.get(name)) for name in sweep.swept}
+        said.append({**row, "settings": given | dict(row["settings"] or {})})
+    return said
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from, nearest
 from spikeflip.notices import Notice, as_json
 from spikeflip.report.loading import read_json
 from spikeflip.runs.config import TrainConfig, known_to
@@ -306,14 +306,23 @@ def _begin_with(network: Network, start: Path) -> str:
     return checkpoint.sha256
 
 
+def _check_network(name: str) -> None:
+    """Raise a SpikeflipError for what is neither a preset nor layers."""
+    if name not in PRESETS and nearest(name, PRESETS):
+        known = choose_from(name, PRESETS)
+        raise SpikeflipError(f"--network is {name!r}: {known}, or give layers, such as 128C3-AP2-10FC")
+    if name not in PRESETS:
+        parse(name)
+
+
 def _is_spiking(start: Path | None) -> bool:
     return start is not None and isinstance(load_checkpoint(start).network, SpikingNetwork)
 
 
 def _check(config: TrainConfig, recordings: bool) -> None:
     """Raise a SpikeflipError for options that need images, or exclude each other."""
-    if config.network is not None and config.network not in PRESETS:
-        parse(config.network)
+    if config.network is not None:
+        _check_network(config.network)
     for name in () if recordings else ("sensor", "columns", "time_unit", "size", "time_bin"):
         if (value := getattr(config, name)) is not None:
             raise SpikeflipError(

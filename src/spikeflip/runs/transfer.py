@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.judging.transfer import transfer
+from spikeflip.judging import judge
 from spikeflip.notices import Notice
 from spikeflip.report.loading import open_inputs, read_facts, read_rows
 from spikeflip.runs.circumstances import learned
@@ -76,7 +76,7 @@ def transfer_run(
             for side in (0, 1)
         )
         labels, targets, samples = (torch.tensor(rows[name][part]).long() for name in ("label", "target", "sample"))
-        judgement = transfer(
+        judgement = judge(
             network,
             before,
             after,

@@ -29,7 +29,7 @@ from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, VictimConfig, explain
 from spikeflip.runs.merge import DAMAGE, summarise
 from spikeflip.runs.plan import Plan, make_plan, open_task, pattern_identity
-from spikeflip.runs.shard import LATER_COLUMNS, ROWS, Worker
+from spikeflip.runs.shard import LATER_COLUMNS, ROWS
 from spikeflip.runs.victim import as_config, load_victim
 
 Progress = Callable[[str, int, int], None]
@@ -103,7 +103,7 @@ def verify_run(
     n, parts = len(saved.samples), _parts(plan, samples, seed)
     chosen = np.concatenate(parts)
     differences: list[dict[str, Any]] = []
-    worker = Worker(plan.work(), loaded)
+    worker = plan.work().worker(loaded)
     for number, part in enumerate(parts):
         with tempfile.TemporaryDirectory() as folder:
             shown = None if progress is None else _after(progress, sum(map(len, parts[:number])), len(chosen))

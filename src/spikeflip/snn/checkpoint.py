@@ -17,10 +17,11 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.limits import LARGEST_DESCRIPTION, MOST_STEPS, most_cells
 from spikeflip.reading import small_text
 from spikeflip.snn.architecture import Shape, count_weights, parse, shapes
+from spikeflip.snn.bundled import located
 from spikeflip.snn.losses import TRAINING_LOSSES
 from spikeflip.snn.network import Network, ReluNetwork, SpikingNetwork
 from spikeflip.snn.neuron import LIF
@@ -85,12 +86,12 @@ def describe(network: Network) -> dict[str, Any]:
 
 
 def load_checkpoint(folder: Path | str) -> Checkpoint:
-    """Read what :func:`save_checkpoint` wrote.
+    """Read what :func:`save_checkpoint` wrote, or a victim that comes with the package, by its name.
 
     Raises:
         SpikeflipError: a file is missing, truncated, no safetensors, or holds weights of another architecture.
     """
-    folder = Path(folder)
+    folder = located(Path(folder))
     path = folder / DESCRIPTION
     if not path.is_file():
         raise SpikeflipError(
@@ -114,6 +115,26 @@ def load_checkpoint(folder: Path | str) -> Checkpoint:
     return Checkpoint(network, facts, _load_weights(network, folder / WEIGHTS, expected))
 
 
+def load_victim(place: Path | str) -> Network:
+    """Load a trained victim.
+
+    Args:
+        place: a folder that ``spikeflip train`` wrote, or the name of a victim that comes with the package,
+            ``"demo-digits"`` or ``"demo-events"``.
+
+    Returns:
+        A :class:`spikeflip.SpikingNetwork`, or the :class:`spikeflip.ReluNetwork` that ``train --twin`` wrote;
+        :func:`spikeflip.load_checkpoint` gives what is known of its training too.
+
+    Raises:
+        SpikeflipError: there is no such victim, or its files are damaged.
+
+    >>> load_victim("demo-digits").input_shape
+    (1, 8, 8)
+    """
+    return load_checkpoint(place).network
+
+
 def _build(description: Mapping[str, Any], architecture: str, input_shape: Shape) -> Network:
     """The network of a description, with weights of its own; a ValueError for what no network has."""
     kind = description.get("kind", "spiking")
@@ -126,7 +147,7 @@ def _build(description: Mapping[str, Any], architecture: str, input_shape: Shape
     neuron, time_steps = dict(description["neuron"]), int(description["time_steps"])
     surrogate = neuron.get("surrogate", "rectangular")
     if surrogate not in SURROGATES:
-        raise ValueError(f"surrogate is {surrogate!r}, none of {', '.join(SURROGATES)}")
+        raise ValueError(f"surrogate is {surrogate!r}: {choose_from(surrogate, SURROGATES)}")
     return SpikingNetwork(
         architecture,
         input_shape,

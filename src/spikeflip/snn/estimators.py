@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.snn.gradients import BPTT, Estimator, LayerPass
 from spikeflip.snn.neuron import LIF, mean_current
 from spikeflip.snn.surrogate import Rectangular
@@ -294,7 +294,7 @@ def estimator(name: str, output_window: float | None = None) -> Estimator:
     """
     plain, colon, number = name.partition(":")
     if plain not in ESTIMATORS:
-        raise SpikeflipError(f"gradient is {name!r}: choose from {', '.join(ESTIMATORS)}")
+        raise SpikeflipError(f"gradient is {name!r}: {choose_from(name, ESTIMATORS)}")
     if not colon:
         found = ESTIMATORS[plain]()
     else:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 
 LossName = Literal["mse", "ce", "margin", "dlr"]
 Loss = LossName | Callable[[Tensor, Tensor], Tensor]
@@ -57,7 +57,7 @@ def resolve(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
     if callable(loss):
         return loss
     if loss not in LOSSES:
-        raise SpikeflipError(f"loss is {loss!r}: choose from {', '.join(LOSSES)}, or give a function")
+        raise SpikeflipError(f"loss is {loss!r}: {choose_from(loss, LOSSES)}, or give a function")
     return LOSSES[loss]
 
 

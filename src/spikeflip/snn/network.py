@@ -150,7 +150,12 @@ class SpikingNetwork(Layers):
     @torch.no_grad()
     def scores(self, spikes: Tensor) -> Tensor:
         """Output spike rates in [0, 1], ``(N, K)``, for spikes ``(N, T, *input)``; no gradient."""
-        return self.engine.forward(self._checked(spikes))[0].mean(1)
+        return self.output_spikes(spikes).mean(1)
+
+    @torch.no_grad()
+    def output_spikes(self, spikes: Tensor) -> Tensor:
+        """What the output layer fires at each step, ``(N, T, K)`` of 0 and 1; the scores are its mean over time."""
+        return self.engine.forward(self._checked(spikes))[0]
 
     @torch.no_grad()
     def rescoring(self, spikes: Tensor) -> "Rescoring | None":

@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.snn import fused
 from spikeflip.snn.surrogate import Rectangular, Surrogate
 
@@ -59,7 +59,7 @@ class LIF:
         if not 0 <= self.decay <= 1:
             raise SpikeflipError(f"decay is {self.decay}: give exp(-dt/tau), a number in [0, 1]")
         if self.reset not in get_args(Reset):
-            raise SpikeflipError(f"reset is {self.reset!r}: choose from {', '.join(get_args(Reset))}")
+            raise SpikeflipError(f"reset is {self.reset!r}: {choose_from(self.reset, get_args(Reset))}")
 
     def fire_at(self, threshold: float) -> "LIF":
         """The same neurons with another firing threshold and the surrogate window where it was."""

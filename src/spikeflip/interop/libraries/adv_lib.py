@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from spikeflip.attacks.options import option
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.interop.libraries.attack import Guided, Library, Question
 
 ADV_LIB = Library(
@@ -43,7 +43,7 @@ class FMN(Guided):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.metric not in _NORMS:
-            raise SpikeflipError(f"metric is {self.metric!r}: choose from {', '.join(_NORMS)}")
+            raise SpikeflipError(f"metric is {self.metric!r}: {choose_from(self.metric, _NORMS)}")
 
     def find(self, library: ModuleType, question: Question) -> Tensor:
         """See :class:`spikeflip.interop.libraries.LibraryAttack`."""

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.snn.engines.dense import Chain, DenseEngine
 from spikeflip.snn.engines.event import EventEngine, why_not
 
@@ -22,9 +22,9 @@ _log = logging.getLogger(__name__)
 def check_choice(engine: str, precision: str) -> None:
     """Refuse an engine or a precision that does not exist, and the two that do not go together."""
     if engine not in get_args(EngineName):
-        raise SpikeflipError(f"engine is {engine!r}: choose from {', '.join(get_args(EngineName))}")
+        raise SpikeflipError(f"engine is {engine!r}: {choose_from(engine, get_args(EngineName))}")
     if precision not in get_args(Precision):
-        raise SpikeflipError(f"precision is {precision!r}: choose from {', '.join(get_args(Precision))}")
+        raise SpikeflipError(f"precision is {precision!r}: {choose_from(precision, get_args(Precision))}")
     if engine == "event" and precision != "float32":
         raise SpikeflipError(
             f"precision is {precision!r}, but the event engine works in float32 alone: choose the engine torch"

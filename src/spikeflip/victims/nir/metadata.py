@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, get_args
 
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.snn.coding import Coding
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.neuron import LIF
@@ -85,5 +85,5 @@ def check_dt(dt: float) -> None:
 def choice(name: str, value: Any, choices: Any) -> Any:
     """The value, if it is one of a literal type's; a SpikeflipError names those otherwise."""
     if value not in get_args(choices):
-        raise SpikeflipError(f"{name} is {value!r}: choose from {', '.join(get_args(choices))}")
+        raise SpikeflipError(f"{name} is {value!r}: {choose_from(value, get_args(choices))}")
     return value

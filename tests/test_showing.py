@@ -1,0 +1,72 @@
+"""What a prompt and a notebook show of results: figures with their names, no tensors, nothing that is markup."""
+
+import pytest
+import torch
+
+import spikeflip
+from spikeflip.attacks.result import AttackResult
+from spikeflip.notices import Notice
+from spikeflip.showing import as_html, as_text
+
+
+@pytest.fixture(scope="module")
+def attacked(digit_victim, digits):
+    images, labels = digits.images[:12], digits.labels[:12].clone()
+    labels[0] = (labels[0] + 1) % 10  # wrong from the start
+    result = spikeflip.scg(digit_victim, images, labels)
+    return result, spikeflip.judge(digit_victim, images, result.adversarials, labels, None, result, draws=5)
+
+
+def test_a_result_is_a_few_lines(attacked):
+    result, _ = attacked
+    won, text = result.success, repr(result)
+    attempted = int((~result.already_wrong).sum())
+    lines = [line.split("  ") for line in text.splitlines()]
+    assert lines[0] == ["AttackResult of 12 inputs"]
+    rows = {line[1]: line[-1].strip() for line in lines[1:]}
+    share = f"{int(won.sum()) / attempted:.1%}"
+    assert rows["fooled"] == f"{int(won.sum())} of {attempted} attacked ({share}), not yet judged"
+    assert int(rows["wrong from the start"]) == 12 - attempted > 0
+    passes = (result.forwards + result.backwards)[won].double().mean()
+    assert rows["of a success, on average"] == f"{result.steps[won].double().mean():.1f} steps, {passes:.1f} passes"
+    assert rows["adversarials"] == "(12, 1, 8, 8), cpu"
+    assert "tensor" not in text
+
+
+def test_nothing_attacked_and_what_must_be_known():
+    empty = AttackResult.blank(torch.zeros(0, 1, 2, 2), None)
+    title, fooled, *_ = repr(empty).splitlines()
+    assert title == "AttackResult of 0 inputs"
+    assert fooled.split(maxsplit=1) == ["fooled", "0 of 0 attacked, not yet judged"]
+    noticed = AttackResult(**{**vars(empty), "notices": (Notice("a", "it was <b>not</b> so"),)})
+    assert repr(noticed).endswith("note: it was <b>not</b> so")
+    assert noticed._repr_html_().endswith("<p>note: it was &lt;b&gt;not&lt;/b&gt; so</p>")
+
+
+def test_a_judgement_has_its_rates_with_interval_and_n(attacked):
+    _, judgement = attacked
+    summary, text = judgement.summary(), repr(judgement)
+    assert text.startswith("Judgement of 12 inputs (images)\n")
+    low, high = summary["verified_success_rate_interval"]
+    rate, n = summary["verified_success_rate"], summary["verified_success_rate_n"]
+    assert f"verified success rate     {rate:.1%}  ({low:.1%} – {high:.1%}, n = {n})" in text
+    assert f"mse {summary['mse_mean']:.4g}" in text
+    assert text.count("note: ") == len(judgement.notices)
+    html = judgement._repr_html_()
+    assert html.count("<tr>") == len(text.splitlines()) - 1 - len(judgement.notices)
+    assert "tensor" not in text + html
+
+
+def test_a_judgement_without_what_an_attack_counts(digit_victim, digits):
+    images, labels = digits.images[:3], digits.labels[:3]
+    text = repr(spikeflip.judge(digit_victim, images, images, labels, draws=1))
+    assert "vanished" not in text
+    assert "clean accuracy" in text
+
+
+def test_tables_of_nothing():
+    assert as_text("title", {}) == "title"
+    assert (
+        as_html("<i>", {"<a>": "&"})
+        == "<table><caption>&lt;i&gt;</caption><tr><th>&lt;a&gt;</th><td>&amp;</td></tr></table>"
+    )
