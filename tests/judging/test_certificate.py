@@ -215,7 +215,7 @@ def test_the_summary_counts_what_is_right_and_certified():
     found = Certificate(
         torch.tensor([1, 0, -1, 2]),
         torch.tensor([0.9, 0.8, 0.4, 0.55]),
-        torch.tensor([0.1, 0.075, 0.0, 0.01]),
+        torch.tensor([0.09375, 0.075, 0.0, 0.01]),
         4,
         9,
         0.1,
@@ -223,7 +223,7 @@ def test_the_summary_counts_what_is_right_and_certified():
     summary = found.summary(torch.tensor([1, 1, 1, 2]))
     assert (summary["accuracy"]["rate"], summary["abstained"]["rate"]) == (0.5, 0.25)
     curve = [(row["radius"], row["rate"]) for row in summary["certified_accuracy"]]
-    assert curve == [(0.0, 0.5), (0.03125, 0.25), (0.0625, 0.25), (0.09375, 0.25)]
+    assert curve == [(0.0, 0.5), (0.03125, 0.25), (0.0625, 0.25), (0.09375, 0.0)]
     assert summary["accuracy"]["interval"] == list(spikeflip.judging.wilson(0.5, 4))
 
 
