@@ -196,7 +196,8 @@ def run(line: str | list[str]) -> None:
     """Run a command as it is typed, without the ``spikeflip``, and what is appended."""
     name, *rest = shlex.split(line) if isinstance(line, str) else line
     expanded = [part for word in rest for part in (sorted(glob.glob(word)) if "*" in word else [word])]
-    added = [part for option, value in APPENDED.get(name, {}).items() if option not in rest for part in (option, value)]
+    missing = {} if "-c" in rest else APPENDED.get(name, {})  # a file of options is complete
+    added = [part for option, value in missing.items() if option not in rest for part in (option, value)]
     out, error, status = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
         try:
@@ -432,16 +433,18 @@ def test_page_on_victims(monkeypatch):
     assert found["result"].adversarials.shape == found["spikes"].shape
 
 
+@pytest.mark.docs
+@pytest.mark.timeout(900)
 def test_page_on_defences(here, monkeypatch):
     few_digits(monkeypatch)
-    run("train --data digits --simulate-events --out victims/events")
-    run("train --data digits --out victims/digits")
+    suite = SUITES["binary-l0/1"]
+    monkeypatch.setitem(SUITES, suite.name, replace(suite, members=suite.members[:2]))
     for block in of_kind("docs/defences.md", "commands"):
         run_block(block)
     assert json.loads((here / "runs" / "filtered" / "config.json").read_text())["victim"]["defences"]
-    victim, images = spikeflip.load_checkpoint("victims/digits").network, torch.rand(2, 1, 8, 8)
+    victim = spikeflip.load_checkpoint("victims/digits").network
     (piece,) = of_kind("docs/defences.md", "python")
-    names = {"spikeflip": spikeflip, "victim": victim, "images": images, "labels": torch.tensor([1, 0])}
+    names = {"spikeflip": spikeflip, "victim": victim, "images": torch.rand(2, 1, 8, 8), "labels": torch.tensor([1, 0])}
     assert run_python(piece, names)[0]["found"].bounds.shape == (2,)
 
 

@@ -54,6 +54,7 @@ __all__ = [
     "SpikeflipError",
     "SpikingNetwork",
     "bin_events",
+    "certify",
     "doctor",
     "evaluate",
     "every_target",
