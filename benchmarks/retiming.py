@@ -23,6 +23,7 @@ WINDOWS = (1, 2, 3, 5)
 ATTACKS: dict[str, Any] = {
     "retiming": Retiming(),
     **{f"retiming, window {window}": Retiming(window=window, moves=1000) for window in WINDOWS},
+    "retiming, 100 moves, threshold 0.7": Retiming(moves=100, threshold=0.7),
     "retiming, bins": Retiming(budget=UNBOUNDED),
     "soft-retiming": SoftRetiming(),
     **{f"soft-retiming, window {window}": SoftRetiming(window=window) for window in WINDOWS},

@@ -26,7 +26,10 @@ VICTIMS = {
     "gestures": "Ten gestures, 60 bins of 1 ms",
     "digits": "Simulated digits",
 }
-DRAWN = ("retiming", "retiming, bins", "retiming, window 1", "soft-retiming", "soft-retiming, sign", "random-retiming")
+DRAWN = (
+    "retiming", "retiming, 100 moves, threshold 0.7", "retiming, bins", "retiming, window 1", "soft-retiming",
+    "soft-retiming, window 1", "random-retiming",
+)  # fmt: skip
 
 
 def counts(row: Row, name: str) -> Tensor:

@@ -35,6 +35,7 @@ def _reachable(app: Any, name: str, template: str, context: dict[str, Any], tree
     context["furo_navigation_tree"] = menu.replace('role="heading"', 'role="heading" aria-level="2"')
     if "body" in context:
         body = context["body"].replace('<div class="highlight"><pre>', '<div class="highlight"><pre tabindex="0">')
+        body = re.sub(r"~(?:[a-z_]+\.)+(?=[A-Z])", "", body)  # Sphinx leaves these in types inside of types
         context["body"] = re.sub(r'<div class="(table-wrapper[^"]*|output)"', r'<div tabindex="0" class="\1"', body)
 
 

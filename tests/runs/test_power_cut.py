@@ -70,7 +70,7 @@ def test_all_is_on_the_disk_before_a_name_says_so(small_victim, disk, tmp_path):
     run_attack(small_config(small_victim), tmp_path / "run")
     assert [name for name in disk if name.isdigit()] == [f"{number:05}" for number in range(6)]
     assert disk.count("shard.json") == 6
-    assert disk[-5:] == ["adversarials.safetensors", "manifest.json", "summary.json", "report.html", "without shards"]
+    assert disk[-5:] == ["outputs.safetensors", "manifest.json", "summary.json", "report.html", "without shards"]
 
 
 def test_recordings_are_on_the_disk_before_their_shard_is_finished(small_recordings, disk, tmp_path):

@@ -35,10 +35,10 @@ from spikeflip.cli.figures import animate, plot
 from spikeflip.cli.groups import OUTPUT
 from spikeflip.cli.learn_pattern import learn_pattern
 from spikeflip.cli.listing import listed
+from spikeflip.cli.reproduce import reproduce
 from spikeflip.cli.run_lists import print_comparison, print_differences, print_points, print_runs
 from spikeflip.cli.terminal import (
     Bars,
-    print_findings,
     print_json,
     print_names,
     print_summary,
@@ -49,8 +49,6 @@ from spikeflip.cli.terminal import (
     training_label,
 )
 from spikeflip.errors import SpikeflipError
-from spikeflip.experiments.presets import PresetName
-from spikeflip.runs.config import Execution
 
 
 def _version() -> str:
@@ -150,62 +148,6 @@ def sweep(
 
 
 @app.command
-def reproduce(
-    names: Annotated[
-        list[str] | None, Parameter(help="Experiments (--list names them), or all.", consume_multiple=True)
-    ] = None,
-    /,
-    *,
-    preset: Annotated[
-        PresetName,
-        Parameter(help="paper: for a GPU; cpu: quarter width, hours; smoke: the bundled digits, minutes."),
-    ] = "cpu",
-    root: Annotated[Path | None, Parameter(help="Folder with the data sets' files; not needed for smoke.")] = None,
-    out: Annotated[Path, Parameter(help="Folder for victims, runs and results; what is there is found again.")] = Path(
-        "reproduction"
-    ),
-    data: Annotated[
-        list[str] | None,
-        Parameter(help="Data sets, as the page names them; all when not given.", consume_multiple=True, negative=""),
-    ] = None,
-    width: Annotated[float | None, Parameter(help="Factor on hidden layers, instead of the preset's.")] = None,
-    download: Annotated[bool, Parameter(help="Download what is not in --root.", negative="")] = False,
-    device: Annotated[str, Parameter(help="Where victims are attacked: cpu, cuda or cuda:N.")] = "cpu",
-    workers: Annotated[int | None, Parameter(help="Processes that attack at a time; 1 when not given.")] = None,
-    show: Annotated[bool, Parameter(name="--list", help="Name the experiments, and run none.", negative="")] = False,
-    quiet: Quiet = False,
-    json: AsJson = False,
-) -> None:
-    """Run tables and figures of the paper, and write them beside the paper's on a page; goes on when run again."""
-    from spikeflip.experiments import EXPERIMENTS
-
-    if show:
-        titles = {name: experiment.title for name, experiment in EXPERIMENTS.items()}
-        (print_json if json else print_names)(titles)
-        return
-    from spikeflip.experiments import reproduce as run_experiments
-
-    with Bars(quiet or json) as bars:
-        results = run_experiments(
-            names or [],
-            out,
-            preset=preset,
-            root=root,
-            data=data,
-            width=width,
-            download=download,
-            device=device,
-            execution=Execution(workers=workers),
-            progress=bars.stage,
-        )
-    if json:
-        print_json(results)
-    elif not quiet:
-        print_findings(results)
-        say(f"page: {out / 'reproduction.md'}")
-
-
-@app.command
 def transfer(
     run: Annotated[Path, Parameter(help="Run folder.")],
     /,
@@ -253,6 +195,7 @@ def judge(
         print_verdicts(answers)
 
 
+app.command(reproduce)
 app.command(events)
 app.command(doctor)
 app.command(learn_pattern)

@@ -18,8 +18,9 @@ from spikeflip.experiments.gradients import GRADIENTS_VERSION, first_gradients
 from spikeflip.experiments.presets import Preset
 from spikeflip.report.loading import read_json
 from spikeflip.runs import AttackConfig, Execution, TrainConfig, is_finished, is_trained, run_attack, run_training
+from spikeflip.runs.folder import differences
 from spikeflip.runs.lock import locked
-from spikeflip.runs.plan import PLACES, differences, make_plan, open_task
+from spikeflip.runs.plan import PLACES, make_plan, open_task
 from spikeflip.runs.transfer import transfer_run
 from spikeflip.snn.checkpoint import DESCRIPTION
 from spikeflip.writing import make_folder, write_json

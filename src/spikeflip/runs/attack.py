@@ -13,13 +13,12 @@ from spikeflip.report.loading import read_facts, read_json
 from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, Execution, known_to
 from spikeflip.runs.finished import SHARDS, Finished, any_left, shard_sha256
-from spikeflip.runs.folder import check_free, check_plain, manifest, moment, went_on, write_trouble
+from spikeflip.runs.folder import check_free, check_plain, differences, manifest, moment, went_on, write_trouble
 from spikeflip.runs.lock import check_unlocked, locked
 from spikeflip.runs.merge import DAMAGE, merge, summarise
 from spikeflip.runs.plan import (
     Plan,
     Task,
-    differences,
     make_plan,
     open_task,
     pattern_identity,

@@ -277,7 +277,7 @@ class VictimConfig(CallingConfig, _PlaceConfig):
     @field_validator("victim")
     @classmethod
     def _located(cls, given: Path) -> Path:
-        return located(given)
+        return given if names_code(given) else located(given)
 
     @field_validator("defence", mode="before")
     @classmethod

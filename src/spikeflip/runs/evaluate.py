@@ -27,10 +27,10 @@ from spikeflip.runs.config import AttackConfig, DataConfig, Execution, VictimCon
 from spikeflip.runs.evaluate_config import EvaluateConfig
 from spikeflip.runs.evaluate_shard import FIGURES, EvaluateWork, members_in
 from spikeflip.runs.finished import SHARDS, Finished, any_left, shard_sha256
-from spikeflip.runs.folder import check_free, check_plain, manifest, moment, went_on, write_trouble
+from spikeflip.runs.folder import check_free, check_plain, differences, manifest, moment, went_on, write_trouble
 from spikeflip.runs.lock import check_unlocked, locked
 from spikeflip.runs.merge import DAMAGE, merge
-from spikeflip.runs.plan import PLACES, Plan, Task, differences, make_plan, open_task
+from spikeflip.runs.plan import PLACES, Plan, Task, make_plan, open_task
 from spikeflip.runs.shard import INPUTS, ROWS
 from spikeflip.runs.sharded import Progress, Shards, check_execution, logged
 from spikeflip.runs.work import Work

@@ -179,3 +179,18 @@ def _commit() -> str | None:
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """What two identities differ in: ``gamma: 0.05 -> 0.1``."""
+    names = dict.fromkeys((*theirs, *ours))
+    return [
+        f"{name}: {_short(theirs.get(name))} -> {_short(ours.get(name))}"
+        for name in names
+        if theirs.get(name) != ours.get(name)
+    ]
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:12]}…"

@@ -391,18 +391,3 @@ def _check_inputs(config: AttackConfig, kind: Kind) -> None:
             able = [name for name, other in EVERY_ATTACK.items() if kind in other.inputs and goal in other.goals]
             what = f"attacks {' and '.join(can)}, not {asked}" if asked == kind else f"is {' or '.join(can)} only"
             raise SpikeflipError(f"--attack {config.attack} {what}: choose from {', '.join(able)}")
-
-
-def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """What two identities differ in: ``gamma: 0.05 -> 0.1``."""
-    names = dict.fromkeys((*theirs, *ours))
-    return [
-        f"{name}: {_short(theirs.get(name))} -> {_short(ours.get(name))}"
-        for name in names
-        if theirs.get(name) != ours.get(name)
-    ]
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 24 else f"{text[:12]}…"

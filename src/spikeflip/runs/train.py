@@ -13,11 +13,10 @@ from spikeflip.report.loading import read_json
 from spikeflip.runs.config import TrainConfig, known_to
 from spikeflip.runs.data_checks import compare_splits
 from spikeflip.runs.devices import placed
-from spikeflip.runs.folder import check_free, check_plain, manifest, moment, went_on, write_trouble
+from spikeflip.runs.folder import check_free, check_plain, differences, manifest, moment, went_on, write_trouble
 from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
 from spikeflip.runs.lock import LOCK, check_unlocked, locked
 from spikeflip.runs.outcome import judge_training
-from spikeflip.runs.plan import differences
 from spikeflip.runs.recipe import Kind, check_adversarial, choose_recipe, held_out
 from spikeflip.snn.architecture import Shape, parse
 from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, load_checkpoint, save_checkpoint
