@@ -86,6 +86,7 @@ def make_run(
     whole = {
         "name": "a small run",
         "attack": "scg",
+        "source": "Liang et al., IEEE TNNLS 2021",
         "settings": {"steps": 25, "gamma": 0.05, "threshold": 1.5, "loss": "mse", "budget": None},
         "data": {"name": "MNIST", "split": "test", "simulated": False, "source": "rasbt/mnist-pngs"},
         "victim": {"architecture": "128C3-AP2-10FC", "input_shape": list(shape), "steps": 15, "accuracy": 0.9664},

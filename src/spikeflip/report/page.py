@@ -20,7 +20,6 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.interop import EVERY_ATTACK
 from spikeflip.judging.notices import one_draw
 from spikeflip.notices import Notice
 from spikeflip.rates import RATES
@@ -111,9 +110,9 @@ def _script() -> str:
 
 
 def _sources(runs: Sequence[Run]) -> list[str]:
-    """Where the attacks of some runs come from, as far as they are ours or known to us."""
-    names = dict.fromkeys(str(run.config.get("attack")) for run in runs)
-    return list(dict.fromkeys(f"{name}: {EVERY_ATTACK[name].source}" for name in names if name in EVERY_ATTACK))
+    """Where the attacks of some runs come from, as far as these say it."""
+    said = [(run.config.get("attack"), run.config.get("source")) for run in runs]
+    return list(dict.fromkeys(f"{attack}: {source}" for attack, source in said if isinstance(source, str)))
 
 
 def _one_version(runs: Sequence[Run]) -> object:

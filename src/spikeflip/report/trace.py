@@ -11,15 +11,12 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from spikeflip.attacks.result import Trace as Recorded
 from spikeflip.report.loading import check_claims, damaged, number_columns
 
 TRACE = "trace.parquet"
 _COLUMNS = ("sample", "iteration", "penultimate_spikes", "rule")
 _MOST_ROWS, _MOST_STEPS = 1 << 22, 10_000
 """More rows are not drawn, and no steps after these."""
-_BY_GRADIENT = (Recorded.CONVERTER, Recorded.SIGN)
-_WITHOUT = (Recorded.FLIPPER, Recorded.UNMOVED)
 
 
 @dataclass(frozen=True)
@@ -67,16 +64,19 @@ def read_course(folder: Path) -> Course | None:
 
 
 def _course(columns: dict[str, NDArray[Any]]) -> Course:
+    from spikeflip.attacks.result import Trace  # imports PyTorch, which pages do without otherwise
+
+    by_gradient, without = (Trace.CONVERTER, Trace.SIGN), (Trace.FLIPPER, Trace.UNMOVED)
     order = np.argsort(columns["iteration"], kind="stable")
     steps, starts = np.unique(columns["iteration"][order], return_index=True)
     rules, spikes = columns["rule"][order], columns["penultimate_spikes"][order]
     ends = [*starts[1:].tolist(), len(order)]
     parts = [slice(start, end) for start, end in zip(starts.tolist(), ends, strict=True)]
-    known = np.isin(rules, (*_BY_GRADIENT, *_WITHOUT)).all()
+    known = np.isin(rules, (*by_gradient, *without)).all()
     counted = [spikes[part][spikes[part] >= 0] for part in parts]
     return Course(
         steps=steps + 1,
         running=np.array([part.stop - part.start for part in parts]),
-        vanished=np.array([np.isin(rules[part], _WITHOUT).mean() for part in parts]) if known else None,
+        vanished=np.array([np.isin(rules[part], without).mean() for part in parts]) if known else None,
         spikes=np.array([np.quantile(part, (0.25, 0.5, 0.75)) for part in counted]) if all(map(len, counted)) else None,
     )

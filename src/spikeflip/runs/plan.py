@@ -198,6 +198,7 @@ class Plan:
             **({} if self.task.pattern is None else {"pattern": dict(self.task.pattern.facts)}),
             "options": stored_options(config),
             "given": _given(config),
+            "source": EVERY_ATTACK[config.attack].source,
             "identity": self.task.identity,
         }
 
