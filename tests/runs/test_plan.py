@@ -181,3 +181,7 @@ def test_every_option_reaches_the_worker(victim):
     assert {name: content.tobytes() for name, content in work.files.items()} == {
         name: (victim / name).read_bytes() for name in work.files
     }
+
+
+def test_a_run_says_where_its_attack_comes_from(victim):
+    assert plan_of(victim, attack="bim").describe()["source"] == ATTACKS["bim"].source != ATTACKS["scg"].source

@@ -9,7 +9,7 @@ import pytest
 from spikeflip import SpikeflipError, load_checkpoint, load_victim
 from spikeflip.cli.app import app, take_options
 from spikeflip.runs import TrainConfig, VictimConfig, run_training
-from spikeflip.runs.config import known_to
+from spikeflip.runs.folder import known_to
 from spikeflip.runs.inputs import load_inputs
 from spikeflip.runs.train import _stored
 from spikeflip.runs.victim import files_of

@@ -11,11 +11,20 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.report import render_report
 from spikeflip.report.loading import read_facts, read_json
 from spikeflip.runs.circumstances import circumstances
-from spikeflip.runs.config import AttackConfig, Execution, known_to
+from spikeflip.runs.config import AttackConfig, Execution
 from spikeflip.runs.finished import SHARDS, Finished, any_left, shard_sha256
-from spikeflip.runs.folder import check_free, check_plain, differences, manifest, moment, went_on, write_trouble
+from spikeflip.runs.folder import (
+    check_free,
+    check_plain,
+    differences,
+    known_to,
+    manifest,
+    moment,
+    went_on,
+    write_trouble,
+)
 from spikeflip.runs.lock import check_unlocked, locked
-from spikeflip.runs.merge import DAMAGE, merge, summarise
+from spikeflip.runs.merge import damage_told, merge, summarise
 from spikeflip.runs.plan import (
     Plan,
     Task,
@@ -162,18 +171,11 @@ class _Run:
         plan = self.plan
         facts = read_json(self.out / _MANIFEST)
         shards = [self.finished.folder(number) for number in range(plan.shards)]
-        try:
+        with damage_told(self.out):
             merge(shards, self.out, steps=getattr(plan.attack, "most_iterations", 1) * plan.task.config.restarts)
             known = circumstances(plan)
             summary = summarise(self.out / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws, known=known)
             seconds = self.finished.seconds()
-        except (*DAMAGE, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # Arrow has none for a file that is damaged
-                raise
-            raise SpikeflipError(
-                f"{self.out / SHARDS} holds a shard that was damaged meanwhile "
-                f"({' '.join(str(error).split())[:200]}): give the same command again"
-            ) from error
         write_json(self.out / _MANIFEST, facts | {"finished": moment(), "seconds": round(seconds, 1)})
         sync([self.out, *_folders(self.out / RECORDINGS)])
         write_json(self.out / _SUMMARY, summary)  # from here on, the shards are not needed any more

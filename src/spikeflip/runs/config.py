@@ -1,7 +1,7 @@
 """What a run is told: validated once, and written beside its results."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -63,17 +63,6 @@ def names_code(place: object) -> bool:
     """Whether something is written as ``package.module:function``."""
     module, colon, path = str(place).partition(":")
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *path.split(".")))
-
-
-def known_to(theirs: Mapping[str, Any], ours: Mapping[str, Any], kind: type[_Config]) -> dict[str, Any]:
-    """Those of ``ours`` that can be compared with ``theirs``, which an earlier version may have written.
-
-    It did not know every option; one that it did not know and that has its default now changes nothing.
-    """
-    default = {name: field.default for name, field in kind.model_fields.items()}
-    return {
-        name: value for name, value in ours.items() if name in theirs or name not in default or value != default[name]
-    }
 
 
 class DataConfig(_Config):

@@ -29,7 +29,7 @@ from spikeflip.runs.evaluate_shard import FIGURES, EvaluateWork, members_in
 from spikeflip.runs.finished import SHARDS, Finished, any_left, shard_sha256
 from spikeflip.runs.folder import check_free, check_plain, differences, manifest, moment, went_on, write_trouble
 from spikeflip.runs.lock import check_unlocked, locked
-from spikeflip.runs.merge import DAMAGE, merge
+from spikeflip.runs.merge import damage_told, merge
 from spikeflip.runs.plan import PLACES, Plan, Task, make_plan, open_task
 from spikeflip.runs.shard import INPUTS, ROWS
 from spikeflip.runs.sharded import Progress, Shards, check_execution, logged
@@ -182,17 +182,10 @@ class _Run:
     def _merge(self) -> None:
         """Write all that was found; its summary last, which says that shards are not needed any more."""
         shards = [self.finished.folder(number) for number in range(self.plan.shards)]
-        try:
+        with damage_told(self.out):
             merge(shards, self.out, steps=1)
             members = together([members_in(folder) for folder in shards])
             rows = _figures_in(self.out / ROWS)
-        except (*DAMAGE, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:  # Arrow has none for a file that is damaged
-                raise
-            raise SpikeflipError(
-                f"{self.out / SHARDS} holds a shard that was damaged meanwhile "
-                f"({' '.join(str(error).split())[:200]}): give the same command again"
-            ) from error
         config = self.config
         found = Figures(
             suite=self.suite.name,

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
 from spikeflip import __version__
@@ -179,6 +180,17 @@ def _commit() -> str | None:
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     return answer.stdout.strip() or None
+
+
+def known_to(theirs: Mapping[str, Any], ours: Mapping[str, Any], kind: type[BaseModel]) -> dict[str, Any]:
+    """Those of ``ours`` that can be compared with ``theirs``, which an earlier version may have written.
+
+    It did not know every option; one that it did not know and that has its default now changes nothing.
+    """
+    default = {name: field.default for name, field in kind.model_fields.items()}
+    return {
+        name: value for name, value in ours.items() if name in theirs or name not in default or value != default[name]
+    }
 
 
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ import json
 import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,9 +16,11 @@ import pyarrow.parquet
 import torch
 from safetensors import SafetensorError, safe_open
 
+from spikeflip.errors import SpikeflipError
 from spikeflip.judging import Judgement
 from spikeflip.judging.notices import Circumstances, changed_events
 from spikeflip.report.loading import check_claims, number_columns
+from spikeflip.runs.finished import SHARDS
 from spikeflip.runs.shard import INPUTS, LATER_COLUMNS, OUTPUTS, ROWS, TRACE
 from spikeflip.snn.validation import Kind
 from spikeflip.writing import whole_file
@@ -26,6 +29,20 @@ DAMAGE = (pyarrow.ArrowException, SafetensorError, KeyError, TypeError, ValueErr
 """What reading a file that is not what a shard wrote can raise, beside an OSError."""
 _ROWS_A_GROUP = 1 << 16
 _COUNTS = ("events", "events_seen", "events_added", "events_removed", "events_outside")
+
+
+@contextmanager
+def damage_told(out: Path) -> Iterator[None]:
+    """Tell what a shard of a run folder that cannot be read raises in one sentence; a full disk stays what it is."""
+    try:
+        yield
+    except (*DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # Arrow has none for a file that is damaged
+            raise
+        raise SpikeflipError(
+            f"{out / SHARDS} holds a shard that was damaged meanwhile "
+            f"({' '.join(str(error).split())[:200]}): give the same command again"
+        ) from error
 
 
 def merge(shards: Sequence[Path], folder: Path, *, steps: int) -> None:

@@ -10,10 +10,19 @@ from typing import Any
 from spikeflip.errors import SpikeflipError, choose_from, nearest
 from spikeflip.notices import Notice, as_json
 from spikeflip.report.loading import read_json
-from spikeflip.runs.config import TrainConfig, known_to
+from spikeflip.runs.config import TrainConfig
 from spikeflip.runs.data_checks import compare_splits
 from spikeflip.runs.devices import placed
-from spikeflip.runs.folder import check_free, check_plain, differences, manifest, moment, went_on, write_trouble
+from spikeflip.runs.folder import (
+    check_free,
+    check_plain,
+    differences,
+    known_to,
+    manifest,
+    moment,
+    went_on,
+    write_trouble,
+)
 from spikeflip.runs.inputs import Inputs, binning_facts, binning_of, is_recordings, load_inputs
 from spikeflip.runs.lock import LOCK, check_unlocked, locked
 from spikeflip.runs.outcome import judge_training
