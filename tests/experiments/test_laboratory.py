@@ -49,6 +49,8 @@ def test_a_victim_that_begins_with_a_twins_weights(tiny_laboratory):
     assert facts["facts"]["start_sha256"] == others["facts"]["start_sha256"] is not None
     assert (owns["kind"], owns["facts"]["start_sha256"]) == ("relu", None)
     assert owns["weights_sha256"] != facts["facts"]["start_sha256"]
+    random = laboratory.victim(replace(CASE, random_start=True))
+    assert json.loads((random / "victim.json").read_text())["facts"]["start_sha256"] is None
     later = replace(data, start={**start, "updates": 6})
     assert replace(laboratory, preset=replace(preset, data={"MNIST": later})).victim(CASE) != victim
 

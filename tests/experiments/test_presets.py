@@ -95,7 +95,7 @@ def test_what_experiments_show_is_there():
         assert experiment.trend or experiment.paper or experiment.name in OURS or experiment.name == "table-1"
 
 
-OURS = ("vanishing", "surrogates", "windows", "codings", "depths", "converters", "flippers")
+OURS = ("vanishing", "surrogates", "windows", "codings", "depths", "converters", "flippers", "twins")
 FIGURES = (5, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
 
 

@@ -224,7 +224,7 @@ def test_results_are_written_by_one_process_at_a_time(tiny, tmp_path, monkeypatc
         (
             ["all"],
             {"preset": "cpu", "data": ["N-MNIST"]},
-            r'^23 experiments in preset cpu: files are missing of "N-MNIST"',
+            r'^24 experiments in preset cpu: files are missing of "N-MNIST"',
         ),
     ],
 )

@@ -361,6 +361,7 @@ CHECKS = {
     "figure-13": FIGURE_13,
     "figure-14": FIGURE_14,
     "figure-15": FIGURE_15,
+    "twins": FIGURE_15,
     "figure-16": FIGURE_16,
     "figure-17": FIGURE_17,
     "vanishing": VANISHING,

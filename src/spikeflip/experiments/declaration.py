@@ -36,6 +36,7 @@ class Case:
             iteration. ``gradients``: the input gradients of the first iteration, before and after sampling.
             ``transfer``: how many adversarial inputs of ``source`` fool this victim.
         source: whose adversarial inputs are transferred.
+        random_start: whether the victim begins with random weights, also where the data's others begin with a twin's.
         examples: also keep a few inputs before and after the attack, to be shown.
     """
 
@@ -47,6 +48,7 @@ class Case:
     attack: Mapping[str, Any] = field(default_factory=dict)
     measure: Measure = "attack"
     source: "Case | None" = None
+    random_start: bool = False
     examples: bool = False
 
 

@@ -88,7 +88,7 @@ class Laboratory:
         data = self.preset.data[case.data]
         options = {**data.source, **data.training, "loss": case.loss, **case.victim}
         words = f"{case.data},{_text({'loss': case.loss, **case.victim})}"
-        if not data.start or options.get("twin"):
+        if not data.start or options.get("twin") or case.random_start:
             return self._trained(words, options)
         twin = self._trained(f"{case.data},start", {**options, **data.start, "twin": True})
         return self._trained(words, options, twin)

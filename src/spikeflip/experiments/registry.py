@@ -43,6 +43,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         figure_18.EXPERIMENT,
         vanishing.EXPERIMENT,
         *variants.EXPERIMENTS,
+        figure_15.INDEPENDENT,
     )
 }
 """The paper's first, in its order, then our own."""
