@@ -3,6 +3,7 @@
 The dense limit is the yardstick: every weight layer alone, in dense PyTorch, on the same shapes.
 """
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -59,6 +60,7 @@ def machine(device: torch.device | None = None) -> dict[str, object]:
     return gpu | {
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
+        "spin_rounds": os.environ.get("GOMP_SPINCOUNT"),
         "torch": torch.__version__,
         "spikeflip": spikeflip.__version__,
     }

@@ -71,11 +71,11 @@ VICTIMS = {
 def simulated(root: Path, split: str, n: int) -> Labelled:
     """The first n digits of a split as simulated recordings, a byte a cell."""
     found = load_images("mnist", split, root=root)
-    parts = [
-        simulate_saccades(F.pad(part, (MARGIN,) * 4), steps=OF_ALL, amplitude=AMPLITUDE, contrast=CONTRAST)[:, :BINS]
-        for part in found.images[:n].split(256)
-    ]
-    return torch.cat([part.to(torch.uint8) for part in parts]), found.labels[:n]
+    values = torch.empty((min(n, len(found.images)), BINS, 2, 34, 34), dtype=torch.uint8)
+    for rows in torch.arange(len(values)).split(256):
+        images = F.pad(found.images[rows], (MARGIN,) * 4)
+        values[rows] = simulate_saccades(images, steps=OF_ALL, amplitude=AMPLITUDE, contrast=CONTRAST)[:, :BINS].byte()
+    return values, found.labels[:n]
 
 
 @cache
@@ -105,7 +105,7 @@ def victim_of(name: str, root: Path, work: Path) -> SpikingNetwork:
         nothing = data[0][:0], data[1][:0]
         state = folder / "training.safetensors"
         history = train(network, data, nothing, made.training, progress=_say(name), state=state, fingerprint=name)
-        save_checkpoint(network, folder, {"loss_at_end": sum(history.losses[-20:]) / len(history.losses[-20:])})
+        save_checkpoint(network, folder, {"loss_at_end": history.loss[-1]})
         state.unlink(missing_ok=True)
     return load_checkpoint(folder).network
 
