@@ -5,9 +5,12 @@ carry, save or share. The key is (seed, sample id), the upper words of the count
 numbers of one sample are therefore the same in any batch, order, shard or resumed run, and on any device.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from math import prod
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -19,6 +22,11 @@ Purpose = Literal[
     "start", "expect", "confirm", "inner-start", "inner-encode", "place", "gate",
     "certify",
 ]  # fmt: skip
+
+_DEVICES = frozenset({"cuda"})  # PyTorch's name for AMD's GPUs, too
+_MOST = 1 << 31
+"""Numbers of a sample that the kernel counts."""
+_log = logging.getLogger(__name__)
 
 # A purpose's number is part of every stream: never renumber, only append.
 _PURPOSES: dict[Purpose, int] = {
@@ -68,7 +76,8 @@ def uniform(
         purpose: what the numbers are for; different purposes never share numbers.
         steps: ``(N,)`` int64 or one number for all: the iteration, draw or epoch.
         shape: of one sample's numbers.
-        device: where the result goes; the numbers are always drawn on the CPU, so they do not depend on it.
+        device: where the result goes. A GPU draws its own by a Triton kernel, where that is to be had; they are the
+            same to the bit.
 
     Returns:
         ``(N, *shape)`` float32.
@@ -77,11 +86,61 @@ def uniform(
     >>> bool((both[1:] == uniform(0, torch.tensor([8]), "flip", 3, (2,))).all())
     True
     """
-    every = np.empty((len(samples), prod(shape)), dtype=np.float32)
-    step_list = [steps] * len(samples) if isinstance(steps, int) else steps.tolist()
-    for row, sample, step in zip(every, samples.tolist(), step_list, strict=True):
+    device, numbers = torch.device(device), prod(shape)
+    if isinstance(steps, int):
+        steps = torch.full((len(samples),), steps)
+    if device.type in _DEVICES and len(samples) and 0 < numbers < _MOST and (kernel := _kernel(device)) is not None:
+        drawn = _drawn_on(device, kernel, seed, samples, purpose, steps, numbers)
+    else:
+        drawn = _drawn(seed, samples, purpose, steps, numbers).to(device)
+    return drawn.view(len(samples), *shape)
+
+
+def _drawn(seed: int, samples: Tensor, purpose: Purpose, steps: Tensor, numbers: int) -> Tensor:
+    every = np.empty((len(samples), numbers), dtype=np.float32)
+    for row, sample, step in zip(every, samples.tolist(), steps.tolist(), strict=True):
         stream(seed, sample, purpose, step).random(dtype=np.float32, out=row)
-    return torch.from_numpy(every).view(len(samples), *shape).to(device)
+    return torch.from_numpy(every)
+
+
+def _drawn_on(
+    device: torch.device,
+    kernel: ModuleType,
+    seed: int,
+    samples: Tensor,
+    purpose: Purpose,
+    steps: Tensor,
+    numbers: int,
+) -> Tensor:
+    result = torch.empty((len(samples), numbers), device=device)
+    signed = seed - (1 << 64) if seed >> 63 else seed  # the same bits
+    named = torch.cat([torch.tensor([signed]), samples.cpu(), steps.cpu()]).to(device)
+    key, ids, moments = named.split([1, len(samples), len(samples)])
+    programs = len(samples) * -(-numbers // (8 * kernel.BLOCK))
+    with torch.cuda.device_of(result):  # Triton launches on the current GPU
+        kernel.uniform[(programs,)](result, key, ids, moments, _PURPOSES[purpose], numbers, kernel.BLOCK)
+    return result
+
+
+@cache
+def _kernel(device: torch.device) -> ModuleType | None:
+    """The compiled kernel; None without Triton, where it does not work, and where it would draw other numbers."""
+    try:
+        from spikeflip import stream_kernel
+    except ImportError:
+        return None
+    purpose: Purpose = "gate"
+    trial = 2**64 - 5, torch.tensor([0, 2**62 + 1]), purpose, torch.tensor([3, 2**40]), 1027
+    try:
+        drawn = _drawn_on(device, stream_kernel, *trial)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    else:
+        if torch.equal(drawn.cpu(), _drawn(*trial)):
+            return stream_kernel
+        reason = "its numbers are others"
+    _log.warning("random numbers for %s are drawn on the CPU: the Triton kernel does not work (%s)", device, reason)
+    return None
 
 
 @contextmanager
