@@ -54,6 +54,13 @@ def table_of(page):
     return [line for line in page.splitlines() if line.startswith("|")]
 
 
+def test_the_page_says_which_experiments_were_run_at_another_width():
+    found = {name: result(name, width=width) for name, width in (("table-7", 0.5), ("figure-9", 0.5), ("twins", None))}
+    (line,) = [line for line in render(found, {}).splitlines() if line.startswith("Run with")]
+    assert line.startswith("Run with `--preset cpu` (small), but with hidden layers of 0.5 times")
+    assert "; twins with `--preset cpu` (small); Python 3" in line
+
+
 @pytest.mark.parametrize("name", ["reproduction", "reproduction-full-width"])
 def test_the_committed_pages_are_what_their_results_give(name, tmp_path):
     write_page(HOME / "results" / name, tmp_path / f"{name}.md")

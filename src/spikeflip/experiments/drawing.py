@@ -208,7 +208,7 @@ def _explain(drawn: Figure, title: str | None, order: Sequence[str]) -> float:
     if len(handles) < 2:
         return 0.0
     room = _LETTERS_AN_INCH * float(drawn.get_size_inches()[0])
-    columns = max(1, min(len(handles), int(room / (max(map(len, handles)) + 6))))
+    columns = max(1, min(len(handles), int(room / (max(map(len, handles)) + 7))))
     drawn.legend(
         handles.values(),
         handles,

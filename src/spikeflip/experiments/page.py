@@ -122,10 +122,12 @@ def _standalone(svg: str) -> str:
 
 def _head(results: Mapping[str, Result]) -> str:
     versions = {_versions(result["manifest"]) for result in results.values()}
-    sizes = {
-        f"`--preset {escape_markdown(r['preset'])}` ({escape_markdown(r['preset_summary'])}){_width(r)}"
-        for r in results.values()
-    }
+    sizes: dict[str, list[str]] = {}
+    for name, r in results.items():
+        size = f"`--preset {escape_markdown(r['preset'])}` ({escape_markdown(r['preset_summary'])}){_width(r)}"
+        sizes.setdefault(size, []).append(name)
+    most, *others = sorted(sizes, key=lambda size: len(sizes[size]), reverse=True)
+    run_with = most + "".join(f"; {', '.join(sizes[size])} with {size}" for size in others)
     left_out = [set(result["left_out"]) for result in results.values()]
     nowhere = [name for name in IN_PAPER if all(name in names for names in left_out)]
     absent = f" Without {', '.join(map(escape_markdown, nowhere))}." if nowhere else ""
@@ -140,7 +142,7 @@ what the paper prints or, where it only draws, its trend in words; then experime
 leaves open. A finding is judged on the data sets of its table, which are not always all that the paper has.
 This page is generated from files of results; no measured number in it is typed by hand.
 
-Run with {"; ".join(sorted(sizes))}, {"; ".join(sorted(versions))}.{absent}
+Run with {run_with}; {"; ".join(sorted(versions))}.{absent}
 
 *Success* is the paper's: over originally correct inputs, one encoding decides. *Verified* is the mean share of fresh
 encodings of the final image that fool the untouched victim; on spikes both are the same. In brackets 95 % Wilson
