@@ -1,16 +1,18 @@
 """Why targeted attacks on N-MNIST at the own threshold fail here more often than in the paper: data or training?
 
     python benchmarks/nmnist_explained.py ROOT results/nmnist-explained.json --work WORK [--victims NAME ...]
-    python benchmarks/nmnist_explained.py --join results/nmnist-explained.json PART ...
+    python benchmarks/nmnist_explained.py --page results/nmnist-explained.json docs/nmnist-explained.md
 
 The paper's victim saw 60,000 recordings; 1,000 are at hand. So victims are trained on *simulated* recordings of more
 and more MNIST digits with the same number of updates, and on the real ones in several ways. Adds a row a victim to the
 file: success, first gradients that are zero by cause, and the potentials of the output layer. Trained victims lie in
-WORK and are found again; an interrupted training goes on. See benchmarks/README.md.
+WORK and are found again; an interrupted training goes on. ``--page`` writes the table between the marks of a document
+and draws the figure beside it. See benchmarks/README.md.
 """
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,13 +20,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from attack_rows import join, rows_of, write
+from attack_rows import rows_of, write
+from few_flips_page import Row, put
 from rows import parser_of
 from spikeflip import SCG, SpikingNetwork, load_checkpoint, load_images, simulate_saccades
 from spikeflip.attacks import AttackResult, Vanishing
 from spikeflip.intervals import wilson
+from spikeflip.report.pictures import styled
 from spikeflip.runs.config import TrainConfig
 from spikeflip.runs.inputs import binning_of, load_inputs
 from spikeflip.snn.checkpoint import DESCRIPTION, save_checkpoint
@@ -196,9 +201,74 @@ def row_of(name: str, root: Path, work: Path) -> dict[str, Any]:
     }
 
 
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    """A line a victim."""
+    yield "| victim | accuracy | of real ones | own threshold | 0.7 | first zero | failed so | own class | others |"
+    yield "|" + "---|" * 9
+    for row in rows:
+        rates = " | ".join(
+            f"{100 * row[key]['rate']:.1f} ({100 * row[key]['interval'][0]:.0f} to {100 * row[key]['interval'][1]:.0f})"
+            for key in ("own_threshold", "raised_threshold")
+        )
+        n = row["own_threshold"]["n"]
+        gone = n - row["first_gradients"]["none"]
+        yield (
+            f"| {row['victim']} | {100 * row['accuracy']:.1f} | {100 * row['accuracy_of_real']:.0f} | {rates} | "
+            f"{100 * gone / n:.0f} | {row['failed_with_vanished']} of {row['failed']} | {row['own_distance']:.2f} | "
+            f"{row['others_distance']:.2f} |"
+        )
+
+
+@styled
+def figure(rows: Sequence[Row]) -> Figure:
+    """Success, first gradients that are zero, and the distance of output potentials, a line a victim."""
+    drawn = Figure(figsize=(7.2, 0.7 + 0.26 * len(rows)), layout="constrained")
+    places = list(range(len(rows)))[::-1]
+    success, zero, distance = drawn.subplots(1, 3, sharey=True)
+    for axes, key, label, colour, mark in (
+        (success, "own_threshold", "own threshold", "#1f5f8b", "o"),
+        (success, "raised_threshold", "0.7", "#c2571a", "s"),
+    ):
+        rates = [100 * row[key]["rate"] for row in rows]
+        ends = [
+            [abs(100 * row[key]["interval"][end] - rate) for row, rate in zip(rows, rates, strict=True)]
+            for end in (0, 1)
+        ]
+        axes.errorbar(rates, places, xerr=ends, fmt=mark, color=colour, markersize=4, linewidth=1, label=label)
+    gone = [100 * (1 - row["first_gradients"]["none"] / row["own_threshold"]["n"]) for row in rows]
+    zero.plot(gone, places, "o", color="#1f5f8b", markersize=4)
+    distance.plot([row["own_distance"] for row in rows], places, "o", color="#1f5f8b", markersize=4, label="own class")
+    distance.plot([row["others_distance"] for row in rows], places, "s", color="#c2571a", markersize=4, label="others")
+    success.set_yticks(places, [row["victim"] for row in rows])
+    for axes, title in (
+        (success, "targeted success, %"),
+        (zero, "first gradients zero, %"),
+        (distance, "distance, thresholds"),
+    ):
+        axes.set_title(title, fontsize=9.5)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    success.set_xlim(0, 102)
+    zero.set_xlim(0, 102)
+    distance.set_xlim(left=0)
+    for axes in (success, distance):
+        axes.legend(fontsize=8, frameon=False, loc="lower left" if axes is success else "lower right")
+    return drawn
+
+
+def write_page(rows: Sequence[Row], page: Path) -> None:
+    """The table and the figure, the victims in the order of :data:`VICTIMS`."""
+    order = list(VICTIMS)
+    rows = sorted(rows, key=lambda row: order.index(row["victim"]))
+    folder = page.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    figure(rows).savefig(folder / "victims.svg", metadata={"Date": None})
+    put(page, [f"![victims]({folder.name}/victims.svg)", "", *table(rows), ""])
+
+
 def main() -> None:
-    if sys.argv[1:2] == ["--join"]:
-        join(Path(sys.argv[2]), [Path(part) for part in sys.argv[3:]])
+    if sys.argv[1:2] == ["--page"]:
+        write_page(rows_of(Path(sys.argv[2])), Path(sys.argv[3]))
         return
     parser = parser_of(__doc__)
     parser.add_argument("root", type=Path)
