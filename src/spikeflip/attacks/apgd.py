@@ -102,10 +102,10 @@ class APGD(_Adaptive):
         ball, memory = self.ball, step.memory
         images, gradient, size = self.stepped(step, gradient, number)
         before = memory.recall("before", images)
-        memory.keep("before", images)
         along = images + column(2 * ball.limit * size, images) * direction(gradient, ball.metric)
         along = project(along, step.originals, ball)
         both = images + _INERTIA * (along - images) + (1 - _INERTIA) * (images - before)
+        memory.keep("before", images)  # not sooner: it may write over what was recalled
         return torch.where(column(number > 0, images), both, along)
 
 

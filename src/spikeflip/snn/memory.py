@@ -39,7 +39,7 @@ class Memory:
             initial: the value of samples of which nothing was kept yet.
 
         Returns:
-            ``(n, ...)``; what is changed in it must be given to :meth:`keep`.
+            ``(n, ...)``; what is changed in it must be given to :meth:`keep`, which may write over it in place.
         """
         if name not in self._kept:
             whole = like.new_full((self._n, *like.shape[1:]), initial)
