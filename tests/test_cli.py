@@ -400,7 +400,8 @@ def test_interrupt_leaves_nothing_half_written(victim, tmp_path):
     assert process.returncode == 130
     assert out == ""
     assert err == (
-        "spikeflip: interrupted; nothing is half-written, and train, attack, sweep and reproduce go on when run again\n"
+        "spikeflip: interrupted; nothing is half-written, and train, attack, evaluate, sweep and reproduce go on when "
+        "run again\n"
     )
     names = sorted(path.relative_to(tmp_path / "r").as_posix() for path in tmp_path.glob("r/**/*"))
     assert names == ["config.json", "manifest.json", "run.log", "shards"]

@@ -13,7 +13,7 @@ from spikeflip.cli.ending import EndedError, ends_told
 from spikeflip.errors import NoMemoryError, SpikeflipError
 from spikeflip.runs import executors
 
-GOES_ON = "nothing is half-written, and train, attack, sweep and reproduce go on when run again\n"
+GOES_ON = "nothing is half-written, and train, attack, evaluate, sweep and reproduce go on when run again\n"
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129)])

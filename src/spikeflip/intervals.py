@@ -57,7 +57,7 @@ def at_least(hits: int, n: int, error: float) -> float:
     seen = np.arange(hits, n + 1)
     logarithms = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
     ways = logarithms[n] - logarithms[seen] - logarithms[n - seen]
-    low, high = 0.0, hits / n
+    low, high = 0.0, 1.0
     for _ in range(60):  # the last halves are below the precision of a float
         rate = (low + high) / 2
         with np.errstate(under="ignore"):

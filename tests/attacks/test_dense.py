@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from spikeflip import Budget, ReluNetwork, SpikeflipError, SpikingNetwork
+from spikeflip import Budget, ReluNetwork, SpikeflipError, SpikingNetwork, load_images, load_victim
 from spikeflip.attacks import ATTACKS, apgd, bim, choose_gradient, fgsm, loop, mi_fgsm, pgd, sa_pgd, scg
-from spikeflip.attacks.apgd import checkpoints
+from spikeflip.attacks.apgd import APGD, checkpoints
 from spikeflip.attacks.dense import project
 from spikeflip.attacks.following import ENSEMBLE
 from spikeflip.attacks.pgd import PGD
@@ -348,3 +348,13 @@ def test_wrong_calls_are_one_sentence():
 
 def test_all_of_them_are_registered():
     assert set(BALL) <= set(ATTACKS)
+
+
+def test_momentum_counts_and_does_not_depend_on_batch_mates(monkeypatch):
+    victim, digits = load_victim("demo-digits"), load_images("digits", "test")
+    images, labels = digits.images[:6], digits.labels[:6]
+    attack = APGD(steps=8, loss="margin", budget=Budget(0.08, "linf"))
+    together, alone = (attack(victim, images, labels, micro_batch=size).adversarials for size in (6, 1))
+    assert torch.equal(together, alone)
+    monkeypatch.setitem(APGD.advance.__globals__, "_INERTIA", 1.0)
+    assert not torch.equal(attack(victim, images, labels).adversarials, together)

@@ -519,3 +519,9 @@ def test_every_attack_of_few_flips_is_here():
     }
     assert set(ATTACKS) >= set(ALL)
     assert set(WHITE) | set(BLACK) == set(ALL)
+
+
+def test_spikefool_needs_two_classes():
+    victim = SpikingNetwork("16FC-1FC", (20,), time_steps=6)
+    with pytest.raises(SpikeflipError, match="spikefool goes to where two classes are alike, and the victim has one"):
+        attacks.spikefool(victim, torch.ones(2, 6, 20), torch.zeros(2, dtype=torch.int64))

@@ -358,3 +358,13 @@ def test_moves_grow_from_iteration_to_iteration():
         for steps in range(1, 6)
     ]
     assert made == [3, 6, 9, 12, 15]
+
+
+def test_a_gradient_without_order_in_time_is_named():
+    victim = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1)
+    spikes = (torch.arange(240).reshape(2, 6, 20) % 3 == 0).float()
+    labels = victim.scores(spikes).argmax(1)
+    found = retiming(victim, spikes, labels, gradient="hart", steps=3)
+    assert [notice.code for notice in found.notices if "no spike moves" in notice.text] == ["no-order-in-time"]
+    assert torch.equal(found.adversarials, spikes)
+    assert not retiming(victim, spikes, labels, steps=3).notices

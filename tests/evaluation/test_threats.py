@@ -15,6 +15,8 @@ from spikeflip.evaluation import SUITES, THREATS, MemberResult, Suite, evaluate
 from spikeflip.evaluation.masking import masking_verdict
 from spikeflip.evaluation.members import Conditions, Samples
 from spikeflip.evaluation.outcome import together
+from spikeflip.evaluation.suites import suite_of
+from spikeflip.snn.estimators import estimator
 from spikeflip.snn.memory import Memory
 
 SPIKES, LABELS = some_inputs()
@@ -99,8 +101,8 @@ def test_the_worst_case_in_time_is_near_the_fewest_moves():
 
 def test_the_random_control_moves_as_many_as_the_budget_allows(monkeypatch):
     """Of what can move: a line that is full or empty has no free bin."""
-    control = SUITES["timing/1"].members[0]
-    monkeypatch.setitem(SUITES, "timing/1", Suite("timing/1", (control, SUITES["timing/1"].members[1])))
+    control, attack, *_ = suite_of("timing").members
+    monkeypatch.setitem(SUITES, "timing/2", Suite("timing/2", (control, attack)))
     seen = []
     made = type(control).made
     monkeypatch.setattr(type(control), "made", lambda member, fit: seen.append((member, fit)) or made(member, fit))
@@ -109,6 +111,28 @@ def test_the_random_control_moves_as_many_as_the_budget_allows(monkeypatch):
     fits = [fit for member, fit in seen if member is control]
     assert [fit.limit for fit in fits] == (0.27 * spikes + 1e-9).floor().tolist()
     assert [round(fit.budget * n) for fit, n in zip(fits, spikes.tolist(), strict=True)] == [fit.limit for fit in fits]
+
+
+def test_the_moving_control_keeps_to_the_events_that_it_may_change(monkeypatch):
+    """A move takes out all events of a cell and puts one in."""
+    more = {(0, int(cell)): 3 for cell in SPIKES[0].flatten().nonzero().flatten()}
+    control, attack = (next(m for m in SUITES["events/1"].members if m.name == n) for n in ("random-retiming", "scg"))
+    monkeypatch.setitem(SUITES, "events/1", Suite("events/1", (control, attack)))
+    seen = []
+    made = type(control).made
+    monkeypatch.setattr(type(control), "made", lambda member, fit: seen.append((member, fit)) or made(member, fit))
+    evaluate(LinearVictim(), SPIKES, LABELS, threat="events", budget=0.2, recorded=recorded(more))
+    first, second = [fit for member, fit in seen if member is control][:2]
+    spikes = SPIKES.flatten(1).sum(1)
+    assert (first.events_a_spike, second.events_a_spike) == (4, 1)
+    for fit, n in ((first, spikes[0]), (second, spikes[1])):
+        moves = round(control.fitted(fit)["share"] * float(n))
+        assert moves == fit.limit // (1 + fit.events_a_spike)
+
+
+def test_no_member_of_the_newest_suite_in_time_is_blind_to_it():
+    for member in suite_of("timing").members:
+        assert not estimator(member.settings.get("gradient", "bptt")).averaged
 
 
 def test_events_of_frames_alone_are_refused():

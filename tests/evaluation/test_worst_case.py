@@ -10,7 +10,7 @@ import torch
 from weighing_victim import LinearVictim, fewest_flips, some_inputs
 
 import spikeflip
-from spikeflip import SpikeflipError
+from spikeflip import SpikeflipError, load_victim
 from spikeflip.attacks import ATTACKS, AttackInfo, Verified
 from spikeflip.attacks.bim import FGSM
 from spikeflip.attacks.random_flips import RandomFlips
@@ -185,12 +185,42 @@ def test_a_verdict_is_of_the_inputs_that_are_right(inputs, few, monkeypatch):
     found = evaluate(LinearVictim(), spikes, labels, verdict=True, **given)
     (_, seen, classes, targets), named = asked.pop()
     assert torch.equal(seen, spikes[2:])
+    assert named.pop("samples").tolist() == list(range(2, len(spikes)))
     assert (classes.tolist(), targets, named) == (labels[2:].tolist(), None, given)
     assert found.verdict is said
     assert found.summary()["verdict"]["word"] == "trustworthy"
     assert evaluate(LinearVictim(), spikes, labels, **given).verdict is None
     assert evaluate(LinearVictim(), spikes, labels, verdict=True, **given | {"budget": 0}).verdict is None
     assert not asked
+
+
+def test_without_enough_to_attack_there_is_no_verdict(inputs, few):
+    """Fewer than 8 inputs that are right, or a budget of no flip."""
+    spikes, labels = inputs
+    scg_and_spikefool(few)
+    given = {"threat": "binary-l0", "verdict": True}
+    assert evaluate(LinearVictim(), spikes[:7], labels[:7], budget=0.2, **given).verdict is None
+    assert evaluate(LinearVictim(), spikes, labels, budget=1e-6, **given).verdict is None
+
+
+def test_a_suite_of_controls_alone_is_refused(inputs, few):
+    few("binary-l0/1", SUITES["binary-l0/1"].members[0])
+    with pytest.raises(SpikeflipError, match="suite binary-l0/1 has controls alone, which are no worst case"):
+        evaluate(LinearVictim(), *inputs, threat="binary-l0", budget=0.2)
+
+
+def test_the_twins_adversarials_do_not_depend_on_batch_mates(digits, monkeypatch):
+    member = next(member for member in SUITES["image-linf/1"].members if member.on == "twin")
+    fgsm = next(member for member in SUITES["image-linf/1"].members if member.name == "fgsm")
+    monkeypatch.setitem(SUITES, "image-linf/1", Suite("image-linf/1", (member, fgsm)))
+    victim, images, labels = load_victim("demo-digits"), digits.images, digits.labels
+    found = evaluate(victim, images[:6], labels[:6], threat="image-linf", budget=0.08)
+    for at in range(6):
+        one = evaluate(
+            victim, images[at : at + 1], labels[at : at + 1], threat="image-linf", budget=0.08,
+            samples=torch.tensor([at]),
+        )  # fmt: skip
+        assert torch.equal(one.adversarials[0], found.adversarials[at])
 
 
 def test_an_input_that_most_encodings_get_wrong_is_not_right(digit_victim, digits, monkeypatch):

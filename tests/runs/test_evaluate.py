@@ -27,7 +27,7 @@ from spikeflip.victims import Diagnosis
 from spikeflip.victims.examining.checks import Verdict
 
 FILES = ("evaluation.json", "rows.parquet", "adversarials.safetensors", "config.json")
-KEPT_OF_RECORDINGS = {"events/1": ("added events", "retiming", "scg"), "timing/1": ("random-retiming", "retiming")}
+KEPT_OF_RECORDINGS = {"events/1": ("added events", "retiming", "scg"), "timing/2": ("random-retiming", "retiming")}
 KEPT = ("random", "twin's adversarials", "fgsm")
 GIVEN = ("--threat", "image-linf", "--budget", "0.15", "--samples", "6", "--draws", "5", "--shard-size", "2")
 SHRINK = f"""
@@ -206,6 +206,8 @@ def test_the_terminal_says_what_was_left_out_and_by_what(few, small_victim, run,
     assert status == 0
     assert "note: windows was left out: inputs of shape" in said
     assert "note: whether gradients are masked was not looked at: give --verdict" in said
+    _, said, _ = run("evaluate", "--victim", small_victim, *GIVEN, "--verdict", "--out", tmp_path / "v")
+    assert "not looked at: that takes 8 inputs that are right, and a budget that changes them" in said
     assert len([line for line in said.splitlines() if line.startswith("fgsm ")]) == 1
 
 

@@ -171,6 +171,8 @@ def test_recordings_are_written_and_read_again(tmp_path):
         assert difference["stored"] != difference["recomputed"]
     file.write_bytes(whole)
     assert verify_run(tmp_path / "run", victim=tmp_path / "victim", input=tmp_path / "in")["differences"] == []
+    with pytest.raises(SpikeflipError, match="attacked a folder of recordings: give that folder with --input"):
+        verify_run(tmp_path / "run", victim=tmp_path / "victim")
     (tmp_path / "in" / "two.npz").unlink()
     with pytest.raises(SpikeflipError, match="attacked other data"):
         verify_run(tmp_path / "run", victim=tmp_path / "victim", input=tmp_path / "in")

@@ -171,7 +171,13 @@ def test_encodings_of_an_image_are_draws_of_the_gates(digit_victim, digits):
     [
         ("medain", "there is no defence 'medain': choose from background-activity, density, median, stochastic-gate"),
         ("median:width=3", "the defence median has no option 'width': choose from bins"),
-        ("median:bins=x", "the option bins of the defence median is 'x': give a number, such as 3"),
+        ("median:bins=x", "the option bins of the defence median is 'x': give a whole number, such as median:bins=3"),
+        (
+            "density:least=2.5",
+            "the option least of the defence density is '2.5': give a whole number, such as density:",
+        ),
+        ("stochastic-gate:drop", "the option drop of the defence stochastic-gate is '': give a number, such as stoch"),
+        ("density:least=2,least=3", "the defence density has the option least twice: give it once"),
         ("median:bins=4", "bins is 4: give an odd number from 3"),
         ("median:bins=1", "bins is 1: give an odd number from 3"),
         ("median:bins=65", "bins is 65: give a whole number from 0 to 64"),

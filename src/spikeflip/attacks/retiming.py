@@ -65,8 +65,9 @@ class Retiming(TimedAttack):
         if bounds.limit is None and bounds.window <= _NARROW and not bounds.is_free(originals):
             return _within(originals, worth, most, bounds.window)
         change, limit = Change(originals, originals), bounds.for_each(originals)
-        moving = Moving(change, worth, bounds.window, bounds.pays, limit)
-        return moving.best(most) if bounds.is_free(originals) else moving.again(most)
+        if bounds.is_free(originals):  # every move costs one, and the limit is one on their number
+            return Moving(change, worth, bounds.window).best(most if limit is None else most.minimum(limit))
+        return Moving(change, worth, bounds.window, bounds.pays, limit).again(most)
 
 
 def _within(originals: Tensor, worth: Tensor, most: Tensor, window: int) -> tuple[Tensor, Tensor]:

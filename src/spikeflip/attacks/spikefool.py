@@ -11,8 +11,9 @@ from spikeflip.attacks.flips import WIDE, FewestFlips, changed, flipped, gains
 from spikeflip.attacks.iterated import Options, as_budget
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
-from spikeflip.attacks.step import Move, Step
+from spikeflip.attacks.step import Move, Rule, Step
 from spikeflip.attacks.tuned import TunedAttack
+from spikeflip.errors import SpikeflipError
 from spikeflip.snn.losses import Loss
 from spikeflip.victims import Victim
 
@@ -41,6 +42,12 @@ class SpikeFool(FewestFlips, TunedAttack):
     reach: float = option(2.0, gt=0)
     rivals: int = option(3, ge=1)
     budget: Budget | None = None
+
+    def prepare(self, victim: Victim, inputs: Tensor) -> Rule:
+        """See :class:`spikeflip.attacks.iterated.Iterated`."""
+        if victim.classes < 2:
+            raise SpikeflipError("spikefool goes to where two classes are alike, and the victim has one: give two")
+        return super().prepare(victim, inputs)
 
     def update(self, step: Step) -> Move:
         """See :class:`spikeflip.attacks.iterated.Iterated`."""

@@ -14,9 +14,19 @@ from spikeflip.attacks.options import option
 from spikeflip.attacks.reduce import Units, each_move
 from spikeflip.attacks.tuned import TunedAttack
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import Notice
+from spikeflip.snn.estimators import estimator
+from spikeflip.victims import Victim
 
 BUDGETS = ("moved", "moved_bins", "moved_bins_max")
 """The metrics that a budget of moves is in."""
+
+
+NO_ORDER = Notice(
+    "no-order-in-time",
+    "an estimator that averages over time, as hart does, gives all time bins of a line one gradient: with it no spike "
+    "moves",
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,10 @@ class TimedAttack(FewestFlips, TunedAttack):
                 f"budget is in {self.budget.metric}, and what retiming does is measured in {', '.join(BUDGETS)}: "
                 "give one in these"
             )
+
+    def _notices(self, victim: Victim) -> tuple[Notice, ...]:
+        blind = any(estimator(name).averaged for name in self.members)
+        return super()._notices(victim) + (NO_ORDER,) * blind
 
     @property
     def event_moves(self) -> Literal["fewest", "nearest"] | None:

@@ -38,13 +38,13 @@ def evaluate(
     if json:
         print_json(summary)
     elif not quiet:
-        print_evaluation(summary)
+        print_evaluation(summary, judged=options.verdict)
         say(f"page: {out / 'report.html'}")
         if card is not None:
             say(f"card: {card}")
 
 
-def print_evaluation(summary: Mapping[str, Any]) -> None:
+def print_evaluation(summary: Mapping[str, Any], *, judged: bool) -> None:
     """Write the figures of an evaluation, a line for each attack, and what a reader must know of them."""
     from spikeflip.evaluation.outcome import headline, table_lines
 
@@ -55,7 +55,8 @@ def print_evaluation(summary: Mapping[str, Any]) -> None:
         count = summary["broken_by_controls_alone"]
         note(f"{count:,} of the broken inputs were broken by a control alone: an attack should have done so")
     if summary["verdict"] is None:
-        note("whether gradients are masked was not looked at: give --verdict, and 8 inputs that are right")
+        why = "that takes 8 inputs that are right, and a budget that changes them" if judged else "give --verdict"
+        note(f"whether gradients are masked was not looked at: {why}")
     else:
         say(f"masking: {summary['verdict']['word']}")
         for finding in summary["verdict"]["findings"]:

@@ -23,6 +23,7 @@ where the gradient without a cure is zero on 95 % of the inputs, which is more t
 import torch
 from torch import Tensor
 
+from spikeflip.attacks.flip_training import events_of, most_flips
 from spikeflip.attacks.result import Vanishing
 from spikeflip.errors import SpikeflipError
 from spikeflip.evaluation.battery import (
@@ -51,6 +52,10 @@ FEWEST, MOST = 8, 64
 """Inputs that a verdict needs, and that it uses."""
 
 
+class TooLittleError(SpikeflipError):
+    """There is too little that could be attacked for a verdict."""
+
+
 @torch.inference_mode(False)
 def masking_verdict(
     victim: Victim,
@@ -62,6 +67,7 @@ def masking_verdict(
     budget: float,
     seed: int = 0,
     micro_batch: int = 16,
+    samples: Tensor | None = None,
 ) -> Verdict:
     """Judge whether attacks on a victim measure its robustness; see the module for the rule.
 
@@ -77,13 +83,15 @@ def masking_verdict(
             to 1. It should be one at which attacks on such victims succeed now and then.
         seed: of all random streams.
         micro_batch: samples in memory at a time.
+        samples: ids of the inputs, ``(N,)`` int64, which name their random streams; their positions when not given.
 
     Returns:
         A :class:`Verdict`. It costs at most some 850 forward and 400 backward passes an input, on images that are coded
         at random and that nothing breaks; some 50 and 20 where the first walk breaks all.
 
     Raises:
-        SpikeflipError: an argument is out of range, or too few inputs are answered rightly.
+        TooLittleError: too few inputs are answered rightly, or the budget leaves nothing to change.
+        SpikeflipError: an argument is out of range.
 
     >>> from spikeflip import LIF, SpikingNetwork
     >>> network = SpikingNetwork("16FC-3FC", (20,), time_steps=6, seed=1, neuron=LIF(0.1, 0.3))
@@ -91,7 +99,7 @@ def masking_verdict(
     >>> masking_verdict(network, spikes, network.scores(spikes).argmax(1), threat="binary-l0", budget=0.5).word
     'trustworthy'
     """
-    subject = _subject(victim, inputs, labels, targets, threat, budget, seed, micro_batch)
+    subject = _subject(victim, inputs, labels, targets, threat, budget, seed, micro_batch, samples)
     bounded, unbounded = regions(threat, budget, tuple(inputs.shape[1:]))
     with_rates: dict[str, Rate] = {}
     findings = _of_scores(subject)
@@ -120,6 +128,7 @@ def _subject(
     budget: float,
     seed: int,
     micro_batch: int,
+    samples: Tensor | None,
 ) -> Subject:
     """The inputs that are judged on, after all checks."""
     check_victim(victim)
@@ -131,21 +140,23 @@ def _subject(
     check_counts(micro_batch=micro_batch)
     check_values(inputs, kind)
     check_goals(labels, targets, len(inputs), victim.classes)
-    ids = torch.arange(len(inputs))
+    ids = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, ids, len(inputs))
     inputs = inputs.detach().clone().float() if kind == "spikes" else inputs.detach().clone()
     whole = Subject(victim, inputs, labels, targets, ids, seed, at_a_time(victim, inputs, micro_batch))
     right = []
-    for rows in ids.split(whole.micro_batch):
+    for rows in torch.arange(len(inputs)).split(whole.micro_batch):
         scores = whole.scores(whole.encoded(inputs[rows.to(inputs.device)], rows, 0))
         every = labels.cpu()[rows]
         right.append((scores.argmax(1).cpu() == every) & ~_tied(scores))
     kept = torch.cat([torch.zeros(0, dtype=torch.bool), *right]).nonzero().squeeze(1)[:MOST]
     if len(kept) < FEWEST:
-        raise SpikeflipError(
+        raise TooLittleError(
             f"the victim answers {len(kept)} of {len(inputs)} inputs rightly, and a verdict needs {FEWEST}: give more "
             "of those"
         )
+    if kind == "spikes" and not bool(most_flips(events_of(inputs[kept.to(inputs.device)]), budget).any()):
+        raise TooLittleError(f"a budget of {budget:g} of their spikes is no flip of any input: give a larger one")
     return whole.rows(kept)
 
 

@@ -157,20 +157,29 @@ def run_member(
     )
 
 
+def _events_a_spike(samples: Samples) -> float:
+    """How many events a spike of these samples stands for, on average."""
+    more = 0.0 if samples.recorded is None else float(samples.recorded.more.sum())
+    return 1 + more / max(1.0, float(samples.inputs.ne(0).sum()))
+
+
 def _attacked(
     member: Member, samples: Samples, how: Conditions, progress: Progress | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The adversarials of all samples, and the passes that they took."""
     n = len(samples.ids)
-    parts = torch.arange(n).split(1 if member.exact else n)
+    # Of the twin, whose sums round otherwise in a batch, too: nothing may depend on which samples share a shard.
+    alone = member.exact or member.on == "twin"
+    parts = torch.arange(n).split(1 if alone else n)
     found = []
     attacked = how.twin if member.on == "twin" and how.twin is not None else how.attacked
     for done, part in enumerate(parts):
-        some = samples.rows(part) if member.exact else samples
+        some = samples.rows(part) if alone else samples
         budget = how.budget
         if member.exact:
             budget = float(some.limits[0]) / float(some.inputs.ne(0).sum())
-        attack = member.made(Fit(budget, prod(some.inputs.shape[1:]), float(some.limits.max())))
+        fit = Fit(budget, prod(some.inputs.shape[1:]), float(some.limits.max()), _events_a_spike(some))
+        attack = member.made(fit)
         options = how.options(member, attack, some)
         if progress is not None:
             options["progress"] = _stage(progress, member.name, done, n if member.exact else None)

@@ -29,6 +29,8 @@ class Fit:
     """Of an input."""
     limit: float
     """In the threat's metric, the largest of the samples that are attacked together."""
+    events_a_spike: float = 1.0
+    """Of recordings, on average."""
 
 
 Fitted = Callable[[Fit], Mapping[str, Any]]
@@ -86,9 +88,10 @@ def _share(fit: Fit) -> dict[str, Any]:
     return {"share": fit.budget}
 
 
-def _half_share(fit: Fit) -> dict[str, Any]:
-    """Of spikes that move, where a move is an event taken out and one put in."""
-    return {"share": max(fit.budget / 2, 1e-9)}
+def _moving_share(fit: Fit) -> dict[str, Any]:
+    """Of spikes that move, where a move takes out all events of a cell and puts one in."""
+    moves = fit.limit // (1 + fit.events_a_spike)
+    return {"share": max(moves * fit.budget / fit.limit, 1e-9)}
 
 
 def _moves(fit: Fit) -> dict[str, Any]:
@@ -174,7 +177,7 @@ SUITES: dict[str, Suite] = {
             (
                 Member("added events", "camera-noise", "control", fitted=_share, exact=True),
                 Member("random-flips", "random-flips", "control", fitted=_share, exact=True),
-                Member("random-retiming", "random-retiming", "control", fitted=_half_share, exact=True),
+                Member("random-retiming", "random-retiming", "control", fitted=_moving_share, exact=True),
                 Member("retiming", "retiming", "white box"),
                 *_FLIPPING,
             ),
@@ -186,6 +189,18 @@ SUITES: dict[str, Suite] = {
                 Member("retiming", "retiming", "white box"),
                 Member("retiming pdsg", "retiming", "white box", {"gradient": "pdsg"}),
                 Member("retiming hart", "retiming", "white box", {"gradient": "hart"}),
+                Member("retiming within", "retiming", "white box", fitted=_moves, exact=True),
+            ),
+        ),
+        # hart, which averages over time, moves nothing.
+        Suite(
+            "timing/2",
+            (
+                Member("random-retiming", "random-retiming", "control", fitted=_share, exact=True),
+                Member("retiming", "retiming", "white box"),
+                Member("retiming pdsg", "retiming", "white box", {"gradient": "pdsg"}),
+                Member("retiming assg", "retiming", "white box", {"gradient": "assg"}),
+                Member("retiming own threshold", "retiming", "white box", {"threshold": None}),
                 Member("retiming within", "retiming", "white box", fitted=_moves, exact=True),
             ),
         ),

@@ -8,7 +8,7 @@ from torch import Tensor
 from spikeflip.attacks import Recorded
 from spikeflip.errors import SpikeflipError
 from spikeflip.evaluation.findings import Verdict
-from spikeflip.evaluation.masking import FEWEST, MOST, masking_verdict
+from spikeflip.evaluation.masking import MOST, TooLittleError, masking_verdict
 from spikeflip.evaluation.members import Conditions, Found, Progress, Samples, run_member
 from spikeflip.evaluation.outcome import Evaluation, MemberResult
 from spikeflip.evaluation.suites import Member, Suite, suite_of
@@ -163,6 +163,7 @@ def evaluate(
             budget=budget,
             seed=seed,
             micro_batch=micro_batch,
+            samples=some.ids,
         )
     return Evaluation(
         suite=chosen.name,
@@ -200,24 +201,27 @@ def verdict_on(
     budget: float,
     seed: int,
     micro_batch: int,
+    samples: Tensor,
 ) -> Verdict | None:
-    """The masking verdict, of a few dozen inputs that are right; None of fewer than 8.
+    """The masking verdict, of a few dozen inputs that are right; None of fewer than 8, or where nothing may change.
 
     What spikes may do is no matter of gradients: where they may only move, or are counted as events, gradients are
     examined by flips of the same share.
     """
-    if len(inputs) < FEWEST:
+    try:
+        return masking_verdict(
+            victim,
+            inputs,
+            labels,
+            targets,
+            threat=threat_of(threat).gradients_in,
+            budget=budget,
+            seed=seed,
+            micro_batch=micro_batch,
+            samples=samples,
+        )
+    except TooLittleError:
         return None
-    return masking_verdict(
-        victim,
-        inputs,
-        labels,
-        targets,
-        threat=threat_of(threat).gradients_in,
-        budget=budget,
-        seed=seed,
-        micro_batch=micro_batch,
-    )
 
 
 def _check(
@@ -248,6 +252,8 @@ def _check(
 def _check_any(suite: Suite, found: list[Found]) -> None:
     """Raise a SpikeflipError where every attack was left out: a control alone is no worst case."""
     reasons = [one.left_out for member, one in zip(suite.members, found, strict=True) if not member.control]
+    if not reasons:
+        raise SpikeflipError(f"suite {suite.name} has controls alone, which are no worst case: give it an attack")
     if None not in reasons:
         raise SpikeflipError(f"no attack of {suite.name} can attack this victim; the first says: {reasons[0]}")
 

@@ -143,6 +143,8 @@ def certify(
     """
     check_victim(victim)
     check_tensor(images)
+    if not len(images):
+        raise SpikeflipError("there are 0 images, of which nothing can be certified: give at least one")
     if kind_of(images, victim.input_shape, victim.coding) != "images" or victim.coding != "rate":
         raise SpikeflipError(
             "certify votes over random encodings, and these inputs have one encoding alone: give images, and a victim "

@@ -166,8 +166,10 @@ def _read(path: Path) -> _Found:
     victim, data = _part(config, "victim"), _part(config, "data")
     if not (victim and data) or "attack" not in config:
         raise SpikeflipError(f"{path / 'config.json'} describes no attack: give the folder that the attack wrote")
-    settings = {"data": data.get("name"), "split": data.get("split")} | _part(config, "options")
-    settings |= _part(config, "settings")
+    options = _part(config, "options")
+    if data.get("split") == "all":  # of a folder: what --data and --split would be without it
+        options = {name: value for name, value in options.items() if name not in ("data", "split")}
+    settings = {"data": data.get("name"), "split": data.get("split")} | options | _part(config, "settings")
     sha, description = str(victim.get("weights_sha256")), victim.get("description_sha256")
     finished = (path / "summary.json").exists()
     return _Found(

@@ -224,6 +224,7 @@ class _Run:
             budget=self.config.budget,
             seed=self.config.seed,
             micro_batch=self.config.micro_batch,
+            samples=plan.samples[some],
         )
         if self.progress is not None:
             self.progress("verdict", 1, 1)

@@ -148,14 +148,12 @@ def _config(
         said = " ".join(map(str, behind)) if isinstance(behind, list) else "none"
         raise SpikeflipError(f"{run} attacked a victim with other defences ({said:.200}): give those with --defence")
     known |= {name: getattr(victim, name) for name in victim.model_fields_set}
-    source = known.get("data")
-    if (
-        data is None
-        and places["input"] is None
-        and isinstance(source, str)
-        and source not in {*IMAGE_SETS, *EVENT_SETS}
-    ):
-        raise SpikeflipError(f"{run} attacked a folder of recordings: give that folder with --data or --input")
+    source, facts = known.get("data"), description.get("data")
+    whole = isinstance(facts, dict) and facts.get("split") == "all"
+    a_set = not isinstance(source, str) or source in {*IMAGE_SETS, *EVENT_SETS}
+    if data is None and places["input"] is None and (whole or not a_set):
+        way = "--input" if a_set else "--data or --input"
+        raise SpikeflipError(f"{run} attacked a folder of recordings: give that folder with {way}")
     if data is not None:
         known["data"] = str(data)
     if "pattern" in own:

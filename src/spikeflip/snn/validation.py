@@ -109,10 +109,10 @@ def check_streams(seed: int, samples: Tensor, n: int) -> None:
 def check_counts(**counts: int) -> None:
     """Raise a SpikeflipError unless every count is a whole number, at least 1."""
     for name, value in counts.items():
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise SpikeflipError(f"{name} is {value!r}: give a whole number")
         if value < 1:
             raise SpikeflipError(f"{name} is {value}: give at least 1")
-        if not isinstance(value, Integral):
-            raise SpikeflipError(f"{name} is {value}: give a whole number")
 
 
 def check_classes(name: str, values: Tensor, n: int, classes: int) -> None:

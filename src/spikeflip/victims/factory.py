@@ -11,7 +11,7 @@ from typing import Any
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.streams import foreign_numbers
-from spikeflip.victims.defences import named_defence
+from spikeflip.victims.defences import DEFENCES, named_defence
 from spikeflip.victims.examining.checks import raised
 from spikeflip.victims.victim import Victim, is_victim
 
@@ -46,7 +46,7 @@ def load_defence(place: str) -> Callable[[Victim], Victim]:
     Raises:
         SpikeflipError: there is no such thing; or, when it is called, it raises or returns no victim.
     """
-    if ":" not in place or "=" in place:
+    if ":" not in place or "=" in place or place.partition(":")[0] in DEFENCES:
         return named_defence(place)
     made = _named(place, "a class or function in it that takes a victim and gives one")
 

@@ -50,11 +50,16 @@ def named_defence(written: str) -> Callable[[Victim], Victim]:
         option, _, value = part.partition("=")
         if option not in options:
             raise SpikeflipError(f"the defence {name} has no option {option!r}: choose from {', '.join(options)}")
+        if option in given:
+            raise SpikeflipError(f"the defence {name} has the option {option} twice: give it once")
+        kind_of_number = type(options[option])
         try:
-            given[option] = type(options[option])(value)
+            given[option] = kind_of_number(value)
         except ValueError:
+            number = "a whole number" if kind_of_number is int else "a number"
             raise SpikeflipError(
-                f"the option {option} of the defence {name} is {value!r}: give a number, such as {options[option]}"
+                f"the option {option} of the defence {name} is {value!r}: give {number}, such as "
+                f"{name}:{option}={options[option]}"
             ) from None
     return lambda victim: kind(victim, **given)
 
