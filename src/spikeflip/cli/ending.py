@@ -35,8 +35,8 @@ def ends_told() -> Iterator[None]:
         how = f"ended by {error}" if isinstance(error, EndedError) else "interrupted"
         with suppress(OSError):  # the terminal may be what has gone
             sys.stderr.write(
-                f"spikeflip: {how}; nothing is half-written, and train, attack, evaluate, sweep and reproduce go on when "
-                "run again\n"
+                f"spikeflip: {how}; nothing is half-written, and train, attack, evaluate, sweep and reproduce go on "
+                "when run again\n"
             )
         raise SystemExit(128 + number) from None
 

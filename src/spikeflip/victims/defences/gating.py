@@ -1,7 +1,7 @@
 """Stochastic gating as a defence: spikes are dropped at random, by draws that no attack foresees."""
 
 import hashlib
-from numbers import Integral, Real
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -43,11 +43,12 @@ class StochasticGate(OnSpikes):
 
     def __init__(self, victim: Victim, drop: float = 0.1, seed: int = 0) -> None:
         super().__init__(victim)
-        if not isinstance(drop, Real) or not 0 <= drop < 1:
+        if not isinstance(drop, int | float) or not 0 <= drop < 1:
             raise SpikeflipError(f"drop is {drop!r}: give a share in [0, 1), such as 0.1")
         if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
             raise SpikeflipError(f"seed is {seed!r}: give a whole number from 0 to 2^64 - 1")
-        self.drop, self.seed = drop, seed
+        self.drop: float = drop
+        self.seed: int = seed
 
     def transform(self, spikes: Tensor) -> Tensor:
         """See :class:`spikeflip.Defence`."""
