@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from math import prod
 from types import ModuleType
 from typing import Literal
@@ -126,7 +127,7 @@ def _drawn_on(
 def _kernel(device: torch.device) -> ModuleType | None:
     """The compiled kernel; None without Triton, where it does not work, and where it would draw other numbers."""
     try:
-        from spikeflip import stream_kernel
+        stream_kernel = import_module("spikeflip.stream_kernel")
     except ImportError:
         return None
     purpose: Purpose = "gate"
