@@ -1,7 +1,9 @@
 """Every pair of a sample and another class, in order."""
 
+import pytest
 import torch
 
+from spikeflip import SpikeflipError
 from spikeflip.attacks import every_target, next_target
 
 
@@ -12,6 +14,21 @@ def test_every_class_but_its_own():
     assert (index.dtype, targets.dtype) == (torch.int64, torch.int64)
     nothing, at_all = every_target(torch.empty(0, dtype=torch.int64), 4)
     assert (len(nothing), len(at_all)) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "said"),
+    [
+        ([1, 2], 3, "labels are a list: give a tensor"),
+        (torch.tensor([0, 3]), 3, "label 3 "),
+        (torch.tensor([0]), 1, "classes is 1: there is no other to aim at"),
+        (torch.tensor([0]), 0, "classes is 0: give at least 1"),
+        (torch.tensor([0]), 2.5, "classes is 2.5: give a whole number"),
+    ],
+)
+def test_what_gives_no_targets(labels, classes, said):
+    with pytest.raises(SpikeflipError, match=said):
+        every_target(labels, classes)
 
 
 def test_the_class_after_the_label():
