@@ -252,7 +252,7 @@ def figure(rows: Sequence[Row]) -> Figure:
     zero.set_xlim(0, 102)
     distance.set_xlim(left=0)
     for axes in (success, distance):
-        axes.legend(fontsize=8, frameon=False, loc="lower left" if axes is success else "lower right")
+        axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2)
     return drawn
 
 
