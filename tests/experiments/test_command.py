@@ -143,7 +143,7 @@ def test_an_interrupt_is_one_sentence_and_leaves_what_is_done(tmp_path):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert err.startswith(
-        "spikeflip: interrupted; nothing is half-written, and train, attack, sweep and reproduce go on"
+        "spikeflip: interrupted; nothing is half-written, and train, attack, evaluate, sweep and reproduce go on"
     )
     assert err.count("\n") == 1
     assert not (tmp_path / "out" / "results").exists()

@@ -246,8 +246,8 @@ def test_interrupted_workers_end_and_the_run_goes_on(command, undisturbed, resul
     if process.returncode != 0:  # it may have been faster
         assert process.returncode == 130
         assert err == (
-            "spikeflip: interrupted; nothing is half-written, and train, attack, sweep and reproduce go on when run "
-            "again\n"
+            "spikeflip: interrupted; nothing is half-written, and train, attack, evaluate, sweep and reproduce go on "
+            "when run again\n"
         )
     assert run(*command, out) == (0, "", "")
     assert results(out) == results(undisturbed)
