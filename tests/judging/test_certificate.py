@@ -108,7 +108,7 @@ def binomial_tail(hits, n, rate):
 
 @pytest.mark.parametrize(("hits", "n"), [(1, 1), (1, 30), (20, 30), (29, 30), (30, 30), (700, 1000)])
 def test_the_bound_is_where_so_many_hits_are_as_likely_as_the_error(hits, n):
-    for error in (0.001, 0.05):
+    for error in (0.001, 0.05, 0.9):
         assert binomial_tail(hits, n, at_least(hits, n, error)) == pytest.approx(error, rel=1e-6)
     assert at_least(0, n, 0.05) == 0
 

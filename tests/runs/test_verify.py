@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from spikeflip import LIF, Recording, SpikeflipError, SpikingNetwork, write_recording
-from spikeflip.runs import AttackConfig, run_attack, verify, verify_run
+from spikeflip.runs import AttackConfig, compare, run_attack, verify, verify_run
 from spikeflip.snn.checkpoint import save_checkpoint
 
 
@@ -173,6 +173,7 @@ def test_recordings_are_written_and_read_again(tmp_path):
     assert verify_run(tmp_path / "run", victim=tmp_path / "victim", input=tmp_path / "in")["differences"] == []
     with pytest.raises(SpikeflipError, match="attacked a folder of recordings: give that folder with --input"):
         verify_run(tmp_path / "run", victim=tmp_path / "victim")
+    assert compare._read(tmp_path / "run").settings["data"].startswith("folder")
     (tmp_path / "in" / "two.npz").unlink()
     with pytest.raises(SpikeflipError, match="attacked other data"):
         verify_run(tmp_path / "run", victim=tmp_path / "victim", input=tmp_path / "in")
