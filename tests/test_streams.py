@@ -1,17 +1,10 @@
 """Random streams: the GPU's kernel against numpy, everywhere in Triton's interpreter, as in snn/test_fused.py."""
 
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
-
 import pytest
 import torch
+from triton_interpreter import INTERPRETED, check_in_the_interpreter, needs_triton
 
 from spikeflip import streams
-
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="this PyTorch comes without Triton")
 
 
 @pytest.fixture
@@ -80,11 +73,7 @@ def test_a_kernel_that_draws_other_numbers_is_not_used(device, monkeypatch, capl
 @pytest.mark.skipif(INTERPRETED, reason="this is the interpreter")
 @pytest.mark.slow
 def test_in_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "-n", "0", __file__]
-    answer = subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stdout
-    assert "passed" in answer.stdout
-    assert "skipped" not in answer.stdout
+    check_in_the_interpreter(__file__)
 
 
 @needs_triton

@@ -4,22 +4,18 @@ The interpreter runs the kernels on CPU tensors, but only in a process that aske
 """
 
 import contextlib
-import os
 import subprocess
 import sys
 from functools import partial
-from importlib.util import find_spec
 
 import pytest
 import torch
 from asking import ask
+from triton_interpreter import INTERPRETED, check_in_the_interpreter, needs_triton
 
 from spikeflip import LIF, Rectangular
 from spikeflip.snn import fused
 from spikeflip.snn.neuron import fire, integrate, reverse
-
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="this PyTorch comes without Triton")
 
 RESETS = pytest.mark.parametrize("reset", ["hard", "soft", "none"])
 SHAPES = [
@@ -218,11 +214,7 @@ def _watch(monkeypatch):
 @pytest.mark.skipif(INTERPRETED, reason="this is the interpreter")
 @pytest.mark.slow
 def test_in_the_interpreter():
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", __file__]
-    answer = subprocess.run(command, env=os.environ | {"TRITON_INTERPRET": "1"}, capture_output=True, text=True)
-    assert answer.returncode == 0, answer.stdout
-    assert "passed" in answer.stdout
-    assert "skipped" not in answer.stdout
+    check_in_the_interpreter(__file__)
 
 
 @needs_triton
