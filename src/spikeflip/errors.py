@@ -1,6 +1,6 @@
 """The one exception a user can cause: what is wrong, the value, and the fix, in one sentence."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 _LONGEST_NAME = 80
@@ -9,6 +9,21 @@ _LONGEST_NAME = 80
 
 class SpikeflipError(ValueError):
     """An input, file or option that cannot be used; the message names the rule, the value and the fix."""
+
+
+class NotFiniteError(SpikeflipError):
+    """A victim's input gradient is infinite or not a number for some samples.
+
+    Args:
+        samples: their ids, at least one.
+    """
+
+    def __init__(self, samples: Sequence[int]) -> None:
+        super().__init__(samples)
+        self.samples = tuple(samples)
+
+    def __str__(self) -> str:
+        return f"the victim's input gradient is not finite for sample {self.samples[0]}: check its weights"
 
 
 class NoMemoryError(SpikeflipError):

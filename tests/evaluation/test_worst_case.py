@@ -383,6 +383,42 @@ def test_what_cannot_attack_is_left_out_and_said(inputs, few):
     assert "left out" in repr(found)
 
 
+class BrokenVictim(LinearVictim):
+    """Whose gradient is not a number at one input."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+
+    def probe(self, spikes, request=None):
+        probe = super().probe(spikes, request)
+        own = probe.input_gradient
+
+        def gradient(direction, request=None):
+            found = own(direction, request)
+            here = (spikes[request.rows_of(len(spikes), spikes.device)] == self.at).flatten(1).all(1)
+            found.values[here] = float("nan")
+            return found
+
+        return SimpleNamespace(scores=probe.scores, input_gradient=gradient)
+
+
+def test_a_gradient_that_is_not_finite_leaves_one_input_out_and_not_those_beside_it(inputs, few):
+    scg_and_spikefool(few)
+    spikes, labels = inputs
+    ids, others = torch.arange(10), torch.arange(10) != 3
+    found = evaluate(BrokenVictim(spikes[3]), spikes, labels, threat="binary-l0", budget=0.2, samples=ids, every=True)
+    alone = evaluate(
+        LinearVictim(), spikes[others], labels[others], threat="binary-l0", budget=0.2, samples=ids[others], every=True
+    )
+    assert torch.equal(found.rows["distance"][others], alone.rows["distance"])
+    assert alone.rows["broken"].any()
+    scg, other = found.members[1], alone.members[1]
+    assert (scg.attempted, scg.broken, scg.forwards) == (9, other.broken, other.forwards)
+    assert scg.left_out == "the victim's input gradient is not finite for sample 3: check its weights"
+    assert "scg" in repr(found) and f"{scg.forwards + scg.backwards:,}" in repr(found)
+
+
 def test_a_summary_and_a_table(whole):
     summary = json.loads(json.dumps(whole.summary(), allow_nan=False))
     low, high = summary["robust_accuracy_interval"]

@@ -9,7 +9,7 @@ from torch import Tensor
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.metrics import Change, Recorded
 from spikeflip.attacks.stop import Stop
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import NotFiniteError
 from spikeflip.snn.coding import encode_for
 from spikeflip.snn.gradients import GradientRequest, InputGradient, ScoreGradient
 from spikeflip.snn.losses import Loss, score_gradient
@@ -148,8 +148,7 @@ class Step:
             )
         finite = torch.isfinite(found.values.flatten(1).sum(1))
         if not bool(finite.all()):
-            sample = int(self.samples[rows.cpu()][~finite.cpu()][0])
-            raise SpikeflipError(f"the victim's input gradient is not finite for sample {sample}: check its weights")
+            raise NotFiniteError(self.samples[rows.cpu()][~finite.cpu()].tolist())
         return replace(found, values=found.values.to(self.spikes.dtype))  # whatever the victim computes in
 
     def _expected(

@@ -64,7 +64,8 @@ def print_evaluation(summary: Mapping[str, Any], *, judged: bool) -> None:
                 say(f"  {finding['weight']}: {finding['sentence']}")
     for member in summary["members"]:
         if member["left_out"] is not None:
-            note(f"{member['name']} was left out: {member['left_out']}")
+            what = "left some inputs out" if member["attempted"] else "was left out"
+            note(f"{member['name']} {what}: {member['left_out']}")
 
 
 def leaderboard(

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spikeflip.attacks import ATTACKS, Last, Recorded, Smallest, Verified
 from spikeflip.attacks.iterated import Options
-from spikeflip.errors import NoMemoryError, SpikeflipError
+from spikeflip.errors import NoMemoryError, NotFiniteError, SpikeflipError
 from spikeflip.evaluation.suites import Fit, Member
 from spikeflip.evaluation.threats import Threat
 from spikeflip.judging import judge
@@ -112,7 +112,7 @@ class Found:
     backwards: Tensor
     seconds: float = 0.0
     left_out: str | None = None
-    """Why it was not run."""
+    """Why it was not run, or not on all of them."""
 
     @classmethod
     def nothing(cls, inputs: Tensor, left_out: str | None = None) -> "Found":
@@ -127,7 +127,8 @@ def run_member(
     """Attack the samples ``rows`` ``(m,)``, and judge what comes of it.
 
     What an attack gives back is drawn into the budget and judged, whether the attack calls it a success or not. A
-    member that cannot attack such a victim, or whose library is not installed, is left out, with its reason.
+    member that cannot attack such a victim, or whose library is not installed, is left out, with its reason; so are
+    single samples whose gradient is not finite, or those that share a shard with them would be out of its reach.
     """
     if not len(rows):
         return Found.nothing(samples.inputs)
@@ -139,6 +140,10 @@ def run_member(
         adversarials, forwards, backwards = _attacked(member, some, how, progress)
     except NoMemoryError:
         raise
+    except NotFiniteError as error:
+        finite = ~torch.isin(some.ids, torch.tensor(error.samples))
+        found = run_member(member, samples, rows[finite], how, progress)
+        return replace(found, seconds=time.monotonic() - begun, left_out=found.left_out or str(error))
     except SpikeflipError as error:
         return Found.nothing(samples.inputs, left_out=str(error))
     adversarials = how.threat.keep(some.inputs, adversarials, some.limits)

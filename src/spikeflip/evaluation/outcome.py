@@ -42,7 +42,7 @@ class MemberResult:
     """Passes of all its samples together."""
     seconds: float
     left_out: str | None = None
-    """Why it was not run."""
+    """Why it was not run, or not on all samples."""
 
 
 def together(parts: Sequence[Sequence[MemberResult]]) -> tuple[MemberResult, ...]:
@@ -188,7 +188,7 @@ COLUMNS = ("member", "looks at", "tried", "broken", "alone", "passes", "s")
 
 def cells(member: Mapping[str, Any]) -> tuple[str, ...]:
     """A member as the cells of a table with these columns."""
-    if member["left_out"] is not None:
+    if member["left_out"] is not None and not member["attempted"]:
         return (member["name"], "left out", "", "", "", "", "")
     alone, seconds = member["alone"], member.get("seconds")
     return (

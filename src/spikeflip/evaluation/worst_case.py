@@ -251,11 +251,12 @@ def _check(
 
 def _check_any(suite: Suite, found: list[Found]) -> None:
     """Raise a SpikeflipError where every attack was left out: a control alone is no worst case."""
-    reasons = [one.left_out for member, one in zip(suite.members, found, strict=True) if not member.control]
-    if not reasons:
+    attacks = [one for member, one in zip(suite.members, found, strict=True) if not member.control]
+    if not attacks:
         raise SpikeflipError(f"suite {suite.name} has controls alone, which are no worst case: give it an attack")
-    if None not in reasons:
-        raise SpikeflipError(f"no attack of {suite.name} can attack this victim; the first says: {reasons[0]}")
+    if all(one.left_out is not None and not len(one.rows) for one in attacks):
+        reason = attacks[0].left_out
+        raise SpikeflipError(f"no attack of {suite.name} can attack this victim; the first says: {reason}")
 
 
 def _results(suite: Suite, found: list[Found], n: int, every: bool) -> tuple[MemberResult, ...]:
@@ -273,7 +274,7 @@ def _results(suite: Suite, found: list[Found], n: int, every: bool) -> tuple[Mem
             view=member.view,
             attempted=len(one.rows),
             broken=int(one.within.sum()),
-            alone=None if one.left_out else only.get(str(number)),
+            alone=None if one.left_out is not None else only.get(str(number)),
             forwards=int(one.forwards.sum()),
             backwards=int(one.backwards.sum()),
             seconds=one.seconds,

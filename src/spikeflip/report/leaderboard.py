@@ -69,8 +69,7 @@ def render_leaderboard(cards: Sequence[Card]) -> str:
 
 
 def _row(card: Card) -> dict[str, Any]:
-    ran = [member for member in card.members if member.left_out is None]
-    strongest = max(ran, key=lambda member: member.broken, default=None)
+    strongest = max(card.members, key=lambda member: member.broken, default=None)
     model = card.victim.facts.get("architecture") or card.victim.facts.get("model")
     return {
         "name": one_line(card.victim.name),
