@@ -118,6 +118,19 @@ def twin(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["list"], "list needs WHAT: choose from attacks, victims, networks, data, defences, formats"),
+        (["plot", "a", "b", "--out", "x.svg"], "plot needs --kind: choose from sweep, budget, frames"),
+        (["attack"], "attack needs --out: run folder to write; an unfinished run in it goes on"),
+        (["runs", "--merge"], "--merge needs a value: one row for runs that differ in this option alone, such as seed"),
+    ],
+)
+def test_what_is_missing_is_said_with_what_to_give(run, arguments, said):
+    assert run(*arguments) == (2, "", f"spikeflip: {said}\n")
+
+
 def test_a_twin_is_trained_attacked_and_verified(twin, tmp_path, run):
     checkpoint = spikeflip.load_checkpoint(twin)
     assert isinstance(checkpoint.network, spikeflip.ReluNetwork)
@@ -337,7 +350,10 @@ def test_every_option_has_help(run):
         (["train", "-c", "{tmp}/none.toml", "--out", "{tmp}/v"], "does not exist"),
         (["train", "-c"], "has no value"),
         (["attack", "--out", "{tmp}/r"], "--victim"),
-        (["attack", "--out", "{tmp}/r", "--samples", "5"], "--victim is missing: give it"),
+        (
+            ["attack", "--out", "{tmp}/r", "--samples", "5"],
+            "attack needs --victim: folder that",
+        ),
         (["attack", "--out", "{tmp}/r", "--victim", "{tmp}"], "there is no victim at"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--target", "12"], "--target 12 is out of range"),
         (

@@ -1,9 +1,12 @@
 """What a budget is in every metric, by hand: reached is failed."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
 
-from spikeflip import Budget, SpikeflipError
+from spikeflip import SCG, Budget, SpikeflipError, SpikingNetwork, scg
 from spikeflip.attacks.metrics import METRICS, Change
 
 ORIGINALS = torch.zeros(3, 2, 2)
@@ -58,6 +61,25 @@ def test_a_number_is_mse():
 def test_limits_below_zero(limit):
     with pytest.raises(SpikeflipError, match=f"budget is {limit} in l0: give a limit, such as 0.08"):
         Budget(limit, "l0")
+
+
+@pytest.mark.parametrize("limit", ["0.1", [0.1], None])
+def test_a_limit_that_is_no_number(limit):
+    with pytest.raises(SpikeflipError, match=f"budget is {re.escape(repr(limit))} in mse: give a limit, such as 0.08"):
+        Budget(limit)
+
+
+def test_a_number_of_another_type_is_a_number():
+    network, spikes = SpikingNetwork("4FC-3FC", (5,), time_steps=3), torch.zeros(1, 3, 5)
+    assert len(scg(network, spikes, torch.tensor([0]), budget=np.float32(0.1), steps=1).success) == 1
+    with pytest.raises(SpikeflipError, match=r"budget is '0\.1' in mse: give a limit"):
+        scg(network, spikes, torch.tensor([0]), budget="0.1")
+
+
+@pytest.mark.parametrize("metric", [name for name in METRICS if name.startswith("moved")])
+def test_a_budget_of_moves_is_none_of_flips(metric):
+    with pytest.raises(SpikeflipError, match=f"a budget in {metric} bounds spikes that move, .*: use l0 or mse"):
+        SCG(budget=Budget(5, metric))
 
 
 def test_the_metrics_to_choose_from_are_named():

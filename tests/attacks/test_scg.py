@@ -339,6 +339,19 @@ def test_unknown_metric():
         Budget(1, "l3")
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (torch.Tensor.to_sparse, "inputs are torch.sparse_coo of torch.float32: give a dense tensor"),
+        (lambda spikes: spikes.to(torch.complex64), "inputs are torch.strided of torch.complex64: give a dense tensor"),
+        (lambda spikes: spikes.to("meta"), "inputs are on the device meta: give a dense tensor of real numbers"),
+    ],
+)
+def test_tensors_that_hold_no_cells_of_real_numbers(changed, said):
+    with pytest.raises(SpikeflipError, match=said):
+        scg(wired_by_hand(), changed(torch.ones(1, 1, 3)), torch.tensor([0]))
+
+
 def test_a_gradient_that_is_not_finite_is_named():
     def broken(scores, classes):
         return scores.sum(1) * float("nan")

@@ -195,7 +195,9 @@ def test_a_finished_one_is_left_as_it_is(evaluated, few, small_victim, run, monk
     monkeypatch.setattr(evaluate_module, "_Run", None)
     status, said, _ = run("evaluate", "--victim", small_victim, *GIVEN, "--out", out)
     assert status == 0
-    assert said.startswith("image-linf/1, budget 0.15: robust accuracy ")
+    first, second, *_ = said.splitlines()
+    assert first == f"{out} was evaluated already; this is its summary"
+    assert second.startswith("image-linf/1, budget 0.15: robust accuracy ")
     assert bytes_of(out) == before
 
 

@@ -1,6 +1,7 @@
 """How much an attack may change."""
 
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -30,9 +31,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         metric(self.metric, "budget metric")
-        if not self.limit >= 0:
+        if not isinstance(self.limit, Real) or not self.limit >= 0:
             raise SpikeflipError(
-                f"budget is {self.limit} in {self.metric}: give a limit, such as 0.08, or 0 for no change"
+                f"budget is {self.limit!r:.80} in {self.metric}: give a limit, such as 0.08, or 0 for no change"
             )
 
     def check(self, kind: Kind, *, recorded: bool = False) -> None:
@@ -40,6 +41,13 @@ class Budget:
         if self.metric == "linf" and kind == "spikes":
             raise SpikeflipError("a linf budget bounds nothing on spikes, where every flip is 1: use mse or l0")
         METRICS[self.metric].check(kind, recorded=recorded)
+
+    def check_flips(self) -> None:
+        """Raise a SpikeflipError if it bounds spikes that move alone, and leaves free what appears or goes."""
+        if METRICS[self.metric].of_moves:
+            raise SpikeflipError(
+                f"a budget in {self.metric} bounds spikes that move, and this attack adds and removes: use l0 or mse"
+            )
 
     def project(self, inputs: Tensor, originals: Tensor) -> Tensor:
         """The nearest inputs within the budget, where that is how it binds; else the inputs as they are."""

@@ -53,7 +53,7 @@ def column(values: Tensor, like: Tensor) -> Tensor:
 
 def as_ball(budget: Budget | float | None) -> Budget | None:
     """A budget as it is, or one of ``linf`` from a number."""
-    return Budget(budget, "linf") if isinstance(budget, int | float) else budget
+    return budget if isinstance(budget, Budget) or budget is None else Budget(budget, "linf")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from spikeflip.attacks.iterated import Iterated, Options
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.step import MOST_ENCODINGS, Rule, Step
-from spikeflip.errors import SpikeflipError
-from spikeflip.snn.estimators import estimator
+from spikeflip.errors import SpikeflipError, choose_from
+from spikeflip.snn.estimators import ESTIMATORS, estimator
 from spikeflip.snn.gradients import GradientRequest, InputGradient
 from spikeflip.snn.losses import Loss, resolve
 from spikeflip.victims import Victim
@@ -47,6 +47,8 @@ class GradientAttack(Iterated):
         super().__post_init__()
         resolve(self.loss)
         for name in self.members:
+            if (plain := name.partition(":")[0]) not in ESTIMATORS:
+                raise SpikeflipError(f"gradient is {name!r}: {choose_from(plain, [*ESTIMATORS, 'ensemble'])}")
             estimator(name, self.output_window)
 
     @property

@@ -108,6 +108,9 @@ class Iterated(Described):
 
     def __post_init__(self) -> None:
         check_options(self)
+        budget: Budget | None = getattr(self, "budget", None)
+        if budget is not None and self.event_moves is None:
+            budget.check_flips()
 
     @property
     def iterations(self) -> int:
@@ -182,4 +185,4 @@ class Iterated(Described):
 
 def as_budget(budget: Budget | float | None) -> Budget | None:
     """A budget as it is, or one of ``mse`` from a number."""
-    return Budget(budget) if isinstance(budget, int | float) else budget
+    return budget if isinstance(budget, Budget) or budget is None else Budget(budget)

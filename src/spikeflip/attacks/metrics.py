@@ -106,6 +106,7 @@ class Metric:
         meaning: in a few words.
         of: from a change of n samples to ``(n,)``.
         on: what it is defined on; ``"recordings"`` are spikes whose events are known.
+        of_moves: whether it looks at spikes that moved alone, so that others may come and go at no cost.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Metric:
     meaning: str
     of: Callable[[Change], Tensor]
     on: Literal["all", "spikes", "recordings"] = "all"
+    of_moves: bool = False
 
     def __call__(self, change: Change) -> Tensor:
         """One number a sample, ``(n,)``."""
@@ -126,8 +128,8 @@ class Metric:
             raise SpikeflipError(f"{self.name} is a number of spikes, and the inputs are images: choose another metric")
         if self.on == "recordings" and not recorded:
             raise SpikeflipError(
-                f"{self.name} is measured on recordings, and the inputs are frames alone: give "
-                "recorded=Recorded.of(...) of what they were binned from, or choose another metric"
+                f"{self.name} is measured on recordings, and the inputs are frames alone: "
+                "choose another metric, or in Python give recorded=Recorded.of(...) of what they were binned from"
             )
 
 
@@ -263,16 +265,22 @@ METRICS: dict[str, Metric] = {
             "l2 / N, the paper's formula read literally; its figures are mse",
             lambda change: _l2(change) / prod(change.difference.shape[1:]),
         ),
-        Metric("moved", "spikes", "spikes in another time bin of the same pixel and polarity", _moved, "spikes"),
+        Metric("moved", "spikes", "spikes in another time bin of the same pixel and polarity", _moved, "spikes", True),
         Metric(
             "moved_bins",
             "time bins",
             "how many bins moved spikes are from where they were, summed",
             _moved_bins,
             "spikes",
+            True,
         ),
         Metric(
-            "moved_bins_max", "time bins", "how many the farthest spike is from where it was", _moved_bins_max, "spikes"
+            "moved_bins_max",
+            "time bins",
+            "how many the farthest spike is from where it was",
+            _moved_bins_max,
+            "spikes",
+            True,
         ),
         Metric(
             "l0_events",
@@ -281,8 +289,10 @@ METRICS: dict[str, Metric] = {
             _events,
             "recordings",
         ),
-        Metric("moved_us", "µs", "how far moved spikes are from where they were, summed", _moved_us, "recordings"),
-        Metric("moved_us_max", "µs", "how far the farthest of them is", _moved_us_max, "recordings"),
+        Metric(
+            "moved_us", "µs", "how far moved spikes are from where they were, summed", _moved_us, "recordings", True
+        ),
+        Metric("moved_us_max", "µs", "how far the farthest of them is", _moved_us_max, "recordings", True),
     )
 }
 """By name; see :class:`Metric`."""

@@ -103,4 +103,4 @@ class TimedAttack(FewestFlips, TunedAttack):
 
 def as_moves(budget: Budget | float | None) -> Budget | None:
     """A budget as it is, or one of ``moved`` from a number."""
-    return Budget(budget, "moved") if isinstance(budget, int | float) else budget
+    return budget if isinstance(budget, Budget) or budget is None else Budget(budget, "moved")

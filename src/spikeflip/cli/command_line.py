@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
 
 import cyclopts
 from cyclopts import Parameter
@@ -108,8 +108,7 @@ def one_sentence() -> Iterator[None]:
         causes = [e for e in (error, error.__cause__, error.__context__) if e is not None]
         if not isinstance(error, NoMemoryError) and any(map(ran_out, causes)):
             _fail_without(causes)  # "damaged" and the like is not what such an error means
-        cause = next((e for e in causes if isinstance(e, ValidationError)), None)
-        _fail(str(error) if cause is None else explain(cause))
+        _fail(_said(error, causes))
     except (OSError, MemoryError, RuntimeError) as error:
         if ran_out(error) is not None:
             _fail_without([error])
@@ -124,6 +123,21 @@ def one_sentence() -> Iterator[None]:
         if isinstance(stop.__context__, BrokenPipeError):  # as Rich tells it
             raise SystemExit(READER_GONE) from None
         raise
+
+
+def _said(error: Exception, causes: Sequence[BaseException]) -> str:
+    if isinstance(error, cyclopts.MissingArgumentError) and error.argument is not None:
+        return _missing(error.argument, " ".join(error.command_chain or ()))
+    cause = next((e for e in causes if isinstance(e, ValidationError)), None)
+    return str(error) if cause is None else explain(cause)
+
+
+def _missing(argument: cyclopts.Argument, command: str) -> str:
+    """What a command was not given, and what that is."""
+    choices = get_args(argument.hint) if get_origin(argument.hint) is Literal else ()
+    says = (argument.parameter.help or "").rstrip(".")
+    what = f"choose from {', '.join(choices)}" if choices else f"{says[:1].lower()}{says[1:]}"
+    return f"{command} needs {argument.name}: {what}" if argument.required else f"{argument.name} needs a value: {what}"
 
 
 def _fail_without(causes: Sequence[BaseException]) -> NoReturn:

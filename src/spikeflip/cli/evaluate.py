@@ -30,14 +30,17 @@ def evaluate(
 
     Run the same command again to go on after an interruption.
     """
-    from spikeflip.runs import run_evaluation
+    from spikeflip.runs import is_evaluated, run_evaluation
 
+    evaluated = is_evaluated(out)
     assert isinstance(options, EvaluateConfig)
     with Bars(quiet or json) as bars, foreign_prints():
         summary = run_evaluation(options, out, card=card, execution=execution, progress=bars.stage)
     if json:
         print_json(summary)
     elif not quiet:
+        if evaluated:
+            say(f"{out} was evaluated already; this is its summary")
         print_evaluation(summary, judged=options.verdict)
         say(f"page: {out / 'report.html'}")
         if card is not None:

@@ -51,7 +51,7 @@ class Threat:
         if self.on_recordings and not recorded:
             raise SpikeflipError(
                 f"threat {self.name} counts the events of recordings, and the inputs are frames of one event a cell: "
-                "choose binary-l0, or give recorded=Recorded.of(...)"
+                "choose binary-l0, or in Python give recorded=Recorded.of(...)"
             )
         if not (math.isfinite(budget) and 0 <= budget <= 1):
             raise SpikeflipError(f"budget is {budget}, and that of {self.name} is {self.budget}: give one from 0 to 1")

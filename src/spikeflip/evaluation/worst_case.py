@@ -136,7 +136,7 @@ def evaluate(
     how = Conditions(victim, attacked or victim, threat_model, budget, draws, seed, micro_batch, twin)
     own = threat_model.own(inputs, recorded)
     limits = threat_model.limits(own, budget)
-    inputs, labels = inputs.detach(), labels.cpu()
+    inputs, labels, given = inputs.detach(), labels.cpu(), inputs.dtype
     if kind == "spikes":
         inputs = inputs.float()
     all_samples = Samples(inputs, labels, None if targets is None else targets.cpu(), ids, limits, recorded)
@@ -186,7 +186,7 @@ def evaluate(
             "by_attack": worst.by_attack,
         },
         members=_results(chosen, found, len(inputs), every),
-        adversarials=worst.adversarials,
+        adversarials=worst.adversarials.to(given),
         verdict=said,
     )
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from spikeflip.runs.compare import compare_runs, list_runs
     from spikeflip.runs.comparison import write_comparison
     from spikeflip.runs.config import AttackConfig, Execution, TrainConfig, VictimConfig
-    from spikeflip.runs.evaluate import run_evaluation
+    from spikeflip.runs.evaluate import is_evaluated, run_evaluation
     from spikeflip.runs.evaluate_config import EvaluateConfig
     from spikeflip.runs.figures import animate, plot
     from spikeflip.runs.judge import judge_files
@@ -31,6 +31,7 @@ __all__ = [
     "VictimConfig",
     "animate",
     "compare_runs",
+    "is_evaluated",
     "is_finished",
     "is_trained",
     "judge_files",
@@ -57,6 +58,7 @@ _HOME = {
     "VictimConfig": "config",
     "animate": "figures",
     "compare_runs": "compare",
+    "is_evaluated": "evaluate",
     "is_finished": "attack",
     "is_trained": "train",
     "judge_files": "judge",

@@ -14,7 +14,7 @@ from spikeflip.attacks import Budget, Pattern
 from spikeflip.attacks.metrics import METRICS
 from spikeflip.attacks.options import Option, Range, options_of
 from spikeflip.attacks.tuned import THRESHOLD
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, nearest
 from spikeflip.interop import EVERY_ATTACK
 from spikeflip.snn.losses import LOSSES
 
@@ -44,7 +44,21 @@ def refuse_others(attack: str, names: Iterable[str]) -> None:
     """Raise a SpikeflipError for the first of these options that other attacks have, and this one has not."""
     others = {name for other in EVERY_ATTACK for name in options_model(other).model_fields}
     for name in sorted(set(names) & (others - options_model(attack).model_fields.keys())):
-        raise SpikeflipError(f"--{name.replace('_', '-')} is no option of {attack}: leave it out")
+        raise SpikeflipError(f"{_dashed(name)} is no option of {attack}: leave it out")
+
+
+def refuse_unknown(attack: str, names: Iterable[str], of_runs: Iterable[str]) -> None:
+    """Raise a SpikeflipError for the first of these options that neither the attack nor all runs have."""
+    refuse_others(attack, names)
+    known = [*options_model(attack).model_fields, *of_runs]
+    for name in sorted({*names}.difference(known)):
+        near = nearest(name, known)
+        do = "leave it out" if near is None else f"did you mean {_dashed(near)}?"
+        raise SpikeflipError(f"{_dashed(name)} is no option of {attack}: {do}")
+
+
+def _dashed(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _made(option: Option) -> _Options:

@@ -358,14 +358,14 @@ class AttackConfig(DataConfig, VictimConfig):
         if not isinstance(given, dict):
             return given
         from spikeflip.interop import EVERY_ATTACK
-        from spikeflip.runs.attack_options import options_model, refuse_others
+        from spikeflip.runs.attack_options import options_model, refuse_unknown
 
         attack = given.get("attack", "scg")
         if attack not in EVERY_ATTACK:
             raise SpikeflipError(f"--attack is {attack!r}: {choose_from(attack, EVERY_ATTACK)}")
         own = {name: value for name, value in given.items() if name in cls.model_fields}
         said = {name: value for name, value in given.items() if name not in own} | dict(own.pop("settings", {}))
-        refuse_others(attack, said)
+        refuse_unknown(attack, said, cls.model_fields)
         checked = options_model(attack)(**said)
         return own | {"settings": {name: getattr(checked, name) for name in checked.model_fields_set}}
 

@@ -84,7 +84,7 @@ def run_evaluation(
     described = _described(config, suite, task)
     if (out / _CONFIG).exists():
         _check_same(out, described)
-    if not _is_finished(out):
+    if not is_evaluated(out):
         plan = make_plan(task)
         _check_victim(plan)
         with locked(out):
@@ -98,7 +98,8 @@ def run_evaluation(
     return _told(out, card, config, described)
 
 
-def _is_finished(out: Path) -> bool:
+def is_evaluated(out: Path) -> bool:
+    """Whether the folder has a finished evaluation: figures and a page, and no shard to do."""
     return (out / SUMMARY).is_file() and (out / PAGE).is_file() and not any_left(out)
 
 

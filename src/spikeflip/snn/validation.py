@@ -46,11 +46,14 @@ def at_a_time(victim: Any, inputs: Tensor, wanted: int) -> int:
 
 
 def check_tensor(inputs: object) -> None:
-    """Raise a SpikeflipError unless inputs are a tensor."""
+    """Raise a SpikeflipError unless inputs are a dense tensor of real numbers."""
     if not isinstance(inputs, Tensor):
         raise SpikeflipError(
             f"inputs are a {type(inputs).__name__}: give a tensor, such as torch.from_numpy makes of an array"
         )
+    if inputs.layout != torch.strided or inputs.is_complex() or inputs.is_meta:
+        what = "on the device meta" if inputs.is_meta else f"{inputs.layout} of {inputs.dtype}"
+        raise SpikeflipError(f"inputs are {what}: give a dense tensor of real numbers, such as inputs.to_dense()")
 
 
 def check_values(inputs: Tensor, kind: Kind, *, counts: bool = False) -> None:
