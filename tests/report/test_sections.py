@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,24 @@ def test_what_is_compared_is_what_the_runs_say(tmp_path: Path, monkeypatch: Any)
     steps, n = drawn[0][1]["a"]
     assert (steps.tolist(), n) == ([rows["steps"][row] for row in won], 11)
     assert drawn[1][1]["b"][0].tolist() == [round(96 * rows["mse"][row]) for row in won]
+
+
+def test_an_attack_that_takes_all_its_steps_is_not_drawn_against_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    real = curves.compared
+    monkeypatch.setattr(
+        curves, "compared", lambda what, lines, **o: drawn.append((what, [*lines])) or real(what, lines, **o)
+    )
+    goes_on, stops = (load_run(make_run(tmp_path / name)) for name in ("a", "b"))
+    last = np.full_like(goes_on.rows["steps"], goes_on.config["settings"]["steps"])
+    goes_on = replace(goes_on, rows={**goes_on.rows, "steps": last})
+    step, size = comparison.figures([goes_on, stops], ["a", "b"])
+    assert drawn == [("step", ["b"]), ("mse", ["a", "b"])]
+    assert "take all steps" in step["words"]
+    assert "take all steps" not in size["words"]
+    assert [one["title"] for one in comparison.figures([goes_on], ["a"])] == ["Success against size"]
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:

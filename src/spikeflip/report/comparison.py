@@ -79,10 +79,27 @@ def figures(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
     size, unit, whole = _size(list(drawn.values()))
     left_out = f" {len(told) - len(drawn)} more runs are left out." if len(told) > len(drawn) else ""
     words = "Share of the originally correct inputs, in one draw; the bands are 95 % intervals." + left_out
-    return [
-        _figure("Success against step", words, "step", drawn, lambda run: run.rows["steps"], True, "c0-"),
-        _figure("Success against size", words, unit, drawn, size, whole, "c1-"),
-    ]
+    timed = {name: run for name, run in drawn.items() if last_step(run) == 1 or not takes_all_steps(run)}
+    others = " Attacks that take all steps, successful or not, are not drawn." if len(timed) < len(drawn) else ""
+    found = [_figure("Success against step", words + others, "step", timed, _steps, True, "c0-")] if timed else []
+    return [*found, _figure("Success against size", words, unit, drawn, size, whole, "c1-")]
+
+
+def last_step(run: Run) -> int | None:
+    """The most steps that a run's attack may take; None where its settings do not say."""
+    settings = run.config.get("settings")
+    last = settings.get("steps") if isinstance(settings, dict) else None
+    return last if isinstance(last, int) and last < 1 << 31 else None
+
+
+def takes_all_steps(run: Run) -> bool:
+    """Whether every success has as many steps as there may be: the attack went on, and its steps tell nothing."""
+    steps = _steps(run)[_attacked(run) & run.rows["success"].astype(bool)]
+    return bool(len(steps) and (steps == last_step(run)).all())
+
+
+def _steps(run: Run) -> NDArray[Any]:
+    return run.rows["steps"]
 
 
 def short_names(runs: Sequence[Run]) -> list[str]:

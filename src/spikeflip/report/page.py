@@ -182,15 +182,12 @@ def _fresh_word(counts: Sequence[int]) -> str:
 
 def _view(run: Run, number: int, characters: int = MOST_CHARACTERS) -> dict[str, Any]:
     """Everything the template shows of a run, as plain values and finished pictures."""
-    rows, settings, data = run.rows, run.config.get("settings"), run.config.get("data")
+    rows, data = run.rows, run.config.get("data")
     attacked = ~rows["already_wrong"].astype(bool)
     won = attacked & rows["success"].astype(bool)
     sizes = rows["mse"][won & np.isfinite(rows["mse"])]
-    last = settings.get("steps") if isinstance(settings, dict) else None
-    last = last if isinstance(last, int) and last < 1 << 31 else None
     curve = histogram = None
-    # Of an attack that goes on after a success, all steps tell nothing.
-    against_cells = bool(run.kind == "spikes" and run.examples and won.any() and (rows["steps"][won] == last).all())
+    against_cells = run.kind == "spikes" and bool(run.examples) and comparison.takes_all_steps(run)
     told = notices(run)
     gallery = read_gallery(
         run.folder, run.saved, [example.row for example in run.examples], run.kind, characters=characters
@@ -201,7 +198,7 @@ def _view(run: Run, number: int, characters: int = MOST_CHARACTERS) -> dict[str,
             cells = np.rint(np.where(won, rows["mse"], 0) * run.examples[0].original.size)[attacked]
             figure = pictures.success_curve(cells, won[attacked], len(steps), against="changed cells")
         else:
-            figure = pictures.success_curve(steps, won[attacked], len(steps), last=last)
+            figure = pictures.success_curve(steps, won[attacked], len(steps), last=comparison.last_step(run))
         over = "changed cells" if against_cells else "the steps"
         curve = _inline(figure, f"Cumulative attack success over {over}, of {len(steps)} inputs", f"r{number}c-")
     if sizes.size:
