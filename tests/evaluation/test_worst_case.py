@@ -16,6 +16,7 @@ from spikeflip.attacks.bim import FGSM
 from spikeflip.attacks.random_flips import RandomFlips
 from spikeflip.evaluation import SUITES, THREATS, Member, Suite, evaluate, members, worst_case
 from spikeflip.evaluation.findings import Verdict
+from spikeflip.evaluation.outcome import table_lines
 from spikeflip.evaluation.suites import Fit
 from spikeflip.snn.coding import encode_for, winner
 
@@ -76,6 +77,20 @@ def test_adversarials_are_the_worst_case_within_the_budget(inputs, whole):
     broken = whole.rows["broken"]
     assert torch.equal(flips, torch.where(broken, whole.rows["distance"], 0).long())
     assert torch.equal(winner(LinearVictim().scores(whole.adversarials)) != labels, broken)
+
+
+def test_a_table_does_without_columns_where_lines_are_short(whole):
+    members = whole.summary()["members"]
+    for width, heading in (
+        (80, ["member", "looks", "at", "tried", "broken", "alone", "passes", "s"]),
+        (60, ["member", "looks", "at", "tried", "broken", "passes"]),
+        (40, ["member", "tried", "broken", "passes"]),
+        (20, ["member", "broken", "passes"]),
+    ):
+        lines = table_lines(members, width)
+        assert lines[0].split() == heading
+        assert max(map(len, lines)) <= max(width, 28)
+        assert [line.split()[0] for line in lines[1:]] == [member["name"] for member in members]
 
 
 def test_adversarials_are_of_the_type_of_the_inputs(inputs, few):

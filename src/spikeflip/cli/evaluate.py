@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 from pydantic import BaseModel, create_model
+from rich.console import Console
 
 from spikeflip.cli.command_line import AsJson, ExecutionOptions, Quiet, foreign_prints, grouped
 from spikeflip.cli.groups import OUTPUT
@@ -52,7 +53,7 @@ def print_evaluation(summary: Mapping[str, Any], *, judged: bool) -> None:
     from spikeflip.evaluation.outcome import headline, table_lines
 
     say(headline(summary))
-    for line in table_lines(summary["members"]):
+    for line in table_lines(summary["members"], Console().width):
         say(line)
     if summary["broken_by_controls_alone"]:
         count = summary["broken_by_controls_alone"]

@@ -183,6 +183,7 @@ def headline(summary: Mapping[str, Any]) -> str:
     )
 
 
+_LEAST_WANTED = ("alone", "s", "looks at", "tried")
 COLUMNS = ("member", "looks at", "tried", "broken", "alone", "passes", "s")
 
 
@@ -202,14 +203,20 @@ def cells(member: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def table_lines(members: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A table as lines of text."""
-    table = [COLUMNS, *map(cells, members)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+def table_lines(members: Sequence[Mapping[str, Any]], width: int = 80) -> list[str]:
+    """A table as lines of text, without the columns that there is least need of where it is wider than that."""
+    columns = dict(zip(COLUMNS, zip(*[COLUMNS, *map(cells, members)], strict=True), strict=True))
+    for name in (None, *_LEAST_WANTED):
+        columns.pop(name, ())
+        widths = [max(map(len, column)) for column in columns.values()]
+        if sum(widths) + 2 * (len(widths) - 1) <= width:
+            break
+    table = list(zip(*columns.values(), strict=True))
+    words = len({"member", "looks at"} & columns.keys())
     return [
         "  ".join(
-            cell.ljust(width) if at < 2 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+            cell.ljust(room) if at < words else cell.rjust(room)
+            for at, (cell, room) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in table
     ]
