@@ -31,6 +31,25 @@ def test_memory_beyond_attributes():
     )
 
 
+@pytest.mark.parametrize("example", [torch.zeros(4, 6, 20), X], ids=["silent", "busy"])
+def test_memory_in_an_object_of_no_known_kind(example):
+    """On an example without spikes it stays zero."""
+
+    class Place:
+        kept = 0.0
+
+    class Hidden(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.place = Place()
+
+        def forward(self, x):
+            self.place.kept = 0.5 * self.place.kept + x.detach().mean()
+            return x + self.place.kept
+
+    assert "remembers something of the call before" in refusal(model(Hidden()), example)
+
+
 def test_random_numbers_of_numpy():
     class Noisy(nn.Module):
         def forward(self, x):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.victims.examining.checks import raised
+from spikeflip.victims.examining.checks import livelier, raised
 from spikeflip.victims.modules import named_modules
 from spikeflip.victims.order import Order, SampleAxis, on_end, on_start, started, weight_layers
 from spikeflip.victims.state import Slot, State, learn
@@ -53,9 +53,7 @@ def learn_state(victim: WrappedModel, inputs: Tensor, reset: Callable[[nn.Module
 
 def _start_from_zero(victim: WrappedModel, inputs: Tensor, left: list[Slot]) -> None:
     """Put zeros where an earlier run left something; a notice where the model looks at it, an error where it shows."""
-    # On an example that is quiet, what is left may not show.
-    coins = torch.rand(inputs.shape, generator=torch.Generator().manual_seed(0)).round().to(inputs)
-    tries = (inputs, torch.ones_like(inputs), coins)
+    tries = (inputs, *livelier(inputs))
     as_found = [victim.scores(x) for x in tries]
 
     def same(state: State) -> bool:
