@@ -78,7 +78,7 @@ def test_a_victim_that_is_there_is_named_again_and_not_trained(run, tmp_path):
     before = (out / "victim.json").read_bytes()
     again = run("train", *TINY, "--out", out)
     assert (first[0], again[0]) == (0, 0)
-    assert again[1] == f"{out} was trained already; this is its summary\n{first[1]}"
+    assert again[1] == f"{out} was trained already, and the data are not read again; this is its summary\n{first[1]}"
     assert (out / "victim.json").read_bytes() == before
     assert (out / "weights.safetensors").stat().st_mode == (out / "victim.json").stat().st_mode
     status, _, err = run("train", *TINY, "--seed", 1, "--out", out)

@@ -1,5 +1,6 @@
 """Recordings in memory: columns in any order and type, checked once."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -84,6 +85,26 @@ def test_half_a_sensor_and_an_absurd_zero_are_refused():
         Recording.from_columns([0], [0], [0], [1], height=34)
     with pytest.raises(SpikeflipError, match="t0 is 9223372036854775808 µs: it must be"):
         Recording.from_columns([0], [0], [0], [1], t0=1 << 63)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"t0": 1.5}, "t0 is 1.5 µs: it must be a whole number"),
+        ({"t0": "5"}, "t0 is 5 µs: it must be a whole number"),
+        ({"height": 3.5, "width": 4}, "the sensor is 4 × 3.5: both must be whole numbers from 1 to 65536"),
+        ({"height": "4", "width": "4"}, "the sensor is 4 × 4: both must be whole numbers"),
+    ],
+)
+def test_clocks_and_sensors_are_whole(given, said):
+    with pytest.raises(SpikeflipError, match=re.escape(said)):
+        Recording.from_columns([1], [0], [0], [1], **given)
+
+
+def test_whole_numbers_of_other_types_are_whole():
+    found = Recording.from_columns([1], [0], [0], [1], height=np.int16(4), width=np.uint8(5), t0=np.int64(7))
+    assert (found.height, found.width, found.t0) == (4, 5, 7)
+    assert {type(side) for side in (found.height, found.width, found.t0)} == {int}
 
 
 def test_between_cuts_by_the_files_clock():

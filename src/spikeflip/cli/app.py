@@ -116,7 +116,7 @@ def train(
         print_json(training_facts(checkpoint))
     elif not quiet:
         if trained:
-            say(f"{out} was trained already; this is its summary")
+            say(f"{out} was trained already, and the data are not read again; this is its summary")
         print_training(checkpoint, out)
 
 

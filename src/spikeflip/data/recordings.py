@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -180,14 +181,14 @@ def recording_of(
         t0 = int(events["t"][0]) if len(events) else 0
         events["t"] -= t0
     else:
-        check_zero(t0)
-    bottom, right = (max((int(part[name].max()) for part in _parts(events)), default=-1) for name in ("y", "x"))
+        t0 = check_zero(t0)
+    bottom, right = _farthest(events)
     guessed = height is None or width is None
     if height is None or width is None:
         height, width = _guess_sensor(bottom, right)
         text = f"the file does not say the sensor's size: taken as {width} × {height}"
         notices = (*notices, Notice(SENSOR_GUESSED, text))
-    _check_sensor(height, width)
+    height, width = _whole_sides(height, width)
     if bottom >= height or right >= width:
         outside = (events["x"] >= width) | (events["y"] >= height)
         first = events[outside][0]
@@ -215,9 +216,20 @@ def counted_from_first(recording: Recording) -> Recording:
 
 def check_zero(t0: int) -> int:
     """The zero of a file's clock, if times can be counted from it without overflow."""
-    if abs(t0) > _LARGEST_ZERO:
-        raise SpikeflipError(f"t0 is {t0} µs: it must be {-_LARGEST_ZERO} to {_LARGEST_ZERO}")
-    return t0
+    if not isinstance(t0, Integral) or abs(t0) > _LARGEST_ZERO:
+        raise SpikeflipError(f"t0 is {t0} µs: it must be a whole number, {-_LARGEST_ZERO} to {_LARGEST_ZERO}")
+    return int(t0)
+
+
+def guess_sensor(events: Events) -> tuple[int, int]:
+    """The height and width that are taken where a file does not say them: the least usual sensor that holds all."""
+    return _guess_sensor(*_farthest(events))
+
+
+def _farthest(events: Events) -> tuple[int, int]:
+    """The last row and the last column of all events, -1 of none."""
+    bottom, right = (max((int(part[name].max()) for part in _parts(events)), default=-1) for name in ("y", "x"))
+    return bottom, right
 
 
 def _guess_sensor(bottom: int, right: int) -> tuple[int, int]:
@@ -227,9 +239,10 @@ def _guess_sensor(bottom: int, right: int) -> tuple[int, int]:
     return bottom + 1, right + 1
 
 
-def _check_sensor(height: int, width: int) -> None:
-    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
-        raise SpikeflipError(f"the sensor is {width} × {height}: both must be 1 to {LARGEST_SIDE}")
+def _whole_sides(height: int, width: int) -> tuple[int, int]:
+    if not all(isinstance(side, Integral) and 1 <= side <= LARGEST_SIDE for side in (height, width)):
+        raise SpikeflipError(f"the sensor is {width} × {height}: both must be whole numbers from 1 to {LARGEST_SIDE}")
+    return int(height), int(width)
 
 
 def _column(name: str, values: ArrayLike) -> NDArray[Any]:

@@ -21,7 +21,7 @@ from spikeflip.data.formats import (
     text,
 )
 from spikeflip.data.formats.format import Format
-from spikeflip.data.recordings import SENSOR_GUESSED, Recording, counted_from_first, recording_of
+from spikeflip.data.recordings import SENSOR_GUESSED, Recording, counted_from_first, guess_sensor, recording_of
 from spikeflip.errors import NoMemoryError, SpikeflipError
 from spikeflip.notices import Notice
 from spikeflip.writing import whole_path
@@ -164,6 +164,10 @@ def _lost(recording: Recording, entry: Format) -> Iterator[str]:
             f"{entry.name} has no room for the clock's times from t0 = {recording.t0:,} µs on: times in the file count "
             "from it, and a line of the header keeps it, which programs other than spikeflip and faery skip"
         )
+    sensor = recording.height, recording.width
+    if not entry.holds_sensor and guess_sensor(recording.events) != sensor:
+        size = f"{recording.width} × {recording.height}"
+        yield f"{entry.name} does not hold the sensor's size, {size}: give it where the file is read"
     if recording.header and not entry.holds_header:
         lines = f"{len(recording.header)} lines, the first {recording.header[0]!r:.80}"
         yield f"{entry.name} does not hold the camera's header ({lines})"

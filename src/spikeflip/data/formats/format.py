@@ -23,6 +23,7 @@ class Format:
         height: most rows.
         width: most columns.
         holds_t0: whether ``t0`` is in the file.
+        holds_sensor: whether the size of the sensor is in the file.
         absolute: whether times are written on the file's clock, t + t0, and the limits hold for these.
         last_clock: latest time of the clock, t + t0, that is written as such; where it is later, times count from t0,
             which is in the file beside them. None where all are written in one way.
@@ -42,6 +43,7 @@ class Format:
     height: int = 1 << 16
     width: int = 1 << 16
     holds_t0: bool = True
+    holds_sensor: bool = True
     absolute: bool = False
     last_clock: int | None = None
     holds_header: bool = False

@@ -88,4 +88,5 @@ FORMAT = Format(
     height=_OVERFLOW_ROW,
     width=1 << 8,
     holds_t0=False,
+    holds_sensor=False,
 )

@@ -88,5 +88,6 @@ FORMAT = Format(
     write=write,
     first_time=-(1 << 62),
     holds_t0=False,
+    holds_sensor=False,
     magic=MAGIC,
 )
