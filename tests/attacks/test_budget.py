@@ -76,6 +76,11 @@ def test_a_number_of_another_type_is_a_number():
         scg(network, spikes, torch.tensor([0]), budget="0.1")
 
 
+def test_settings_take_a_budget_and_no_number():
+    with pytest.raises(SpikeflipError, match=r"budget is 0.1: give a Budget, such as Budget\(0.08, 'mse'\)"):
+        SCG(budget=0.1)
+
+
 @pytest.mark.parametrize("metric", [name for name in METRICS if name.startswith("moved")])
 def test_a_budget_of_moves_is_none_of_flips(metric):
     with pytest.raises(SpikeflipError, match=f"a budget in {metric} bounds spikes that move, .*: use l0 or mse"):

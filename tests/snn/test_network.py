@@ -141,9 +141,24 @@ def test_presets_build_at_quarter_width(some_spikes):
         assert network.scores(some_spikes(1, 2, *preset.input_shape)).shape == (1, network.classes)
 
 
-def test_time_steps_out_of_range():
-    with pytest.raises(SpikeflipError, match="time_steps is 0"):
-        SpikingNetwork("3FC", (4,), time_steps=0)
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"time_steps": 0}, "time_steps is 0: give at least 1"),
+        ({"time_steps": 2.5}, "time_steps is 2.5: give a whole number"),
+        ({"time_steps": "4"}, "time_steps is '4': give a whole number"),
+        ({"seed": -1}, "seed is -1: give a whole number from 0 to 2"),
+        ({"input_shape": 4}, r"input_shape is 4: give a tuple, such as \(1, 28, 28\) or \(20,\)"),
+    ],
+)
+def test_what_no_network_can_be_made_of(given, said):
+    with pytest.raises(SpikeflipError, match=said):
+        SpikingNetwork("3FC", **{"input_shape": (4,)} | given)
+
+
+def test_spikes_that_are_no_tensor():
+    with pytest.raises(SpikeflipError, match="inputs are a ndarray: give a tensor"):
+        SpikingNetwork("3FC", (4,)).scores(torch.ones(1, 2, 4).numpy())
 
 
 @pytest.mark.parametrize("engine", ["torch", "event"])

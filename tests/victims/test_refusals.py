@@ -338,3 +338,8 @@ def test_an_unsupported_version(monkeypatch):
     assert "norse 0.0.7, which is not supported: install norse 1.1 or newer" in refusal(model(neuron=Old(0.2)))
     monkeypatch.setattr(metadata, "version", lambda name: "1.1.0")
     wrap(model(neuron=Old(0.2)), X)
+
+
+def test_spikes_of_another_shape_than_the_example():
+    with pytest.raises(SpikeflipError, match=r"spikes have shape \(2, 6, 19\), but the victim takes \(N, T, 20\)"):
+        wrap(model(), X).scores(torch.zeros(2, 6, 19))

@@ -15,6 +15,7 @@ from spikeflip.attacks.reduce import Units, each_flip
 from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.step import Move, Rule, Step
 from spikeflip.attacks.stop import Stop
+from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
 from spikeflip.snn.gradients import GradientRequest
 from spikeflip.snn.validation import Kind, check_tensor
@@ -109,6 +110,8 @@ class Iterated(Described):
     def __post_init__(self) -> None:
         check_options(self)
         budget: Budget | None = getattr(self, "budget", None)
+        if budget is not None and not isinstance(budget, Budget):
+            raise SpikeflipError(f"budget is {budget!r:.80}: give a Budget, such as Budget(0.08, 'mse')")
         if budget is not None and self.event_moves is None:
             budget.check_flips()
 

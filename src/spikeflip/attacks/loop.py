@@ -129,6 +129,8 @@ def run(
 
 def _check_wishes(victim: Victim, kind: Kind, stop: Stop | None, *, reduce: bool, counts: bool, recorded: bool) -> None:
     """Raise a SpikeflipError where a policy, or a reduction, is asked for that says nothing about the inputs."""
+    if stop is not None and not callable(stop):
+        raise SpikeflipError(f"stop is {stop!r:.80}: give a policy, such as FirstSuccess() or Verified(0.9)")
     if isinstance(stop, Smallest):
         METRICS[stop.metric].check(kind, recorded=recorded)
     if isinstance(stop, Verified) and (kind != "images" or victim.coding != "rate"):

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from spikeflip.errors import SpikeflipError
 from spikeflip.snn import synapses
 from spikeflip.snn.architecture import AvgPool, Layer, Shape, count_weights, parse, scale, shapes, to_string
+from spikeflip.snn.validation import check_seed
 from spikeflip.streams import torch_generator
 
 
@@ -16,6 +18,9 @@ class Layers(nn.Module):
 
     def __init__(self, architecture: str, input_shape: Sequence[int], *, width: float, seed: int) -> None:
         super().__init__()
+        check_seed(seed)
+        if not isinstance(input_shape, Sequence):
+            raise SpikeflipError(f"input_shape is {input_shape!r}: give a tuple, such as (1, 28, 28) or (20,)")
         self.layers: tuple[Layer, ...] = scale(parse(architecture), width)
         self.input_shape: Shape = tuple(input_shape)
         self.shapes = (self.input_shape, *shapes(self.layers, self.input_shape))

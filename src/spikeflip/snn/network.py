@@ -20,6 +20,7 @@ from spikeflip.snn.neuron import LIF, fire
 from spikeflip.snn.probe import Probe
 from spikeflip.snn.surrogate import Surrogate
 from spikeflip.snn.twin import ReluNetwork
+from spikeflip.snn.validation import check_counts, check_tensor
 
 if TYPE_CHECKING:
     from spikeflip.snn.rescoring import Rescoring
@@ -62,8 +63,7 @@ class SpikingNetwork(Layers):
         seed: int = 0,
     ) -> None:
         super().__init__(architecture, input_shape, width=width, seed=seed)
-        if time_steps < 1:
-            raise SpikeflipError(f"time_steps is {time_steps}: give at least 1")
+        check_counts(time_steps=time_steps)
         if coding not in ("rate", "latency"):
             raise SpikeflipError(
                 f"coding is {coding!r}: choose rate or latency; images as they are (direct) are for ReLU networks"
@@ -177,6 +177,7 @@ class SpikingNetwork(Layers):
 
     def _checked(self, spikes: Tensor) -> Tensor:
         """Spikes in the type of the weights; a SpikeflipError for what is none of this network's."""
+        check_tensor(spikes)
         if spikes.shape[2:] != self.input_shape or spikes.ndim < 2 or spikes.shape[1] == 0:
             sizes = ", ".join(map(str, self.input_shape))
             raise SpikeflipError(

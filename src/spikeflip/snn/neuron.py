@@ -19,6 +19,7 @@ it must equal, and run everywhere else, with other surrogate derivatives than th
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import torch
@@ -54,12 +55,14 @@ class LIF:
     centre: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < float("inf"):
-            raise SpikeflipError(f"firing threshold is {self.threshold}: give a positive number, such as 0.3")
-        if not 0 <= self.decay <= 1:
-            raise SpikeflipError(f"decay is {self.decay}: give exp(-dt/tau), a number in [0, 1]")
+        if not isinstance(self.threshold, Real) or not 0 < self.threshold < float("inf"):
+            raise SpikeflipError(f"firing threshold is {self.threshold!r}: give a positive number, such as 0.3")
+        if not isinstance(self.decay, Real) or not 0 <= self.decay <= 1:
+            raise SpikeflipError(f"decay is {self.decay!r}: give exp(-dt/tau), a number in [0, 1]")
         if self.reset not in get_args(Reset):
             raise SpikeflipError(f"reset is {self.reset!r}: {choose_from(self.reset, get_args(Reset))}")
+        if not hasattr(self.surrogate, "derivative"):
+            raise SpikeflipError(f"surrogate is {self.surrogate!r:.80}: give a derivative, such as Rectangular(1.0)")
 
     def fire_at(self, threshold: float) -> "LIF":
         """The same neurons with another firing threshold and the surrogate window where it was."""

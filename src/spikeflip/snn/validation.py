@@ -98,10 +98,15 @@ def _instead(value: float, kind: Kind) -> str:
     )
 
 
+def check_seed(seed: int) -> None:
+    """Raise a SpikeflipError unless a seed names random streams."""
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
+        raise SpikeflipError(f"seed is {seed!r}: give a whole number from 0 to 2^64 - 1")
+
+
 def check_streams(seed: int, samples: Tensor, n: int) -> None:
     """Raise a SpikeflipError unless a seed and ``n`` sample ids name random streams."""
-    if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
-        raise SpikeflipError(f"seed is {seed}: give a whole number from 0 to 2^64 - 1")
+    check_seed(seed)
     if not isinstance(samples, Tensor) or samples.dtype != torch.int64 or samples.shape != (n,):
         found = f"{samples.dtype} {tuple(samples.shape)}" if isinstance(samples, Tensor) else type(samples).__name__
         raise SpikeflipError(f"samples are {found} for {n} inputs: give one id an input, (N,) of torch.int64")

@@ -16,6 +16,7 @@ from spikeflip.snn.coding import Coding
 from spikeflip.snn.estimators import Widened
 from spikeflip.snn.gradients import BPTT, Estimator, GradientRequest
 from spikeflip.snn.surrogate import Rectangular, Surrogate
+from spikeflip.snn.validation import check_tensor
 from spikeflip.victims import layouts
 from spikeflip.victims.estimating import EVERYWHERE, Estimate
 from spikeflip.victims.modules import modules, named_buffers, named_parameters
@@ -262,6 +263,10 @@ class WrappedModel:
         return layouts.read(out if out.dtype in (torch.float32, torch.float64) else out.float(), calling.readout)
 
     def _cast(self, spikes: Tensor) -> Tensor:
+        check_tensor(spikes)
+        if spikes.shape[2:] != self.input_shape:
+            sizes = ", ".join(map(str, self.input_shape))
+            raise SpikeflipError(f"spikes have shape {tuple(spikes.shape)}, but the victim takes (N, T, {sizes})")
         if self.coding == "direct" and spikes.ndim > 1 and spikes.shape[1] != self.time_steps:
             raise SpikeflipError(
                 f"inputs of shape {tuple(spikes.shape)} are of {spikes.shape[1]} time steps, and this victim's model "

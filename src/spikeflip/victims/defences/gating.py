@@ -1,12 +1,12 @@
 """Stochastic gating as a defence: spikes are dropped at random, by draws that no attack foresees."""
 
 import hashlib
-from numbers import Integral
 
 import torch
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.snn.validation import check_seed
 from spikeflip.streams import uniform
 from spikeflip.victims.defences.on_spikes import OnSpikes
 from spikeflip.victims.victim import Victim
@@ -45,8 +45,7 @@ class StochasticGate(OnSpikes):
         super().__init__(victim)
         if not isinstance(drop, int | float) or not 0 <= drop < 1:
             raise SpikeflipError(f"drop is {drop!r}: give a share in [0, 1), such as 0.1")
-        if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
-            raise SpikeflipError(f"seed is {seed!r}: give a whole number from 0 to 2^64 - 1")
+        check_seed(seed)
         self.drop: float = drop
         self.seed: int = seed
 
