@@ -57,9 +57,22 @@ def test_no_numbers(device, samples, shape):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("part", [1 << 30, 16, 5])
+def test_the_numbers_of_one_stream_go_on_where_they_stopped(device, part, monkeypatch):
+    monkeypatch.setattr(streams, "_PART", part)
+    numbers = streams.Numbers(2**63 + 5, 3, "dropout", 2**33, device)
+    assert numbers._kernel is not None
+    shapes = [(3,), (2, 8), (1,), (0, 4), (30,), (5, 1, 7)]
+    drawn = [numbers.draw(shape) for shape in shapes]
+    assert [tuple(one.shape) for one in drawn] == shapes
+    expected = streams.stream(2**63 + 5, 3, "dropout", 2**33).random(85, dtype="float32")
+    assert torch.equal(torch.cat([one.flatten() for one in drawn]).cpu(), torch.from_numpy(expected))
+
+
+@pytest.mark.gpu
 def test_a_kernel_that_draws_other_numbers_is_not_used(device, monkeypatch, caplog):
     drawn_on = streams._drawn_on
-    monkeypatch.setattr(streams, "_drawn_on", lambda *call: drawn_on(*call) + 2**-24)
+    monkeypatch.setattr(streams, "_drawn_on", lambda *call, **first: drawn_on(*call, **first) + 2**-24)
     samples = torch.tensor([1])
     assert torch.equal(
         streams.uniform(0, samples, "flip", 0, (9,), device).cpu(),
@@ -86,8 +99,8 @@ def test_the_kernel_compiles_for_a_gpu_that_is_not_there():
     from spikeflip import stream_kernel
 
     pointers = {"out": "*fp32", "seed": "*i64", "samples": "*i64", "steps": "*i64"}
-    signature = pointers | {"purpose": "i32", "numbers": "i32", "block": "constexpr"}
-    source = ASTSource(stream_kernel.uniform, signature, {(6,): stream_kernel.BLOCK})
+    signature = pointers | {"purpose": "i32", "first": "i32", "numbers": "i32", "block": "constexpr"}
+    source = ASTSource(stream_kernel.uniform, signature, {(7,): stream_kernel.BLOCK})
     assert "cubin" in compile(source, target=GPUTarget("cuda", 80, 32)).asm
 
 

@@ -7,16 +7,19 @@ BLOCK = 128
 """Counters a program, of eight numbers each."""
 
 
-@triton.jit(do_not_specialize=["purpose", "numbers"])
-def uniform(out, seed, samples, steps, purpose, numbers, block: tl.constexpr):
-    """Philox with 4 words of 64 bits and 10 rounds (Salmon et al., SC 2011), as numpy has it, in [0, 1)."""
+@triton.jit(do_not_specialize=["purpose", "first", "numbers"])
+def uniform(out, seed, samples, steps, purpose, first, numbers, block: tl.constexpr):
+    """Philox with 4 words of 64 bits and 10 rounds (Salmon et al., SC 2011), as numpy has it, in [0, 1).
+
+    From the counter after ``first`` on, eight numbers each.
+    """
     blocks = tl.cdiv(tl.cdiv(numbers, 8), block)
     sample = (tl.program_id(0) // blocks).to(tl.int64)
     counter = (tl.program_id(0) % blocks).to(tl.int64) * block + tl.arange(0, block)
     key0 = tl.load(seed).to(tl.uint64)
     key1 = tl.load(samples + sample).to(tl.uint64)
     # numpy counts before it draws.
-    c0 = (counter + 1).to(tl.uint64)
+    c0 = (counter + first + 1).to(tl.uint64)
     c1 = tl.zeros([block], tl.uint64)
     c2 = c1 + tl.load(steps + sample).to(tl.uint64)
     c3 = c1 + purpose.to(tl.uint64)

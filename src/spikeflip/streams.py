@@ -27,6 +27,10 @@ Purpose = Literal[
 _DEVICES = frozenset({"cuda"})  # PyTorch's name for AMD's GPUs, too
 _MOST = 1 << 31
 """Numbers of a sample that the kernel counts."""
+_PART = 1 << 30
+"""Numbers of a stream that are drawn at a time."""
+_A_COUNTER = 8
+"""Numbers of each counter."""
 _log = logging.getLogger(__name__)
 
 # A purpose's number is part of every stream: never renumber, only append.
@@ -97,6 +101,36 @@ def uniform(
     return drawn.view(len(samples), *shape)
 
 
+class Numbers:
+    """The uniform numbers in [0, 1) of one stream, one after the other; the same on any device, however they are asked.
+
+    Args:
+        seed, sample, purpose, step: see :func:`stream`.
+        device: where they go; see :func:`uniform`.
+
+    >>> numbers, again = (Numbers(3, 0, "dropout", 2) for _ in range(2))
+    >>> bool((torch.cat([numbers.draw((3,)), numbers.draw((4,))]) == again.draw((7,))).all())
+    True
+    """
+
+    def __init__(
+        self, seed: int, sample: int, purpose: Purpose, step: int = 0, device: torch.device | str = "cpu"
+    ) -> None:
+        self._device, self._stream, self._drawn = torch.device(device), stream(seed, sample, purpose, step), 0
+        self._name = seed, torch.tensor([sample]), purpose, torch.tensor([step])
+        self._kernel = _kernel(self._device) if self._device.type in _DEVICES else None
+
+    def draw(self, shape: Sequence[int]) -> Tensor:
+        """The next of them, float32."""
+        if self._kernel is None:
+            return torch.from_numpy(self._stream.random(tuple(shape), dtype=np.float32)).to(self._device)
+        drawn = torch.empty(prod(shape), device=self._device)
+        for part in drawn.split(_PART):
+            part[:] = _drawn_on(self._device, self._kernel, *self._name, len(part), first=self._drawn)[0]
+            self._drawn += len(part)
+        return drawn.view(*shape)
+
+
 def _drawn(seed: int, samples: Tensor, purpose: Purpose, steps: Tensor, numbers: int) -> Tensor:
     every = np.empty((len(samples), numbers), dtype=np.float32)
     for row, sample, step in zip(every, samples.tolist(), steps.tolist(), strict=True):
@@ -112,15 +146,19 @@ def _drawn_on(
     purpose: Purpose,
     steps: Tensor,
     numbers: int,
+    first: int = 0,
 ) -> Tensor:
+    """The numbers of each sample from its ``first`` on, ``(N, numbers)``."""
+    counter, skipped = divmod(first, _A_COUNTER)
+    numbers += skipped
     result = torch.empty((len(samples), numbers), device=device)
     signed = seed - (1 << 64) if seed >> 63 else seed  # the same bits
     named = torch.cat([torch.tensor([signed]), samples.cpu(), steps.cpu()]).to(device)
     key, ids, moments = named.split([1, len(samples), len(samples)])
-    programs = len(samples) * -(-numbers // (8 * kernel.BLOCK))
+    programs = len(samples) * -(-numbers // (_A_COUNTER * kernel.BLOCK))
     with torch.cuda.device_of(result):  # Triton launches on the current GPU
-        kernel.uniform[(programs,)](result, key, ids, moments, _PURPOSES[purpose], numbers, kernel.BLOCK)
-    return result
+        kernel.uniform[(programs,)](result, key, ids, moments, _PURPOSES[purpose], counter, numbers, kernel.BLOCK)
+    return result[:, skipped:]
 
 
 @cache
@@ -131,13 +169,13 @@ def _kernel(device: torch.device) -> ModuleType | None:
     except ImportError:
         return None
     purpose: Purpose = "gate"
-    trial = 2**64 - 5, torch.tensor([0, 2**62 + 1]), purpose, torch.tensor([3, 2**40]), 1027
+    trial = 2**64 - 5, torch.tensor([0, 2**62 + 1]), purpose, torch.tensor([3, 2**40])
     try:
-        drawn = _drawn_on(device, stream_kernel, *trial)
+        drawn = _drawn_on(device, stream_kernel, *trial, 1027, first=13)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     else:
-        if torch.equal(drawn.cpu(), _drawn(*trial)):
+        if torch.equal(drawn.cpu(), _drawn(*trial, 1040)[:, 13:]):
             return stream_kernel
         reason = "its numbers are others"
     _log.warning("random numbers for %s are drawn on the CPU: the Triton kernel does not work (%s)", device, reason)

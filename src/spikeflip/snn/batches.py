@@ -6,14 +6,13 @@ All of it comes from streams of (seed, purpose, sample or update), so a resumed 
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from spikeflip.snn.architecture import Conv, Layer, Linear
 from spikeflip.snn.engines.dense import Dropout
 from spikeflip.snn.layers import Layers
-from spikeflip.streams import stream
+from spikeflip.streams import Numbers, stream
 
 
 def batches(n: int, size: int, *, seed: int, first: int = 0) -> Iterator[Tensor]:
@@ -70,8 +69,7 @@ class Masks:
     """
 
     def __init__(self, network: Layers, share: float, widest_share: float, *, seed: int, update: int) -> None:
-        self._stream = stream(seed, 0, "dropout", update)
-        self._device = network.device
+        self._numbers = Numbers(seed, 0, "dropout", update, network.device)
         widest = max((layer.channels for layer in network.layers if isinstance(layer, Conv)), default=0)
 
         def dropped(layer: Layer) -> float:
@@ -86,8 +84,7 @@ class Masks:
         drawn: list[Dropout | None] = []
         for share, shape in self._layers:
             if share:
-                kept = torch.from_numpy(self._stream.random((n, 1, *shape), dtype=np.float32) >= share)
-                drawn.append(Dropout(kept.to(self._device), 1 / (1 - share)))
+                drawn.append(Dropout(self._numbers.draw((n, 1, *shape)) >= share, 1 / (1 - share)))
             else:
                 drawn.append(None)
         return drawn
