@@ -156,6 +156,7 @@ def test_every_option_becomes_the_setting_of_its_name(victim, attack):
         assert settings(**{name: OTHER[name]}) == plain | {name: OTHER[name]}
     if "budget" in own:
         assert settings(epsilon=0.3, metric="l2") == plain | {"budget": Budget(0.3, "l2")}
+        assert settings(epsilon=0.3) == plain | {"budget": Budget(0.3, ATTACKS[attack].settings.budget_in)}
     if "loss" in own:
         assert settings("ce", loss="victim")["loss"] == "ce"
         assert settings("ce").get("loss") == ("ce" if follows else None)

@@ -112,7 +112,7 @@ def test_moved_spikes_take_their_events_with_them(small_recordings, tmp_path, at
 
 def test_a_budget_in_another_unit_is_refused_before_anything_is_written(small_recordings, tmp_path):
     victim, data = small_recordings
-    for given in ({"epsilon": 3}, {"epsilon": 3, "metric": "l0_events"}):
+    for given in ({"epsilon": 3, "metric": "mse"}, {"epsilon": 3, "metric": "l0_events"}):
         config = AttackConfig(victim=victim, data=str(data), split="train", attack="retiming", **given)
         with pytest.raises(SpikeflipError, match="what retiming does is measured in moved, moved_bins"):
             run_attack(config, tmp_path / "run")

@@ -394,13 +394,15 @@ def test_a_defence_that_works_in_place_leaves_the_inputs_alone(tmp_path):
         mine.WayBack(mine.wrapped()).probe(spikes).input_gradient(lambda scores, _: torch.ones_like(scores))
 
 
-@pytest.mark.parametrize("metric", ["l0_events", "moved", "moved_us", "moved_us_max"])
+@pytest.mark.parametrize(
+    ("attack", "metric"), [("scg", "l0_events"), ("retiming", "moved"), ("retiming", "moved_bins")]
+)
 @pytest.mark.parametrize("bins", ["duration", "events", None])
-def test_budgets_in_events_are_kept_by_runs_on_recordings(small_recordings, tmp_path, metric, bins):
+def test_budgets_in_events_are_kept_by_runs_on_recordings(small_recordings, tmp_path, attack, metric, bins):
     _, data = small_recordings
     how = {"time_bin": 5} if bins is None else {"bins": bins}
     own = {"victim": "mine:events", "input_shape": "6,2,8,8", "layout": "steps", "sensor": "8x8", **how}
-    options = {"input": data / "left", "label": 0, "steps": 4, "metric": metric, "epsilon": 40}
+    options = {"input": data / "left", "label": 0, "attack": attack, "steps": 4, "metric": metric, "epsilon": 40}
     summary = run_attack(AttackConfig(**own, **options), tmp_path / "run")
     assert f"{metric}_mean" in summary
     rows = read_facts(tmp_path / "run", "summary")
@@ -423,7 +425,7 @@ def test_changes_are_measured_in_the_bins_of_the_original(small_recordings, tmp_
 def test_simulated_recordings_may_have_a_budget_in_moved_spikes(tmp_path):
     (tmp_path / "simulated.py").write_text(CODE + "\n\ndef build():\n    return small((2 * 16 * 16, 24, 10))\n")
     own = {"victim": "simulated:build", "input_shape": "6,2,16,16", "layout": "steps", "simulate_events": True}
-    summary = run_attack(AttackConfig(**own, samples=3, steps=3, metric="moved", epsilon=50), tmp_path / "run")
+    summary = run_attack(AttackConfig(**own, attack="retiming", samples=3, steps=3, epsilon=50), tmp_path / "run")
     sys.modules.pop("simulated")
     assert "moved_mean" in summary
 

@@ -68,6 +68,7 @@ class DenseAttack(GradientAttack):
     """
 
     only: ClassVar[Kind | None] = "images"
+    budget_in: ClassVar[str] = "linf"
     metrics: ClassVar[tuple[str, ...]] = ("linf", "l2")
     starts_at_random: ClassVar[bool] = True
 

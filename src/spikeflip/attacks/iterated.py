@@ -74,6 +74,8 @@ class Described:
     """What it does, in one line."""
     source: ClassVar[str]
     """Whose it is."""
+    budget_in: ClassVar[str] = "mse"
+    """The metric of a budget that is given as a number."""
 
     @property
     def event_moves(self) -> Literal["fewest", "nearest"] | None:

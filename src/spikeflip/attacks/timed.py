@@ -65,6 +65,7 @@ class TimedAttack(FewestFlips, TunedAttack):
     """
 
     units: ClassVar[Units] = each_move
+    budget_in: ClassVar[str] = "moved"
 
     output_window: float | None = option(WIDE, gt=0)
     window: int | None = option(None, ge=1)

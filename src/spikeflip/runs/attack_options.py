@@ -30,8 +30,9 @@ def options_model(attack: str) -> type[BaseModel]:
         KeyError: there is no such attack.
     """
     made: _Options = {}
-    for option in options_of(EVERY_ATTACK[attack].settings).values():
-        made |= _made(option)
+    settings = EVERY_ATTACK[attack].settings
+    for option in options_of(settings).values():
+        made |= _made(option, getattr(settings, "budget_in", None))
     found: type[BaseModel] = create_model(
         f"Options of {attack}",
         __config__=_STRICT,
@@ -61,9 +62,11 @@ def _dashed(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _made(option: Option) -> _Options:
+def _made(option: Option, metric: str | None) -> _Options:
+    """The fields of an option; a number as budget bounds ``metric``, that of the default budget if None."""
     if Budget in get_args(option.type):
         own = option.default
+        metric = metric or (own.metric if own else "mse")
         unless = "unbounded when not given" if own is None else f"{own.limit:.4g} in {own.metric} when not given"
         return {
             "epsilon": _option(
@@ -72,7 +75,7 @@ def _made(option: Option) -> _Options:
                 f"Budget, in units of --metric; {unless}; 0 for the clean row of a table.",
                 Range(ge=0),
             ),
-            "metric": _option(Literal[tuple(METRICS)], "mse", "What --epsilon bounds."),
+            "metric": _option(Literal[tuple(METRICS)], metric, "What --epsilon bounds."),
         }
     if Pattern in get_args(option.type):
         return {option.name: _option(Path | None, None, "File that learn-pattern wrote.")}
@@ -118,5 +121,6 @@ def settings_of(attack: str, said: Mapping[str, Any], *, victim_loss: str, tunab
         tuned = said.get("tuning", True) and (tunable or "threshold" in said)
         found["threshold"] = said.get("threshold", THRESHOLD) if tuned else None
     if said.get("epsilon") is not None:
-        found["budget"] = Budget(said["epsilon"], said.get("metric", "mse"))
+        metric = said.get("metric", options_model(attack).model_fields["metric"].default)
+        found["budget"] = Budget(said["epsilon"], metric)
     return found
