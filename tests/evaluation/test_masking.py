@@ -131,6 +131,20 @@ def test_an_honest_victim_is_trustworthy(case):
     assert verdict.word == "trustworthy", str(verdict)
 
 
+def test_attacks_look_at_another_engine_and_the_victim_decides(monkeypatch):
+    """A gradient is asked of the victim nowhere, and its scores at most where something is judged."""
+    case, network = HONEST[0], victims.recorded()
+    plain = judged(case)
+    quick = network.on("event")
+    monkeypatch.setattr(network, "probe", lambda *_: pytest.fail("the victim itself was asked"))
+    found = judged(Case(case.name, lambda: network, case.threat, case.budget), attacked=quick)
+    assert found.word == plain.word
+    assert found.rates == plain.rates
+    assert (found.forwards, found.backwards) == (plain.forwards, plain.backwards)
+    blind = judged(Case(case.name, lambda: network, case.threat, case.budget), attacked=victims.heaviside(quick))
+    assert blind.word == "masked"
+
+
 def test_a_random_victim_is_doubtful():
     victim = victims.Noisy(victims.recorded())
     verdict = judged(Case("noisy", lambda: victim, EVENTS, 0.3, inputs=16))

@@ -212,7 +212,7 @@ def test_a_verdict_is_of_the_inputs_that_are_right(inputs, few, monkeypatch):
     (_, seen, classes, targets), named = asked.pop()
     assert torch.equal(seen, spikes[2:])
     assert named.pop("samples").tolist() == list(range(2, len(spikes)))
-    assert (classes.tolist(), targets, named) == (labels[2:].tolist(), None, given)
+    assert (classes.tolist(), targets, named) == (labels[2:].tolist(), None, given | {"attacked": None})
     assert found.verdict is said
     assert found.summary()["verdict"]["word"] == "trustworthy"
     assert evaluate(LinearVictim(), spikes, labels, **given).verdict is None

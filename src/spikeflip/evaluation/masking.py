@@ -20,6 +20,8 @@ where the gradient without a cure is zero on 95 % of the inputs, which is more t
 :data:`spikeflip.evaluation.findings.THRESHOLDS` has every number.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -68,6 +70,7 @@ def masking_verdict(
     seed: int = 0,
     micro_batch: int = 16,
     samples: Tensor | None = None,
+    attacked: Victim | None = None,
 ) -> Verdict:
     """Judge whether attacks on a victim measure its robustness; see the module for the rule.
 
@@ -84,6 +87,8 @@ def masking_verdict(
         seed: of all random streams.
         micro_batch: samples in memory at a time.
         samples: ids of the inputs, ``(N,)`` int64, which name their random streams; their positions when not given.
+        attacked: the same victim as attacks meet it, such as on another engine; the victim itself when not given. What
+            succeeds, and what is judged by answers alone, the victim says.
 
     Returns:
         A :class:`Verdict`. It costs at most some 850 forward and 400 backward passes an input, on images that are coded
@@ -100,6 +105,7 @@ def masking_verdict(
     'trustworthy'
     """
     subject = _subject(victim, inputs, labels, targets, threat, budget, seed, micro_batch, samples)
+    subject = replace(subject, attacked=attacked)
     bounded, unbounded = regions(threat, budget, tuple(inputs.shape[1:]))
     with_rates: dict[str, Rate] = {}
     findings = _of_scores(subject)

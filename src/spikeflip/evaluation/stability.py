@@ -86,7 +86,7 @@ def disagreement(subject: Subject, adversarials: Tensor) -> float:
         for inputs in (subject.inputs[here], adversarials[here]):
             spikes = subject.encoded(inputs, rows, 0)
             with foreign_numbers(subject.seed):
-                view = winner(subject.victim.probe(spikes).scores).cpu()
+                view = winner(subject.view.probe(spikes).scores).cpu()
             with foreign_numbers(subject.seed):
                 differ.append(view != winner(subject.scores(spikes)).cpu())
             subject.passes.forwards += len(rows)

@@ -46,6 +46,8 @@ class Subject:
     seed: int
     micro_batch: int
     passes: Passes = field(default_factory=Passes)
+    attacked: Victim | None = None
+    """The same victim as attacks meet it, such as on another engine; the victim itself if None."""
 
     def rows(self, rows: Tensor) -> "Subject":
         """Some of them, on the same account."""
@@ -91,6 +93,11 @@ class Subject:
         """What the victim says."""
         self.passes.forwards += len(spikes)
         return self.victim.scores(spikes)
+
+    @property
+    def view(self) -> Victim:
+        """What attacks look at; whether they succeed the victim says."""
+        return self.victim if self.attacked is None else self.attacked
 
 
 @dataclass(frozen=True)
@@ -189,7 +196,7 @@ def _walk(
     request = replace(request, memory=memory)
     for step in range(steps + 1):
         spikes = subject.encoded(inputs, rows, step)
-        probe = subject.victim.probe(spikes, request)
+        probe = subject.view.probe(spikes, request)
         subject.passes.forwards += len(rows)
         path.note(inputs, probe.scores)
         if step == steps:
@@ -228,16 +235,21 @@ def _cause(found: InputGradient, values: Tensor) -> Tensor:
 def _search(subject: Subject, rows: Tensor, region: Region, queries: int) -> _Path:
     path = _Path.begin(subject, rows)
     originals = subject.inputs[rows.to(subject.inputs.device)]
-    best = path.note(originals, subject.scores(subject.encoded(originals, rows, 0)))
+    best = path.note(originals, _seen(subject, subject.encoded(originals, rows, 0)))
     inputs, size = originals, 1 + originals[0].numel()
     for query in range(queries):
         numbers = uniform(subject.seed, subject.ids[rows], "search", query, (size,), originals.device)
         tried = region.propose(inputs, originals, numbers, query / queries)
-        found = path.note(tried, subject.scores(subject.encoded(tried, rows, query)))
+        found = path.note(tried, _seen(subject, subject.encoded(tried, rows, query)))
         kept = (found >= best) if query else torch.ones_like(found, dtype=torch.bool)
         best = torch.where(kept, found, best)
         inputs = torch.where(column(kept, inputs), tried, inputs)
     return path
+
+
+def _seen(subject: Subject, spikes: Tensor) -> Tensor:
+    subject.passes.forwards += len(spikes)
+    return subject.view.scores(spikes)
 
 
 def _joined(subject: Subject, parts: Sequence[_Path]) -> Course:

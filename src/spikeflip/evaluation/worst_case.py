@@ -164,6 +164,7 @@ def evaluate(
             seed=seed,
             micro_batch=micro_batch,
             samples=some.ids,
+            attacked=attacked,
         )
     return Evaluation(
         suite=chosen.name,
@@ -202,6 +203,7 @@ def verdict_on(
     seed: int,
     micro_batch: int,
     samples: Tensor,
+    attacked: Victim | None,
 ) -> Verdict | None:
     """The masking verdict, of a few dozen inputs that are right; None of fewer than 8, or where nothing may change.
 
@@ -219,6 +221,7 @@ def verdict_on(
             seed=seed,
             micro_batch=micro_batch,
             samples=samples,
+            attacked=attacked,
         )
     except TooLittleError:
         return None

@@ -226,6 +226,7 @@ class _Run:
             seed=self.config.seed,
             micro_batch=self.config.micro_batch,
             samples=plan.samples[some],
+            attacked=plan.task.loaded.attacked(plan.task.engine, "float32", None),
         )
         if self.progress is not None:
             self.progress("verdict", 1, 1)
