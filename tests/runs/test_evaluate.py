@@ -360,11 +360,19 @@ def test_other_options_and_other_folders(evaluated, few, small_victim, run, tmp_
     assert "holds something that is no evaluation" in run(*given, "--out", tmp_path / "attack")[2]
 
 
-def test_the_verdict_has_the_streams_of_the_rows(few, small_victim, run, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(evaluate_module, "verdict_on", lambda *_, samples, **__: asked.append(samples.tolist()))
+def test_the_verdict_has_the_streams_of_the_rows_and_the_engine_of_the_attacks(
+    few, small_victim, run, tmp_path, monkeypatch
+):
+    asked, engines = [], []
+
+    def verdict_on(victim, *_, samples, attacked, **__):
+        asked.append(samples.tolist())
+        engines.append((victim._engine_name, attacked._engine_name))
+
+    monkeypatch.setattr(evaluate_module, "verdict_on", verdict_on)
     assert run("evaluate", "--victim", small_victim, *GIVEN, "--verdict", "--out", tmp_path / "e")[0] == 0
     rows = pyarrow.parquet.read_table(tmp_path / "e" / "rows.parquet").to_pydict()
     right = [sample for sample, first in zip(rows["sample"], rows["right"], strict=True) if first]
     assert asked == [right]
     assert right != list(range(len(right)))
+    assert engines == [("torch", "event")]
