@@ -16,6 +16,7 @@ def row(name="gamma=0.1,seed=0", **known):
     rates |= {"verified": 0.7, "verified_low": 0.6, "verified_high": 0.8}
     figures = {"mse": 0.05, "steps": 1.5, "passes": 4.0, "seconds": 3.0}
     about = {"state": "finished", "runs": 1, "victim": "8C3-10FC (0123abcd)", "goal": "untargeted", "n": 1000}
+    about |= {"data_sha256": "0" * 64}
     empty = dict.fromkeys(("success_lowest", "success_highest", "done", "note"))
     return {"name": name, "settings": settings, **about, **rates, **figures, **empty, **known}
 

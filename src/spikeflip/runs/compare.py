@@ -53,8 +53,8 @@ def list_runs(folders: Sequence[Path], *, merge: Sequence[str] = ()) -> list[dic
         ``goal``, ``settings`` (those that are not the same in all rows), ``n``, ``success`` and ``verified`` with
         ``*_low``, ``*_high`` (95 % Wilson) and ``*_n``, ``success_lowest`` and ``success_highest`` of the runs merged,
         ``mse``, ``steps`` and ``passes`` (means over successes), ``seconds``, ``done`` (share of an unfinished run),
-        ``notices`` (the codes of those of its summary, or of any run merged) and ``note``. What a run does not say is
-        None.
+        ``data_sha256``, ``notices`` (the codes of those of its summary, or of any run merged) and ``note``. What a run
+        does not say is None.
 
     Raises:
         SpikeflipError: a folder is none or holds no run, no run has an option to merge, or a run is there twice.
@@ -229,7 +229,7 @@ def _key(run: _Found, merge: Sequence[str]) -> object:
 def _listed(group: Sequence[_Found], shown: Sequence[str], merge: Sequence[str]) -> dict[str, Any]:
     first = group[0]
     settings = {name: first.settings.get(name) for name in shown}
-    facts = {"victim": first.victim, "goal": first.goal}
+    facts = {"victim": first.victim, "goal": first.goal, "data_sha256": first.identity[1]}
     if first.figures is None:
         return _row(first.name, "unfinished", **facts, settings=settings, done=first.done)
     merged = [tuple(run.settings.get(name) for name in merge) for run in group]
@@ -271,7 +271,8 @@ def _pool(group: Sequence[_Found]) -> dict[str, Any]:
 def _row(name: str, state: str, **known: Any) -> dict[str, Any]:
     rates = [f"{rate}{end}" for rate in ("success", "verified") for end in ("", "_low", "_high", "_n")]
     means = ("success_lowest", "success_highest", "mse", "steps", "passes", "seconds")
-    empty = dict.fromkeys(("runs", "victim", "goal", "settings", "n", *rates, *means, "done", "notices", "note"))
+    first, last = ("runs", "victim", "goal", "settings", "n"), ("done", "data_sha256", "notices", "note")
+    empty = dict.fromkeys((*first, *rates, *means, *last))
     return {"name": name, "state": state, **empty, **known}
 
 
