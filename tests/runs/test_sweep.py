@@ -239,3 +239,17 @@ def test_a_sweep_over_victims_and_data_draws_a_line_for_each(small_recordings, t
     assert (option, [[point["x"] for point in points] for points in lines.values()]) == ("threshold", [[0.5, 1.0]] * 3)
     assert len({label.partition(", data ")[0] for label in lines}) == 2
     assert all(", data " in label for label in lines)
+
+
+def test_runs_of_one_value_of_an_option_are_no_line_over_it(small_victim, run, tmp_path):
+    twin = shutil.copytree(small_victim, tmp_path / "twin")
+    file = tmp_path / "sweep.toml"
+    points = [f'victim = "{small_victim}"', f'victim = "{twin}"', f'victim = "{twin}"\ntarget = "next"\nthreshold = 2']
+    file.write_text(
+        "[base]\nsamples = 4\ndraws = 2\nsteps = 1\nthreshold = 1.0\n"
+        + "".join(f"[[points]]\n{point}\n" for point in points)
+    )
+    assert len(run_sweep(file, tmp_path / "out")) == 3
+    assert "<svg" not in (tmp_path / "out" / "report.html").read_text()
+    status, _, err = run("plot", "--kind", "sweep", tmp_path / "out", "--out", tmp_path / "f.svg")
+    assert (status, "holds no two finished runs that differ in a number" in err) == (2, True)

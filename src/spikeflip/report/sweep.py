@@ -81,8 +81,8 @@ def curve_lines(option: str, rows: Sequence[_Row]) -> tuple[dict[str, list[dict[
     """Sorts runs into lines over an option: one for each victim, goal, data and setting of the other options.
 
     Returns:
-        The lines with at least two points, by what tells them apart, at most as many as can be told apart; and how
-        many more there are.
+        The lines with at least two values of the option, by what tells them apart, at most as many as can be told
+        apart; and how many more there are.
     """
     lines: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
@@ -96,7 +96,11 @@ def curve_lines(option: str, rows: Sequence[_Row]) -> tuple[dict[str, list[dict[
             f"{rate}{end}": row[f"{rate}{end}"] for rate in ("success", "verified") for end in ("", "_low", "_high")
         }
         lines.setdefault(key, []).append({"x": x, **values})
-    whole = {key: sorted(points, key=lambda point: point["x"]) for key, points in lines.items() if len(points) > 1}
+    whole = {
+        key: sorted(points, key=lambda point: point["x"])
+        for key, points in lines.items()
+        if len({point["x"] for point in points}) > 1
+    }
     first = dict(zip(_labels(list(whole)), list(whole.values())[: curves.MOST_LINES], strict=False))
     return first, len(whole) - len(first)
 
