@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -126,6 +127,14 @@ def test_runs_are_told_apart_by_their_settings_or_their_folders(sweep, images, d
     _, data = plot(images, "budget", tmp_path / "g.pdf", metric="l0")
     assert {row["run"] for row in table(data)} == {"images"}
     assert drawn[1].axes[0].get_xlabel() == "l0, pixels"
+
+
+def test_runs_in_folders_of_one_name_are_all_drawn(images, drawn, tmp_path):
+    for place in ("one", "two"):
+        shutil.copytree(images, tmp_path / "study" / place / "scg")
+    _, data = plot(tmp_path / "study", "budget", tmp_path / "f.pdf")
+    assert {row["run"] for row in table(data)} == {"one/scg", "two/scg"}
+    assert [line.get_label() for line in drawn[0].axes[0].lines] == ["one/scg", "two/scg"]
 
 
 @pytest.mark.parametrize("ending", ["pdf", "svg", "png"])
