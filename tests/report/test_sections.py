@@ -227,6 +227,26 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     assert folder_names([folders[0], tmp_path / "x" / "a"]) == [f"{tmp_path.name}/a", "x/a"]
 
 
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["a" * 48 + "b", "c" * 50], ["a" * 48, "c" * 48]),
+        ([f"{'a' * 48},seed={seed}" for seed in (0, 1)], [f"…{'a' * 40},seed={seed}" for seed in (0, 1)]),
+        ([f"x/{end}/{'a' * 50}" for end in "bc"], [f"{number}. …{'a' * 47}" for number in (1, 2)]),
+    ],
+)
+def test_runs_whose_names_are_too_long_for_a_legend_are_all_drawn(
+    names: list[str], shown: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[str]] = []
+    real = curves.compared
+    monkeypatch.setattr(curves, "compared", lambda what, lines, **o: drawn.append([*lines]) or real(what, lines, **o))
+    runs = [load_run(make_run(tmp_path / name)) for name in ("a", "b")]
+    found = comparison.figures(runs, names)
+    assert drawn == [shown, shown]
+    assert not any("left out" in figure["words"] for figure in found)
+
+
 def test_the_command_compares_runs_on_a_page(digit_victim: Any, tmp_path: Path, run: Callable[..., Any]) -> None:
     save_checkpoint(digit_victim, tmp_path / "victim", {"loss": "mse"})
     for name, steps in (("short", 1), ("long", 8)):

@@ -63,7 +63,7 @@ def figures(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
 
     Runs without an attacked input are left out, and those beyond the colours that can be told apart.
     """
-    told = [(_short(name), run) for name, run in zip(names, runs, strict=True) if _attacked(run).any()]
+    told = [(name, run) for name, run in zip(_shortened(names), runs, strict=True) if _attacked(run).any()]
     drawn = dict(told[: curves.MOST_LINES])
     if not drawn:
         return []
@@ -101,11 +101,21 @@ def short_names(runs: Sequence[Run]) -> list[str]:
     return [f"{number}. {name}" for number, name in enumerate(names, start=1)]
 
 
+def _shortened(names: Sequence[str]) -> list[str]:
+    """Names that are short enough for a legend and still tell lines apart: by their other ends, or by a number."""
+    for short in ([_short(name) for name in names], [_end(name) for name in names]):
+        if len(set(short)) == len(names):
+            return short
+    return [f"{number}. {_short(name)}" for number, name in enumerate(names, start=1)]
+
+
+def _end(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
+
+
 def _short(name: str) -> str:
     """Short enough for a legend; of a path the end tells more."""
-    return (
-        name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}" if "/" in name else name[:_LONGEST_NAME]
-    )
+    return _end(name) if "/" in name else name[:_LONGEST_NAME]
 
 
 def _attacked(run: Run) -> NDArray[np.bool_]:
