@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError, choose_from
-from spikeflip.intervals import wilson
+from spikeflip.intervals import exact, wilson
 from spikeflip.report.loading import open_inputs, read_facts, read_rows
 from spikeflip.runs.progress import rows_done
 
@@ -87,8 +87,8 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
         had wrong from the start; how many ``both``, ``only_first``, ``only_second`` and ``neither`` fooled;
         ``success``, ``verified``, ``steps`` and, over the inputs that both fooled, ``mse``, as pairs, and the codes of
         their ``notices``; and ``second_better``, the share of the inputs that one alone fooled which went to the
-        second, with its 95 % Wilson interval: where the interval holds a half, the runs do not show a difference in
-        success.
+        second, with its exact 95 % interval (Clopper and Pearson): where the interval holds a half, the runs do not
+        show a difference in success.
 
     Raises:
         SpikeflipError: a run is damaged or not finished, or the two have other data or no input in common.
@@ -109,7 +109,7 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
     only_first, only_second = int((won[0] & ~won[1]).sum()), int((won[1] & ~won[0]).sum())
     alone = only_first + only_second
     better = only_second / alone if alone else None
-    low, high = wilson(better or 0.0, alone)
+    low, high = exact(only_second, alone)
     return {
         "runs": [str(first), str(second)],
         "settings": {name: [run.settings.get(name) for run in runs] for name in _differing(runs)},
