@@ -289,6 +289,16 @@ def test_mistakes_in_an_animation(words, message, images, run, monkeypatch, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_without_inputs_has_none_to_draw(small_recordings, run, tmp_path):
+    victim, data = small_recordings
+    options = ["--input", data / "left", "--target", "left", "--quiet", "--out", tmp_path / "run"]
+    assert run("attack", "--victim", victim, *options)[0] == 0
+    said = f"spikeflip: {tmp_path / 'run'} has no inputs: give a run that attacked some\n"
+    for kind in ("frames", "budget"):
+        assert run("plot", tmp_path / "run", "--kind", kind, "--out", tmp_path / "f.svg") == (2, "", said)
+    assert run("animate", tmp_path / "run", "--out", tmp_path / "f.gif") == (2, "", said)
+
+
 @pytest.mark.parametrize("name", ["f.svg", "f.csv", "f.gif"])
 def test_files_of_others_stay(name, images, run, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

@@ -208,7 +208,7 @@ def _robustness(folder: Path, metric: str) -> Robustness:
             raise SpikeflipError(f"{folder} does not know {name} of its inputs: give another --metric, or attack again")
     n = len(rows["sample"])
     if not n:
-        raise SpikeflipError(f"{folder} has no inputs: attack some")
+        raise SpikeflipError(f"{folder} has no inputs: give a run that attacked some")
     clean, after = ~rows["already_wrong"].astype(bool), rows["still_right"]
     reached = np.where(np.isfinite(rows[metric]), rows[metric], np.inf)
     sizes = np.unique(np.concatenate([[0.0], reached[clean & np.isfinite(reached)]]))
@@ -252,9 +252,11 @@ def _shown(run: Path, row: int | None) -> Shown:
     config, saved = read_facts(run, "config"), open_inputs(run)
     rows = read_rows(run, saved.samples)
     n = len(saved.samples)
+    if not n:
+        raise SpikeflipError(f"{run} has no inputs: give a run that attacked some")
     chosen = [*choose_examples(rows), 0][0] if row is None else row
     if not 0 <= chosen < n:
-        raise SpikeflipError(f"--sample is {chosen}, and {run} has {n:,} rows: give one from 0 to {max(0, n - 1)}")
+        raise SpikeflipError(f"--sample is {chosen}, and {run} has {n:,} rows: give one from 0 to {n - 1}")
     kind = _kind(run)
     original, adversarial = saved.read(chosen)
     check_values(original, adversarial, chosen, kind, saved.paths[0])
