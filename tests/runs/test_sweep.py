@@ -63,6 +63,15 @@ def test_names_of_points_stay_in_their_folder(sweep_file):
         ("[grid]\nxyz = [1]\n", "point xyz=1: --xyz is no option of scg: leave it out"),
         ("[grid]\ngama = [0.1]\n", "point gama=0.1: --gama is no option of scg: did you mean --gamma?"),
         ("[grid]\nseed = [1, 1]\n", "has the point seed=1 twice: leave one of them out"),
+        (
+            "[grid]\nseed = [1, 1.0]\n",
+            "has the points seed=1 and seed=1.0, which are the same run: leave one out",
+        ),
+        ("[grid]\ngamma = [1, 1.0]\n", "has the points gamma=1 and gamma=1.0, which are the same run"),
+        (
+            "[grid]\nseed = [0, 1]\nmicro_batch = [4, 8]\n",
+            "has the points seed=0,micro_batch=4 and seed=0,micro_batch=8, which are the same run",
+        ),
         ("[[points]]\n", "[[points]] are tables of options, none empty"),
         ("[grids]\nseed = [1]\n", "has a part 'grids': give [base], [grid] and [[points]] alone"),
         ("[grid]\nseed = [", "is no TOML file"),

@@ -18,7 +18,7 @@ from spikeflip.runs.progress import rows_done
 _DEEPEST = 4
 _BESIDE = ("manifest.json", "summary.json", "rows.parquet", "shards")
 _NOT_RUNS = frozenset({"adversarial", "shards"})
-_WITHOUT_EFFECT = frozenset({"micro_batch", "device", "download", "executor", "workers", "address"})
+WITHOUT_EFFECT = frozenset({"micro_batch", "device", "download", "executor", "workers", "address"})
 """Options that say how a run is executed, not what it finds."""
 _MOST = 1 << 53
 
@@ -221,7 +221,7 @@ def _figures(path: Path, summary: Mapping[str, Any], manifest: Mapping[str, Any]
 
 def _key(run: _Found, merge: Sequence[str]) -> object:
     """What is the same in all runs of a row; an option that is not given is as one that there was not yet."""
-    kept = (name for name in sorted(run.settings) if name not in merge and name not in _WITHOUT_EFFECT)
+    kept = (name for name in sorted(run.settings) if name not in merge and name not in WITHOUT_EFFECT)
     said = ((name, repr(run.settings[name])) for name in kept if run.settings[name] is not None)
     return (*run.identity, run.victim, run.goal, *said)
 
