@@ -201,6 +201,16 @@ def test_a_finished_one_is_left_as_it_is(evaluated, few, small_victim, run, monk
     assert bytes_of(out) == before
 
 
+@pytest.mark.parametrize("name", ["rows.parquet", "adversarials.safetensors", "manifest.json", "evaluation.json"])
+def test_a_finished_one_that_lost_a_file_is_evaluated_again(evaluated, few, small_victim, run, tmp_path, name):
+    lost = shutil.copytree(evaluated[0], tmp_path / "lost")
+    (lost / name).unlink()
+    status, said, err = run("evaluate", "--victim", small_victim, *GIVEN, "--out", lost)
+    assert (status, err, "was evaluated already" in said) == (0, "", False)
+    assert bytes_of(lost) == bytes_of(evaluated[0])
+    assert "seconds_of_members" in json.loads((lost / "manifest.json").read_text())
+
+
 def test_the_terminal_says_what_was_left_out_and_by_what(few, small_victim, run, tmp_path, monkeypatch):
     member = replace(SUITES["image-linf/1"].members[2], name="windows", attack="sigma-zero", fitted=lambda fit: {})
     monkeypatch.setitem(SUITES, "image-linf/1", Suite("image-linf/1", (*SUITES["image-linf/1"].members[1:], member)))

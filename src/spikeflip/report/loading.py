@@ -392,4 +392,4 @@ def _missing(path: Path) -> SpikeflipError:
 def damaged(path: Path, reason: object) -> SpikeflipError:
     """The error that says which file of a run is damaged, and what to do."""
     why = " ".join(str(reason).split())[:200]
-    return SpikeflipError(f"{path} is damaged ({why}); run the attack again or restore the file")
+    return SpikeflipError(f"{path} is damaged ({why}); restore it, or delete the folder and attack again")

@@ -202,13 +202,15 @@ def _figures(path: Path, summary: Mapping[str, Any], manifest: Mapping[str, Any]
     """The figures of a summary, each checked; None for what it does not say."""
     figures: dict[str, Any] = {"n": _count(summary.get("n"))}
     if figures["n"] is None:
-        raise SpikeflipError(f"{path / 'summary.json'} is damaged (n is {_short(summary.get('n'))}): attack again")
+        raise SpikeflipError(
+            f"{path / 'summary.json'} is damaged (n is {_short(summary.get('n'))}): delete it and attack again"
+        )
     for name, key in (("success", "attack_success_rate"), ("verified", "verified_success_rate")):
         rate, n = _real(summary.get(key)), _count(summary.get(f"{key}_n"))
         if rate is not None and (n is None or not 0 <= rate <= 1):
             raise SpikeflipError(
                 f"{path / 'summary.json'} is damaged ({key} is {rate:g} of {_short(summary.get(f'{key}_n'))}): "
-                "attack again"
+                "delete it and attack again"
             )
         figures |= {name: rate, f"{name}_n": n or 0}
     for name, keys in (("mse", ["mse"]), ("steps", ["steps"]), ("passes", ["forwards", "backwards"])):

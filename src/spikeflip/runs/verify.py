@@ -103,7 +103,7 @@ def verify_run(
     if not np.array_equal(plan.samples.numpy(), saved.samples):
         raise SpikeflipError(
             f"{run / 'rows.parquet'} is damaged: its rows are not the {len(plan.rows):,} inputs and targets that "
-            "config.json asks for; run the attack again or restore the file"
+            "config.json asks for; restore it, or delete the folder and attack again"
         )
     n, parts = len(saved.samples), _parts(plan, samples, seed)
     chosen = np.concatenate(parts)
@@ -289,7 +289,9 @@ def _summary(run: Path, plan: Plan) -> dict[str, Any]:
         made = summarise(run / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws, known=known)
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
-        raise SpikeflipError(f"{run / ROWS} is damaged ({reason}): run the attack again or restore the file") from error
+        raise SpikeflipError(
+            f"{run / ROWS} is damaged ({reason}): restore it, or delete the folder and attack again"
+        ) from error
     again: dict[str, Any] = json.loads(json.dumps(made))
     return again
 
