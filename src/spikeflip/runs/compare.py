@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.intervals import exact, wilson
+from spikeflip.report.folders import check_no_evaluation, is_evaluation
 from spikeflip.report.loading import open_inputs, read_facts, read_rows
 from spikeflip.runs.progress import rows_done
 
@@ -132,8 +133,12 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
-    """The run folders among ``folders`` and up to four levels below them, sorted, without hidden ones and links."""
+    """The run folders among ``folders`` and up to four levels below them, sorted, without hidden ones and links.
+
+    Those of ``evaluate`` are left out, unless there is nothing else.
+    """
     found: dict[Path, Path] = {}
+    evaluations: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
             raise SpikeflipError(f"{folder} is no folder: give run folders, or a folder with runs in it")
@@ -141,7 +146,12 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
         if not below:
             raise SpikeflipError(f"{folder} holds no run: give a folder that 'attack' wrote, or one with such folders")
         for path in below:
-            found.setdefault(path.resolve(), path)
+            if is_evaluation(path):
+                evaluations.append(path)
+            else:
+                found.setdefault(path.resolve(), path)
+    if not found and evaluations:
+        check_no_evaluation(evaluations[0])
     return list(found.values())
 
 
@@ -162,6 +172,7 @@ def _walk(folder: Path, deeper: int) -> Iterator[Path]:
 def _read(path: Path) -> _Found:
     if not (path / "config.json").exists():
         raise SpikeflipError(f"{path} is no run folder, it has no config.json; give the folder that the attack wrote")
+    check_no_evaluation(path)
     config = read_facts(path, "config")
     victim, data = _part(config, "victim"), _part(config, "data")
     if not (victim and data) or "attack" not in config:

@@ -16,6 +16,7 @@ from spikeflip.attacks.metrics import METRICS
 from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.intervals import wilson
 from spikeflip.reading import may_replace
+from spikeflip.report.folders import check_no_evaluation
 from spikeflip.report.loading import check_values, choose_examples, open_inputs, read_facts, read_rows
 from spikeflip.report.sweep import curve_lines
 from spikeflip.report.tables import describe_settings, folder_names, one_line
@@ -249,6 +250,7 @@ def _shown(run: Path, row: int | None) -> Shown:
     """A row of a run, a typical success when none is given."""
     if not (run / "config.json").is_file():
         raise SpikeflipError(f"{run} is no run folder: give one, as a single input is shown")
+    check_no_evaluation(run)
     config, saved = read_facts(run, "config"), open_inputs(run)
     rows = read_rows(run, saved.samples)
     n = len(saved.samples)
