@@ -156,8 +156,9 @@ def print_differences(found: Mapping[str, Any]) -> None:
         table.add_row(*(plain(f"{shown[name]!s:.200}") for name in ("row", "column", "stored", "recomputed")))
     Console().print(table)
     other = "".join(words for part, words in whole.items() if part in rows)
-    hint = "see docs/reproducibility.md for what may change the last bits"
-    say(f"{checked}: {len(rows - whole.keys()):,} differ{other}; {hint}")
+    of_rows = len(rows - whole.keys())
+    hint = "; see docs/reproducibility.md for what may change the last bits" if of_rows else ""
+    say(f"{checked}: {of_rows:,} differ{other}{hint}")
 
 
 def _percent(rate: float | None) -> str:
