@@ -266,7 +266,9 @@ def test_what_differs_from_a_recomputation(capsys):
     found = {"run": "runs/one", "rows": 5000, "checked": list(range(1200)), "differences": []}
     print_differences(found)
     (said,) = lines_of(capsys)
-    assert said == "1,200 of 5,000 rows of runs/one attacked again: all equal, adversarials, values and summary"
+    assert (
+        said == "1,200 of 5,000 rows of runs/one attacked again: all equal, adversarials, values, summary and settings"
+    )
     differences = [difference(7, "mse", 0.5, 0.25), difference(7, "success", True, False), difference(9, "x", "[b]", 1)]
     print_differences(found | {"differences": differences})
     lines = lines_of(capsys)
@@ -276,6 +278,10 @@ def test_what_differs_from_a_recomputation(capsys):
     lines = lines_of(capsys)
     assert lines[1] == "summary n 3 4"
     assert "1 differ, and the summary is not that of the rows; see docs" in lines[3]
+    print_differences(found | {"differences": [difference("config", "settings.c", 0.0, 1.0)]})
+    lines = lines_of(capsys)
+    assert lines[1] == "config settings.c 0.0 1.0"
+    assert lines[2].endswith("0 differ, and config.json is not that of the run")
 
 
 # ---------------------------------------------------------------- recordings

@@ -64,3 +64,20 @@ def at_least(hits: int, n: int, error: float) -> float:
             tail = float(np.exp(ways + seen * log(rate) + (n - seen) * np.log1p(-rate)).sum())
         low, high = (rate, high) if tail <= error else (low, rate)
     return low
+
+
+def exact(hits: int, n: int, error: float = 0.05) -> tuple[float, float]:
+    """The exact interval of a rate of which ``hits`` of ``n`` trials were seen, 95 % by default.
+
+    It misses the rate with probability ``error`` at most, however small ``n`` is; that of :func:`wilson` is narrower,
+    and of few trials may miss it more often. The half is outside exactly where a two-sided sign test rejects it.
+
+    Source: Clopper and Pearson 1934, as :func:`at_least`; both sides.
+
+    Raises:
+        SpikeflipError: there are more hits than trials, or the error is outside (0, 1).
+
+    >>> [round(bound, 3) for bound in exact(5, 5)]
+    [0.478, 1.0]
+    """
+    return at_least(hits, n, error / 2), 1.0 - at_least(n - hits, n, error / 2)

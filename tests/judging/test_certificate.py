@@ -10,7 +10,7 @@ import torch
 
 import spikeflip
 from spikeflip import LIF, Budget, SpikeflipError, SpikingNetwork
-from spikeflip.intervals import at_least
+from spikeflip.intervals import at_least, exact
 from spikeflip.judging import Certificate, certify
 from spikeflip.judging.certificate import certified_radius
 from spikeflip.judging.judgement import answers_to
@@ -111,6 +111,13 @@ def test_the_bound_is_where_so_many_hits_are_as_likely_as_the_error(hits, n):
     for error in (0.001, 0.05, 0.9):
         assert binomial_tail(hits, n, at_least(hits, n, error)) == pytest.approx(error, rel=1e-6)
     assert at_least(0, n, 0.05) == 0
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 0), (0, 4), (5, 5), (3, 8), (15, 20)])
+def test_the_exact_interval_leaves_half_of_the_error_on_each_side(hits, n):
+    low, high = exact(hits, n)
+    assert low == 0 if hits == 0 else binomial_tail(hits, n, low) == pytest.approx(0.025)
+    assert high == 1 if hits == n else binomial_tail(n - hits, n, 1 - high) == pytest.approx(0.025)
 
 
 def test_a_bound_of_nothing_that_can_be_is_refused():

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from spikeflip import SpikeflipError
-from spikeflip.report.cards import make_card, read_card, read_cards
+from spikeflip.report.cards import Card, make_card, read_card, read_cards
 from spikeflip.report.leaderboard import render_leaderboard, write_leaderboard
 
 MASKED = {"word": "masked", "findings": [], "rates": {}, "forwards": 0, "backwards": 0}
@@ -65,6 +65,24 @@ def test_the_most_robust_comes_first(folder, tmp_path):
     assert page.count("<tr>") == 4
     write_leaderboard(home, out)  # a page may be written over
     assert out.read_text() == page
+
+
+def test_the_page_says_of_which_data_each_row_is_and_where_cards_are_not_alike():
+    other = {"name": "nmnist", "split": "train", "sha256": "c" * 64}
+    alike, data, draws, every = (
+        render_leaderboard([Card(**one) for one in (card(), card("second", **differing))])
+        for differing in ({}, {"data": other}, {"draws": 20}, {"every": True})
+    )
+    assert "digits, test<small>bbbbbbbbbbbb</small>" in alike
+    assert ">10<small>1 draw</small>" in alike
+    assert alike.count('class="note"') == 1
+    assert "nmnist, train<small>cccccccccccc</small>" in data
+    assert "The cards are of different data or numbers of inputs: compare rows that have the same." in data
+    assert ">10<small>20 draws</small>" in draws
+    assert "The cards judge an input by 1 or 20 fresh encodings." in draws
+    assert "Some cards ran every attack on all inputs and others on what still stood" in every
+    more = render_leaderboard([Card(**card()), Card(**card("more", n=20))])
+    assert "different data or numbers of inputs" in more
 
 
 def test_nothing_is_loaded_and_one_script_runs(folder):

@@ -23,6 +23,7 @@ from spikeflip.report import comparison, curves, pictures, render_report
 from spikeflip.report.confusion import confusion
 from spikeflip.report.loading import load_run
 from spikeflip.report.repeating import command, repeated
+from spikeflip.report.tables import folder_names
 from spikeflip.report.trace import read_course
 from spikeflip.runs import write_comparison
 from spikeflip.snn.checkpoint import save_checkpoint
@@ -221,10 +222,29 @@ def test_an_attack_that_takes_all_its_steps_is_not_drawn_against_them(
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     runs = [load_run(make_run(tmp_path / name)) for name in ("a", "b")]
     assert comparison.short_names(runs) == ["1. a small run", "2. a small run"]
-    (tmp_path / "x").mkdir()
-    other = load_run(make_run(tmp_path / "x" / "a"))
-    assert comparison.folder_names(runs) == ["a", "b"]
-    assert comparison.folder_names([runs[0], other]) == [f"{tmp_path.name}/a", "x/a"]
+    folders = [run.folder for run in runs]
+    assert folder_names(folders) == ["a", "b"]
+    assert folder_names([folders[0], tmp_path / "x" / "a"]) == [f"{tmp_path.name}/a", "x/a"]
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["a" * 48 + "b", "c" * 50], ["a" * 48, "c" * 48]),
+        ([f"{'a' * 48},seed={seed}" for seed in (0, 1)], [f"…{'a' * 40},seed={seed}" for seed in (0, 1)]),
+        ([f"x/{end}/{'a' * 50}" for end in "bc"], [f"{number}. …{'a' * 47}" for number in (1, 2)]),
+    ],
+)
+def test_runs_whose_names_are_too_long_for_a_legend_are_all_drawn(
+    names: list[str], shown: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[str]] = []
+    real = curves.compared
+    monkeypatch.setattr(curves, "compared", lambda what, lines, **o: drawn.append([*lines]) or real(what, lines, **o))
+    runs = [load_run(make_run(tmp_path / name)) for name in ("a", "b")]
+    found = comparison.figures(runs, names)
+    assert drawn == [shown, shown]
+    assert not any("left out" in figure["words"] for figure in found)
 
 
 def test_the_command_compares_runs_on_a_page(digit_victim: Any, tmp_path: Path, run: Callable[..., Any]) -> None:

@@ -16,6 +16,7 @@ def row(name="gamma=0.1,seed=0", **known):
     rates |= {"verified": 0.7, "verified_low": 0.6, "verified_high": 0.8}
     figures = {"mse": 0.05, "steps": 1.5, "passes": 4.0, "seconds": 3.0}
     about = {"state": "finished", "runs": 1, "victim": "8C3-10FC (0123abcd)", "goal": "untargeted", "n": 1000}
+    about |= {"data_sha256": "0" * 64}
     empty = dict.fromkeys(("success_lowest", "success_highest", "done", "note"))
     return {"name": name, "settings": settings, **about, **rates, **figures, **empty, **known}
 
@@ -105,3 +106,10 @@ def test_equal_lines_lie_beside_each_other_and_the_legend_below():
     figure.draw_without_rendering()
     (legend,) = figure.legends
     assert legend.get_window_extent().y1 < axes.xaxis.get_tightbbox().y0
+
+
+def test_a_single_value_is_drawn_too():
+    point = {"x": 0.5, "success": 1.0, "success_low": 0.6, "success_high": 1.0, "verified": None}
+    figure = option_curve("threshold", {"a": [point], "b": [point]})
+    drawn = [line for line in figure.axes[0].lines if line.get_linestyle() == "-"]
+    assert [line.get_xdata().tolist() for line in drawn] == [[0.5], [0.5]]

@@ -233,14 +233,25 @@ def test_every_figure_of_a_comparison_by_hand(tmp_path):
         "steps": [(1 + 2 + 25 + 4) / 4, (6 + 25 + 8 + 5) / 4],
         "mse": pytest.approx([(0.01 + 0.03) / 2, (0.07 + 0.05) / 2]),
         "second_better": 0.5,
-        "second_better_low": pytest.approx(wilson(0.5, 2)[0]),
-        "second_better_high": pytest.approx(wilson(0.5, 2)[1]),
+        "second_better_low": pytest.approx(1 - 0.975**0.5),
+        "second_better_high": pytest.approx(0.975**0.5),
     }
     found = compare_runs(*runs)
     assert {name: found[name] for name in expected} == expected
     back = compare_runs(*reversed(runs))
     assert back["mse"] == found["mse"][::-1]
     assert (back["only_first"], back["only_second"]) == (1, 1)
+
+
+@pytest.mark.parametrize(("alone", "shown"), [(5, False), (6, True)])
+def test_a_difference_is_shown_where_a_sign_test_shows_it(tmp_path, alone, shown):
+    """Of 5 inputs that one run alone fooled, all go to it in 1 of 16 pairs of equal attacks; of 6, in 1 of 32."""
+    rows = {"input": [*range(9)], "target": [-1] * 9, "already_wrong": [False] * 9, "steps": [1] * 9}
+    rows |= {"verified": [1.0] * 9, "mse": [0.1] * 9, "success": [False] * 9}
+    better = rows | {"success": [at < alone for at in range(9)]}
+    first, second = by_hand(tmp_path / "a", 0, rows), by_hand(tmp_path / "b", 1, better)
+    assert (compare_runs(first, second)["second_better_low"] > 0.5) is shown
+    assert (compare_runs(second, first)["second_better_high"] < 0.5) is shown
 
 
 def test_a_pair_is_an_input_and_its_target(tmp_path):

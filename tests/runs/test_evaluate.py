@@ -201,6 +201,43 @@ def test_a_finished_one_is_left_as_it_is(evaluated, few, small_victim, run, monk
     assert bytes_of(out) == before
 
 
+@pytest.mark.parametrize("name", ["rows.parquet", "adversarials.safetensors", "manifest.json", "evaluation.json"])
+def test_a_finished_one_that_lost_a_file_is_evaluated_again(evaluated, few, small_victim, run, tmp_path, name):
+    lost = shutil.copytree(evaluated[0], tmp_path / "lost")
+    (lost / name).unlink()
+    status, said, err = run("evaluate", "--victim", small_victim, *GIVEN, "--out", lost)
+    assert (status, err, "was evaluated already" in said) == (0, "", False)
+    assert bytes_of(lost) == bytes_of(evaluated[0])
+    assert "seconds_of_members" in json.loads((lost / "manifest.json").read_text())
+
+
+def test_commands_on_runs_say_that_it_is_an_evaluation(evaluated, undisturbed, small_victim, run, tmp_path):
+    out, page = evaluated[0], tmp_path / "page.html"
+    said = f"spikeflip: {out} is an evaluation, not a run of attack: see its report.html\n"
+    for command in (
+        ["report", out, "--out", page],
+        ["verify", out, "--victim", small_victim],
+        ["transfer", out, "--victim", small_victim],
+        ["plot", out, "--kind", "frames", "--out", tmp_path / "f.svg"],
+        ["plot", out, "--kind", "budget", "--out", tmp_path / "f.svg"],
+        ["animate", out, "--out", tmp_path / "f.gif"],
+        ["runs", out],
+        ["runs", out, undisturbed, "--compare"],
+    ):
+        assert run(*command) == (2, "", said)
+    rows = json.loads(run("runs", out, undisturbed, "--format", "json")[1])
+    assert [(row["name"], row["state"]) for row in rows] == [(str(undisturbed), "finished")]
+    unfinished = shutil.copytree(out, tmp_path / "study" / "unfinished")
+    shutil.copytree(undisturbed, tmp_path / "study" / "run")
+    (unfinished / "evaluation.json").unlink()
+    rows = json.loads(run("runs", tmp_path / "study", "--format", "json")[1])
+    assert [row["name"] for row in rows] == [str(tmp_path / "study" / "run")]
+    assert (
+        "unfinished is an evaluation, not a run of attack: give its evaluate command again"
+        in run("runs", unfinished)[2]
+    )
+
+
 def test_the_terminal_says_what_was_left_out_and_by_what(few, small_victim, run, tmp_path, monkeypatch):
     member = replace(SUITES["image-linf/1"].members[2], name="windows", attack="sigma-zero", fitted=lambda fit: {})
     monkeypatch.setitem(SUITES, "image-linf/1", Suite("image-linf/1", (*SUITES["image-linf/1"].members[1:], member)))

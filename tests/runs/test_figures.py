@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -126,6 +127,14 @@ def test_runs_are_told_apart_by_their_settings_or_their_folders(sweep, images, d
     _, data = plot(images, "budget", tmp_path / "g.pdf", metric="l0")
     assert {row["run"] for row in table(data)} == {"images"}
     assert drawn[1].axes[0].get_xlabel() == "l0, pixels"
+
+
+def test_runs_in_folders_of_one_name_are_all_drawn(images, drawn, tmp_path):
+    for place in ("one", "two"):
+        shutil.copytree(images, tmp_path / "study" / place / "scg")
+    _, data = plot(tmp_path / "study", "budget", tmp_path / "f.pdf")
+    assert {row["run"] for row in table(data)} == {"one/scg", "two/scg"}
+    assert [line.get_label() for line in drawn[0].axes[0].lines] == ["one/scg", "two/scg"]
 
 
 @pytest.mark.parametrize("ending", ["pdf", "svg", "png"])
@@ -278,6 +287,16 @@ def test_mistakes_in_an_animation(words, message, images, run, monkeypatch, tmp_
     status, _, err = run("animate", images, *words)
     assert (status, err.count("\n"), message in err) == (2, 1, True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_inputs_has_none_to_draw(small_recordings, run, tmp_path):
+    victim, data = small_recordings
+    options = ["--input", data / "left", "--target", "left", "--quiet", "--out", tmp_path / "run"]
+    assert run("attack", "--victim", victim, *options)[0] == 0
+    said = f"spikeflip: {tmp_path / 'run'} has no inputs: give a run that attacked some\n"
+    for kind in ("frames", "budget"):
+        assert run("plot", tmp_path / "run", "--kind", kind, "--out", tmp_path / "f.svg") == (2, "", said)
+    assert run("animate", tmp_path / "run", "--out", tmp_path / "f.gif") == (2, "", said)
 
 
 @pytest.mark.parametrize("name", ["f.svg", "f.csv", "f.gif"])

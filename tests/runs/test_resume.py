@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,30 @@ def test_a_finished_run_says_so_and_is_left_alone(command, undisturbed, run):
     assert "was finished already" in out
     assert "attack success rate" in out
     assert {path: path.stat().st_mtime_ns for path in undisturbed.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "adversarials.safetensors", "manifest.json", "summary.json"])
+def test_a_finished_run_that_lost_a_file_is_attacked_again(command, undisturbed, results, run, tmp_path, name):
+    lost = shutil.copytree(undisturbed, tmp_path / "run")
+    (lost / name).unlink()
+    status, _, err = run("report", lost, "--out", tmp_path / "page.html")
+    assert (status, f"{name} is missing: give its attack command again" in err) == (2, True)
+    status, out, err = run(*(part for part in command if part != "--quiet"), lost)
+    assert (status, err, "was finished already" in out) == (0, "", False)
+    assert results(lost) == results(undisturbed)
+    assert json.loads((lost / "manifest.json").read_text())["finished"]
+    assert run("report", lost, "--out", tmp_path / "page.html")[0] == 0
+
+
+def test_recordings_of_a_run_that_lost_its_rows_are_written_again(small_recordings, results, tmp_path):
+    victim, data = small_recordings
+    options = AttackConfig(victim=victim, input=data, shard_size=2, steps=3)
+    run_attack(options, tmp_path / "whole")
+    lost = shutil.copytree(tmp_path / "whole", tmp_path / "lost")
+    (lost / "rows.parquet").unlink()
+    next((lost / "adversarial").rglob("*.npz")).unlink()
+    run_attack(options, lost)
+    assert results(lost) == results(tmp_path / "whole")
 
 
 def test_other_options_are_refused_and_shown(command, undisturbed, run):

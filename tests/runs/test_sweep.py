@@ -63,6 +63,15 @@ def test_names_of_points_stay_in_their_folder(sweep_file):
         ("[grid]\nxyz = [1]\n", "point xyz=1: --xyz is no option of scg: leave it out"),
         ("[grid]\ngama = [0.1]\n", "point gama=0.1: --gama is no option of scg: did you mean --gamma?"),
         ("[grid]\nseed = [1, 1]\n", "has the point seed=1 twice: leave one of them out"),
+        (
+            "[grid]\nseed = [1, 1.0]\n",
+            "has the points seed=1 and seed=1.0, which are the same run: leave one out",
+        ),
+        ("[grid]\ngamma = [1, 1.0]\n", "has the points gamma=1 and gamma=1.0, which are the same run"),
+        (
+            "[grid]\nseed = [0, 1]\nmicro_batch = [4, 8]\n",
+            "has the points seed=0,micro_batch=4 and seed=0,micro_batch=8, which are the same run",
+        ),
         ("[[points]]\n", "[[points]] are tables of options, none empty"),
         ("[grids]\nseed = [1]\n", "has a part 'grids': give [base], [grid] and [[points]] alone"),
         ("[grid]\nseed = [", "is no TOML file"),
@@ -181,7 +190,8 @@ def test_curves_have_a_line_for_each_setting_of_the_other_options():
     def row(threshold, gamma, success):
         rates = {f"success{end}": success for end in ("", "_low", "_high")}
         rates |= {f"verified{end}": None for end in ("", "_low", "_high")}
-        return {"settings": {"threshold": threshold, "gamma": gamma, "seed": [0, 1]}, **rates}
+        about = {"victim": "a", "goal": "untargeted", "data_sha256": "0" * 64}
+        return {"settings": {"threshold": threshold, "gamma": gamma, "seed": [0, 1]}, **about, **rates}
 
     rows = [row(2.0, 0.1, 0.4), row(1.0, 0.1, 0.3), row(1.0, 0.2, 0.5), row(2.0, 0.2, 0.6), row(2.0, 0.3, 0.7)]
     lines, left_out = page.curve_lines("threshold", rows)
@@ -191,3 +201,64 @@ def test_curves_have_a_line_for_each_setting_of_the_other_options():
         "gamma=0.2": [(1.0, 0.5), (2.0, 0.6)],
     }
     assert page.curve_lines("seed", rows) == ({}, 0)
+
+
+def test_victims_goals_and_data_have_lines_of_their_own_labelled_where_they_differ():
+    empty = dict.fromkeys((f"{rate}{end}" for rate in ("success", "verified") for end in ("", "_low", "_high")), 0.5)
+    about = {"victim": "a (1)", "goal": "untargeted", "data_sha256": "0" * 64}
+
+    def labels(*others):
+        rows = [
+            empty | about | other | {"settings": {"threshold": x} | other.get("settings", {})}
+            for other in ({}, *others)
+            for x in (1.0, 2.0)
+        ]
+        lines, _ = page.curve_lines("threshold", rows)
+        assert [len(points) for points in lines.values()] == [2] * (1 + len(others))
+        return list(lines)
+
+    assert labels() == [""]
+    assert labels({"victim": "b (2)"}) == ["a (1)", "b (2)"]
+    assert labels({"goal": "targeted"}) == ["untargeted", "targeted"]
+    assert labels({"data_sha256": "1" * 64}) == ["data 000000000000", "data 111111111111"]
+    assert labels({"victim": "b (2)", "goal": "targeted"}) == ["a (1)", "b (2)"]
+    assert labels({"settings": {"gamma": 0.1}, "victim": "b (2)"}) == ["a (1)", "gamma=0.1, b (2)"]
+    assert labels({"victim": "b (2)"}, {"goal": "targeted"}) == [
+        "a (1), untargeted", "b (2), untargeted", "a (1), targeted"
+    ]  # fmt: skip
+
+
+def test_a_sweep_over_victims_and_data_draws_a_line_for_each(small_recordings, tmp_path, monkeypatch):
+    victim, data = small_recordings
+    other = shutil.copytree(victim, tmp_path / "other")
+    description = json.loads((other / "victim.json").read_text())
+    description["neuron"]["decay"] = 0.9
+    (other / "victim.json").write_text(json.dumps(description))
+    file = tmp_path / "sweep.toml"
+    inputs = (data / "left", shutil.copytree(data / "right", tmp_path / "left"))  # of one name
+    points = [(victim, inputs[0]), (other, inputs[0]), (victim, inputs[1])]
+    file.write_text(
+        "[base]\nsteps = 1\n[grid]\nthreshold = [0.5, 1.0]\n"
+        + "".join(f'[[points]]\nvictim = "{one}"\ninput = "{recordings}"\n' for one, recordings in points)
+    )
+    drawn, real = [], page.curves.option_curve
+    monkeypatch.setattr(page.curves, "option_curve", lambda *given: drawn.append(given) or real(*given))
+    run_sweep(file, tmp_path / "out")
+    ((option, lines),) = drawn
+    assert (option, [[point["x"] for point in points] for points in lines.values()]) == ("threshold", [[0.5, 1.0]] * 3)
+    assert len({label.partition(", data ")[0] for label in lines}) == 2
+    assert all(", data " in label for label in lines)
+
+
+def test_runs_of_one_value_of_an_option_are_no_line_over_it(small_victim, run, tmp_path):
+    twin = shutil.copytree(small_victim, tmp_path / "twin")
+    file = tmp_path / "sweep.toml"
+    points = [f'victim = "{small_victim}"', f'victim = "{twin}"', f'victim = "{twin}"\ntarget = "next"\nthreshold = 2']
+    file.write_text(
+        "[base]\nsamples = 4\ndraws = 2\nsteps = 1\nthreshold = 1.0\n"
+        + "".join(f"[[points]]\n{point}\n" for point in points)
+    )
+    assert len(run_sweep(file, tmp_path / "out")) == 3
+    assert "<svg" not in (tmp_path / "out" / "report.html").read_text()
+    status, _, err = run("plot", "--kind", "sweep", tmp_path / "out", "--out", tmp_path / "f.svg")
+    assert (status, "holds no two finished runs that differ in a number" in err) == (2, True)

@@ -85,6 +85,55 @@ def test_a_summary_that_is_not_of_the_rows_is_named(victim, touched, run):
     assert "0 differ, and the summary is not that of the rows" in out.replace("\n", " ")
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("settings", "threshold", 0.123),
+        ("settings", "draws", 99),
+        ("given", "steps", 400),
+        ("data", "name", "cifar10"),
+        ("data", "size", 1),
+        ("victim", "architecture", "100FC-10FC"),
+        ("victim", "accuracy", 0.123),
+        (None, "classes", list("9876543210")),
+        (None, "goal", "untargeted"),
+        (None, "kind", "spikes"),
+        (None, "seed", 6),
+        (None, "name", "cifar10, targeted"),
+        (None, "attack", "pgd"),
+    ],
+)
+def test_what_a_run_says_of_itself_is_compared_too(victim, touched, run, part, name, value):
+    config = json.loads((touched / "config.json").read_text())
+    facts = config if part is None else config[part]
+    before = facts.get(name)
+    facts[name] = value
+    (touched / "config.json").write_text(json.dumps(config))
+    column = name if part is None else f"{part}.{name}"
+    made = {"row": "config", "column": column, "stored": value, "recomputed": before}
+    assert verify_run(touched, victim=victim, samples=1)["differences"] == [made]
+    status, out, _ = run("verify", touched, "--victim", victim, "--samples", 1)
+    assert (status, "0 differ, and config.json is not that of the run" in out.replace("\n", " ")) == (1, True)
+    del facts[name]  # as of an earlier version
+    facts["of_another_version"] = 1
+    (touched / "config.json").write_text(json.dumps(config))
+    found = verify_run(touched, victim=victim, samples=1)["differences"]
+    assert [one["column"] for one in found] == (["given.of_another_version"] if part == "given" else [])
+
+
+def test_spikes_of_the_output_layer_are_compared_where_a_run_has_them(victim, touched):
+    tensors = load_file(touched / "outputs.safetensors")
+    tensors["outputs"][7, 1] = 1 - tensors["outputs"][7, 1]
+    save_file(tensors, touched / "outputs.safetensors")
+    (found,) = verify_run(touched, victim=victim, samples=36)["differences"]
+    assert (found["row"], found["column"]) == (7, "outputs")
+    save_file(tensors | {"samples": tensors["samples"] + 1}, touched / "outputs.safetensors")
+    with pytest.raises(SpikeflipError, match=r"outputs.safetensors is damaged \(its samples are not those"):
+        verify_run(touched, victim=victim, samples=1)
+    (touched / "outputs.safetensors").unlink()  # as of an earlier version
+    assert verify_run(touched, victim=victim, samples=1)["differences"] == []
+
+
 def with_option(touched, name, value):
     config = json.loads((touched / "config.json").read_text())
     config["options"][name] = value
@@ -132,7 +181,7 @@ def test_another_victim_or_another_configuration_is_refused(victim, finished, to
     for harm, message in (
         ({"samples": 3}, "its rows are not the 27 inputs and targets"),
         ({"gamma": 7}, "--gamma is 7"),
-        ({"wings": 2}, "--wings is 2"),
+        ({"wings": 2}, "--wings is no option of scg"),
     ):
         config = json.loads((finished / "config.json").read_text())
         config["options"] |= harm
@@ -197,3 +246,8 @@ def test_a_run_on_a_folder_of_recordings_is_verified_with_that_folder(tmp_path, 
     arguments = ("verify", tmp_path / "run", "--victim", tmp_path / "v", "--samples", 1)
     assert run(*arguments, "--data", tmp_path / "moved")[0] == 0
     assert "give that folder with --data or --input" in run(*arguments)[2]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["data"]["name"] = "cifar10"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    (_, found) = verify_run(tmp_path / "run", victim=tmp_path / "v", data=tmp_path / "moved")["differences"]
+    assert (found["column"], found["stored"], found["recomputed"]) == ("data.name", "cifar10", "folder moved")

@@ -141,22 +141,24 @@ def print_comparison(found: Mapping[str, Any]) -> None:
 def print_differences(found: Mapping[str, Any]) -> None:
     """Write what differs between a run and its recomputation."""
     rows = {difference["row"] for difference in found["differences"]}
+    whole = {None: ", and the summary is not that of the rows", "config": ", and config.json is not that of the run"}
     checked = f"{len(found['checked']):,} of {found['rows']:,} rows of {found['run']} attacked again"
     for notice in found.get("notices", ()):
         note(notice["text"])
     if not rows:
-        say(f"{checked}: all equal, adversarials, values and summary")
+        say(f"{checked}: all equal, adversarials, values, summary and settings")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("row", "column", "stored", "recomputed"):
         table.add_column(heading, justify="right" if heading == "row" else "left", overflow="fold")
     for difference in found["differences"]:
         shown = {**difference, "row": "summary" if difference["row"] is None else difference["row"]}
-        table.add_row(*(plain(str(shown[name])) for name in ("row", "column", "stored", "recomputed")))
+        table.add_row(*(plain(f"{shown[name]!s:.200}") for name in ("row", "column", "stored", "recomputed")))
     Console().print(table)
-    summary = ", and the summary is not that of the rows" if None in rows else ""
-    hint = "see docs/reproducibility.md for what may change the last bits"
-    say(f"{checked}: {len(rows - {None}):,} differ{summary}; {hint}")
+    other = "".join(words for part, words in whole.items() if part in rows)
+    of_rows = len(rows - whole.keys())
+    hint = "; see docs/reproducibility.md for what may change the last bits" if of_rows else ""
+    say(f"{checked}: {of_rows:,} differ{other}{hint}")
 
 
 def _percent(rate: float | None) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spikeflip.report import curves, pictures
 from spikeflip.report.loading import Run
-from spikeflip.report.tables import common, describe_settings, hints, one_line, said_once
+from spikeflip.report.tables import common, describe_settings, folder_names, hints, one_line, said_once
 from spikeflip.report.templates import environment, rates
 
 _LONGEST_NAME = 48
@@ -30,29 +30,20 @@ def render_comparison(
         apart: What could not be compared input by input, in a sentence; empty where all could.
     """
     same = common(rows, ("victim", "goal", "n"))
+    names = folder_names([run.folder for run in runs])
     page = (
         environment()
         .get_template("compare.html.j2")
         .render(
             title=f"{len(runs)} attack runs",
             same=said_once(same),
-            runs=[_row(name, run, row) for name, run, row in zip(folder_names(runs), runs, rows, strict=True)],
-            figures=figures(runs, folder_names(runs)),
+            runs=[_row(name, run, row) for name, run, row in zip(names, runs, rows, strict=True)],
+            figures=figures(runs, names),
             pairs=[dict(pair) | {"better": _better(pair)} for pair in pairs],
             apart=apart,
         )
     )
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def folder_names(runs: Sequence[Run]) -> list[str]:
-    """What a comparison calls runs: their folders, by as many parts of the path as tell them apart."""
-    paths = [run.folder.resolve().parts for run in runs]
-    for depth in range(1, max(map(len, paths))):
-        names = [one_line("/".join(path[-depth:])) for path in paths]
-        if len(set(names)) == len(names):
-            return names
-    return [one_line("/".join(path)) for path in paths]
 
 
 def _row(name: str, run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +63,7 @@ def figures(runs: Sequence[Run], names: Sequence[str]) -> list[dict[str, Any]]:
 
     Runs without an attacked input are left out, and those beyond the colours that can be told apart.
     """
-    told = [(_short(name), run) for name, run in zip(names, runs, strict=True) if _attacked(run).any()]
+    told = [(name, run) for name, run in zip(_shortened(names), runs, strict=True) if _attacked(run).any()]
     drawn = dict(told[: curves.MOST_LINES])
     if not drawn:
         return []
@@ -110,11 +101,21 @@ def short_names(runs: Sequence[Run]) -> list[str]:
     return [f"{number}. {name}" for number, name in enumerate(names, start=1)]
 
 
+def _shortened(names: Sequence[str]) -> list[str]:
+    """Names that are short enough for a legend and still tell lines apart: by their other ends, or by a number."""
+    for short in ([_short(name) for name in names], [_end(name) for name in names]):
+        if len(set(short)) == len(names):
+            return short
+    return [f"{number}. {_short(name)}" for number, name in enumerate(names, start=1)]
+
+
+def _end(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
+
+
 def _short(name: str) -> str:
     """Short enough for a legend; of a path the end tells more."""
-    return (
-        name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}" if "/" in name else name[:_LONGEST_NAME]
-    )
+    return _end(name) if "/" in name else name[:_LONGEST_NAME]
 
 
 def _attacked(run: Run) -> NDArray[np.bool_]:

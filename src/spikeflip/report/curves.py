@@ -136,7 +136,9 @@ def name_values(axes: Axes, values: Sequence[float]) -> None:
 
 
 def between_lines(values: Sequence[float], lines: int) -> float:
-    """How far lines are set aside, so that none hides another where they agree."""
+    """How far lines are set aside, so that none hides another where they agree; not at all over a single value."""
+    if len(values) < 2:
+        return 0.0
     return min(0.012 * (values[-1] - values[0]), 0.4 * _closest(values) / lines)
 
 

@@ -1,4 +1,4 @@
-"""The page of result cards: a table of victims that were evaluated alike, the most robust first."""
+"""The page of result cards: a table of victims that one suite evaluated at one budget, the most robust first."""
 
 import base64
 import hashlib
@@ -61,11 +61,31 @@ def render_leaderboard(cards: Sequence[Card]) -> str:
         suite=first.suite,
         budget=first.budget,
         goal=first.goal,
+        notes=_notes(cards),
         rows=[_row(card) for card in ordered],
         script=_SORT,
         checksum=base64.b64encode(hashlib.sha256(_SORT.encode()).digest()).decode(),
     )
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _notes(cards: Sequence[Card]) -> list[str]:
+    """What is not the same in all cards, and yet no reason not to show them together."""
+    notes = []
+    if len({(card.data, card.n) for card in cards}) > 1:
+        notes.append("The cards are of different data or numbers of inputs: compare rows that have the same.")
+    draws = sorted({card.draws for card in cards})
+    if len(draws) > 1:
+        said = f"{', '.join(f'{number:,}' for number in draws[:-1])} or {draws[-1]:,}"
+        notes.append(
+            f"The cards judge an input by {said} fresh encodings. One is enough for a victim without randomness; for "
+            "others, fewer leave more to chance."
+        )
+    if len({card.every for card in cards}) > 1:
+        notes.append(
+            "Some cards ran every attack on all inputs and others on what still stood: “broken most by” depends on it."
+        )
+    return notes
 
 
 def _row(card: Card) -> dict[str, Any]:
@@ -75,7 +95,10 @@ def _row(card: Card) -> dict[str, Any]:
         "name": one_line(card.victim.name),
         "model": one_line(str(model)[:200]) if model else None,
         "data": one_line(card.data.name),
+        "split": one_line(card.data.split),
+        "checksum": one_line(card.data.sha256[:12]),
         "n": card.n,
+        "draws": card.draws,
         "clean": card.clean_accuracy,
         "robust": card.robust_accuracy,
         "low": card.robust_accuracy_interval[0],

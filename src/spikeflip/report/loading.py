@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from spikeflip.errors import SpikeflipError
 from spikeflip.limits import LARGEST_FACTS, LONGEST_WORD, ROWS_AT_A_TIME
 from spikeflip.reading import small_text
+from spikeflip.report.folders import missing
 
 _WHOLE = ("sample", "input", "label", "target", "prediction", "already_wrong", "success", "steps")
 _REAL = ("verified", "mse")
@@ -163,7 +164,7 @@ def open_inputs(folder: Path) -> SavedInputs:
     counts, samples, shapes, whole = [], [], [], True
     for path in paths:
         if not path.is_file():
-            raise damaged(path, "it is no file") if path.exists() else _missing(path)
+            raise damaged(path, "it is no file") if path.exists() else missing(path)
         try:
             with safe_open(path, framework="numpy") as file:
                 shape = _checked_shape(file, path)
@@ -255,7 +256,7 @@ def read_json(path: Path) -> dict[str, Any]:
         SpikeflipError: The file is missing, damaged, too large or too deeply nested.
     """
     if not path.is_file():
-        raise damaged(path, "it is no file") if path.exists() else _missing(path)
+        raise damaged(path, "it is no file") if path.exists() else missing(path)
     try:
         value = json.loads(small_text(path, LARGEST_FACTS), parse_int=_whole_or_real)
         if _depth(value) > _DEEPEST_JSON:
@@ -296,7 +297,7 @@ def _checked_shape(file: Any, path: Path) -> tuple[int, ...]:
 
 def _read_rows(path: Path, n: int, extra: Sequence[str]) -> dict[str, NDArray[Any]]:
     if not path.is_file():
-        raise damaged(path, "it is no file") if path.exists() else _missing(path)
+        raise damaged(path, "it is no file") if path.exists() else missing(path)
     try:
         with pyarrow.parquet.ParquetFile(path.absolute()) as file:
             schema = file.schema_arrow
@@ -385,11 +386,7 @@ def check_values(before: NDArray[Any], after: NDArray[Any], row: int, kind: str,
             raise damaged(path, f"images lie in [0, 1] and row {row} does not")
 
 
-def _missing(path: Path) -> SpikeflipError:
-    return SpikeflipError(f"{path.parent} is no finished run, {path.name} is missing: give its attack command again")
-
-
 def damaged(path: Path, reason: object) -> SpikeflipError:
     """The error that says which file of a run is damaged, and what to do."""
     why = " ".join(str(reason).split())[:200]
-    return SpikeflipError(f"{path} is damaged ({why}); run the attack again or restore the file")
+    return SpikeflipError(f"{path} is damaged ({why}); restore it, or delete the folder and attack again")

@@ -78,23 +78,38 @@ def _shown(row: _Row, kept: Sequence[int]) -> list[str]:
 
 
 def curve_lines(option: str, rows: Sequence[_Row]) -> tuple[dict[str, list[dict[str, Any]]], int]:
-    """Sorts runs into lines over an option: one for each setting of the others.
+    """Sorts runs into lines over an option: one for each victim, goal, data and setting of the other options.
 
     Returns:
-        The lines with at least two points, by their settings, at most as many as can be told apart; and how many more
-        there are.
+        The lines with at least two values of the option, by what tells them apart, at most as many as can be told
+        apart; and how many more there are.
     """
-    lines: dict[str, list[dict[str, Any]]] = {}
+    lines: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
         settings = row["settings"] or {}
         x = settings.get(option)
         if option == "seed" or isinstance(x, bool) or not isinstance(x, int | float) or row["success"] is None:
             continue
-        label = describe_settings({name: value for name, value in settings.items() if name not in (option, "seed")})
+        others = describe_settings({name: value for name, value in settings.items() if name not in (option, "seed")})
+        key = (others, row["victim"], row["goal"], f"data {row['data_sha256'][:12]}")
         values = {
             f"{rate}{end}": row[f"{rate}{end}"] for rate in ("success", "verified") for end in ("", "_low", "_high")
         }
-        lines.setdefault(label, []).append({"x": x, **values})
-    whole = {label: sorted(points, key=lambda point: point["x"]) for label, points in lines.items() if len(points) > 1}
-    first = dict(list(whole.items())[: curves.MOST_LINES])
+        lines.setdefault(key, []).append({"x": x, **values})
+    whole = {
+        key: sorted(points, key=lambda point: point["x"])
+        for key, points in lines.items()
+        if len({point["x"] for point in points}) > 1
+    }
+    first = dict(zip(_labels(list(whole)), list(whole.values())[: curves.MOST_LINES], strict=False))
     return first, len(whole) - len(first)
+
+
+def _labels(keys: Sequence[tuple[str, ...]]) -> list[str]:
+    """Lines by their settings and their victims where these differ; by goal and data where they are still alike."""
+    several = len({victim for _, victim, *_ in keys}) > 1
+    said = [[others, victim] if several else [others] for others, victim, *_ in keys]
+    for part in (2, 3):
+        if len({tuple(words) for words in said}) < len(keys) and len({key[part] for key in keys}) > 1:
+            said = [[*words, key[part]] for words, key in zip(said, keys, strict=True)]
+    return [one_line(", ".join(filter(None, words))) for words in said]

@@ -4,6 +4,7 @@ import csv
 import io
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 COLUMNS = ("name", "victim", "goal", "settings", "n", "success %", "verified %", "mse", "steps", "passes", "s")
@@ -129,6 +130,16 @@ def _same(text: str | None, value: object) -> bool:
         return float(text) == value
     except ValueError:
         return False
+
+
+def folder_names(folders: Sequence[Path]) -> list[str]:
+    """What runs are called by their folders: as many of the last parts of the path as tell them apart."""
+    paths = [folder.resolve().parts for folder in folders]
+    for depth in range(1, max(map(len, paths), default=1)):
+        names = [one_line("/".join(path[-depth:])) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [one_line("/".join(path)) for path in paths]
 
 
 def describe_settings(settings: Mapping[str, Any] | None, between: str = ", ") -> str:

@@ -42,6 +42,8 @@ from spikeflip.writing import remove_partial, sync, write_bytes, write_json
 
 _CONFIG, _MANIFEST, _SUMMARY, _PAGE = "config.json", "manifest.json", "summary.json", "report.html"
 _WRITTEN = {_CONFIG, _MANIFEST, _SUMMARY, _PAGE, ROWS, TRACE, INPUTS, OUTPUTS}
+_RESULTS = (_SUMMARY, _MANIFEST, ROWS, INPUTS)
+"""What every finished run holds beside its page."""
 _log = logging.getLogger(__name__)
 
 
@@ -55,8 +57,9 @@ def run_attack(
 ) -> dict[str, Any]:
     """Attack, save, judge what was saved, and write the run folder ``out``; returns the summary.
 
-    A folder with an unfinished run of the same configuration is gone on with, a finished one is left as it is. Rows and
-    adversarial inputs come out the same bytes whatever ``execution`` says, and however often the run was interrupted.
+    A folder with an unfinished run of the same configuration is gone on with, a finished one is left as it is. One of
+    which a file was removed since is attacked again. Rows and adversarial inputs come out the same bytes whatever
+    ``execution`` says, and however often the run was interrupted.
 
     Args:
         config: what is attacked, and how.
@@ -90,7 +93,11 @@ def run_attack(
 
 def is_finished(out: Path, *, page: bool = True) -> bool:
     """Whether a folder holds a finished run, with its page or, where that is not wanted, with or without."""
-    return (out / _SUMMARY).is_file() and ((out / _PAGE).is_file() or not page) and not any_left(out)
+    return _has_results(out) and ((out / _PAGE).is_file() or not page) and not any_left(out)
+
+
+def _has_results(out: Path) -> bool:
+    return all((out / name).is_file() for name in _RESULTS)
 
 
 def is_done(config: AttackConfig, out: Path, checksum: Callable[[AttackConfig], str]) -> bool:
@@ -135,6 +142,8 @@ class _Run:
     def finish(self, execution: Execution) -> dict[str, Any]:
         """Do what is not done yet."""
         try:
+            if not _has_results(self.out):
+                (self.out / _SUMMARY).unlink(missing_ok=True)  # what is found without it is not finished
             self._open(execution)
             if not (self.out / _SUMMARY).exists():
                 self.shards.finish(execution)

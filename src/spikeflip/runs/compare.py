@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError, choose_from
-from spikeflip.intervals import wilson
+from spikeflip.intervals import exact, wilson
+from spikeflip.report.folders import check_no_evaluation, is_evaluation
 from spikeflip.report.loading import open_inputs, read_facts, read_rows
 from spikeflip.runs.progress import rows_done
 
 _DEEPEST = 4
 _BESIDE = ("manifest.json", "summary.json", "rows.parquet", "shards")
 _NOT_RUNS = frozenset({"adversarial", "shards"})
-_WITHOUT_EFFECT = frozenset({"micro_batch", "device", "download", "executor", "workers", "address"})
+WITHOUT_EFFECT = frozenset({"micro_batch", "device", "download", "executor", "workers", "address"})
 """Options that say how a run is executed, not what it finds."""
 _MOST = 1 << 53
 
@@ -53,8 +54,8 @@ def list_runs(folders: Sequence[Path], *, merge: Sequence[str] = ()) -> list[dic
         ``goal``, ``settings`` (those that are not the same in all rows), ``n``, ``success`` and ``verified`` with
         ``*_low``, ``*_high`` (95 % Wilson) and ``*_n``, ``success_lowest`` and ``success_highest`` of the runs merged,
         ``mse``, ``steps`` and ``passes`` (means over successes), ``seconds``, ``done`` (share of an unfinished run),
-        ``notices`` (the codes of those of its summary, or of any run merged) and ``note``. What a run does not say is
-        None.
+        ``data_sha256``, ``notices`` (the codes of those of its summary, or of any run merged) and ``note``. What a run
+        does not say is None.
 
     Raises:
         SpikeflipError: a folder is none or holds no run, no run has an option to merge, or a run is there twice.
@@ -87,8 +88,8 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
         had wrong from the start; how many ``both``, ``only_first``, ``only_second`` and ``neither`` fooled;
         ``success``, ``verified``, ``steps`` and, over the inputs that both fooled, ``mse``, as pairs, and the codes of
         their ``notices``; and ``second_better``, the share of the inputs that one alone fooled which went to the
-        second, with its 95 % Wilson interval: where the interval holds a half, the runs do not show a difference in
-        success.
+        second, with its exact 95 % interval (Clopper and Pearson): where the interval holds a half, the runs do not
+        show a difference in success.
 
     Raises:
         SpikeflipError: a run is damaged or not finished, or the two have other data or no input in common.
@@ -109,7 +110,7 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
     only_first, only_second = int((won[0] & ~won[1]).sum()), int((won[1] & ~won[0]).sum())
     alone = only_first + only_second
     better = only_second / alone if alone else None
-    low, high = wilson(better or 0.0, alone)
+    low, high = exact(only_second, alone)
     return {
         "runs": [str(first), str(second)],
         "settings": {name: [run.settings.get(name) for run in runs] for name in _differing(runs)},
@@ -132,8 +133,12 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
-    """The run folders among ``folders`` and up to four levels below them, sorted, without hidden ones and links."""
+    """The run folders among ``folders`` and up to four levels below them, sorted, without hidden ones and links.
+
+    Those of ``evaluate`` are left out, unless there is nothing else.
+    """
     found: dict[Path, Path] = {}
+    evaluations: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
             raise SpikeflipError(f"{folder} is no folder: give run folders, or a folder with runs in it")
@@ -141,7 +146,12 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
         if not below:
             raise SpikeflipError(f"{folder} holds no run: give a folder that 'attack' wrote, or one with such folders")
         for path in below:
-            found.setdefault(path.resolve(), path)
+            if is_evaluation(path):
+                evaluations.append(path)
+            else:
+                found.setdefault(path.resolve(), path)
+    if not found and evaluations:
+        check_no_evaluation(evaluations[0])
     return list(found.values())
 
 
@@ -162,6 +172,7 @@ def _walk(folder: Path, deeper: int) -> Iterator[Path]:
 def _read(path: Path) -> _Found:
     if not (path / "config.json").exists():
         raise SpikeflipError(f"{path} is no run folder, it has no config.json; give the folder that the attack wrote")
+    check_no_evaluation(path)
     config = read_facts(path, "config")
     victim, data = _part(config, "victim"), _part(config, "data")
     if not (victim and data) or "attack" not in config:
@@ -202,13 +213,15 @@ def _figures(path: Path, summary: Mapping[str, Any], manifest: Mapping[str, Any]
     """The figures of a summary, each checked; None for what it does not say."""
     figures: dict[str, Any] = {"n": _count(summary.get("n"))}
     if figures["n"] is None:
-        raise SpikeflipError(f"{path / 'summary.json'} is damaged (n is {_short(summary.get('n'))}): attack again")
+        raise SpikeflipError(
+            f"{path / 'summary.json'} is damaged (n is {_short(summary.get('n'))}): delete it and attack again"
+        )
     for name, key in (("success", "attack_success_rate"), ("verified", "verified_success_rate")):
         rate, n = _real(summary.get(key)), _count(summary.get(f"{key}_n"))
         if rate is not None and (n is None or not 0 <= rate <= 1):
             raise SpikeflipError(
                 f"{path / 'summary.json'} is damaged ({key} is {rate:g} of {_short(summary.get(f'{key}_n'))}): "
-                "attack again"
+                "delete it and attack again"
             )
         figures |= {name: rate, f"{name}_n": n or 0}
     for name, keys in (("mse", ["mse"]), ("steps", ["steps"]), ("passes", ["forwards", "backwards"])):
@@ -221,7 +234,7 @@ def _figures(path: Path, summary: Mapping[str, Any], manifest: Mapping[str, Any]
 
 def _key(run: _Found, merge: Sequence[str]) -> object:
     """What is the same in all runs of a row; an option that is not given is as one that there was not yet."""
-    kept = (name for name in sorted(run.settings) if name not in merge and name not in _WITHOUT_EFFECT)
+    kept = (name for name in sorted(run.settings) if name not in merge and name not in WITHOUT_EFFECT)
     said = ((name, repr(run.settings[name])) for name in kept if run.settings[name] is not None)
     return (*run.identity, run.victim, run.goal, *said)
 
@@ -229,7 +242,7 @@ def _key(run: _Found, merge: Sequence[str]) -> object:
 def _listed(group: Sequence[_Found], shown: Sequence[str], merge: Sequence[str]) -> dict[str, Any]:
     first = group[0]
     settings = {name: first.settings.get(name) for name in shown}
-    facts = {"victim": first.victim, "goal": first.goal}
+    facts = {"victim": first.victim, "goal": first.goal, "data_sha256": first.identity[1]}
     if first.figures is None:
         return _row(first.name, "unfinished", **facts, settings=settings, done=first.done)
     merged = [tuple(run.settings.get(name) for name in merge) for run in group]
@@ -271,7 +284,8 @@ def _pool(group: Sequence[_Found]) -> dict[str, Any]:
 def _row(name: str, state: str, **known: Any) -> dict[str, Any]:
     rates = [f"{rate}{end}" for rate in ("success", "verified") for end in ("", "_low", "_high", "_n")]
     means = ("success_lowest", "success_highest", "mse", "steps", "passes", "seconds")
-    empty = dict.fromkeys(("runs", "victim", "goal", "settings", "n", *rates, *means, "done", "notices", "note"))
+    first, last = ("runs", "victim", "goal", "settings", "n"), ("done", "data_sha256", "notices", "note")
+    empty = dict.fromkeys((*first, *rates, *means, *last))
     return {"name": name, "state": state, **empty, **known}
 
 

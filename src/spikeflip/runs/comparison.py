@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.report.comparison import folder_names, render_comparison
+from spikeflip.report.comparison import render_comparison
 from spikeflip.report.loading import load_run
 from spikeflip.report.page import save_page
+from spikeflip.report.tables import folder_names
 from spikeflip.runs.compare import compare_runs, find_runs, list_runs
 
 _MOST = 50
@@ -38,7 +39,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
         if row["state"] != "finished":
             raise SpikeflipError(row["note"] or f"{row['name']} is not finished: resume the run first")
     runs = [load_run(path) for path in paths]
-    pairs, apart = _paired(dict(zip(folder_names(runs), paths, strict=True)))
+    pairs, apart = _paired(dict(zip(folder_names(paths), paths, strict=True)))
     return save_page(render_comparison(runs, rows, pairs, apart), out)
 
 

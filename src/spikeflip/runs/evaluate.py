@@ -40,6 +40,8 @@ from spikeflip.writing import make_folder, remove_partial, sync, write_bytes, wr
 SUMMARY = "evaluation.json"
 _CONFIG, _MANIFEST = "config.json", "manifest.json"
 _WRITTEN = {_CONFIG, _MANIFEST, SUMMARY, ROWS, INPUTS, PAGE}
+_RESULTS = (SUMMARY, _MANIFEST, ROWS, INPUTS)
+"""What every finished evaluation holds beside its page."""
 _EXAMPLES = 16
 """Inputs on which the victim is examined."""
 _OF_ATTACKS = {
@@ -60,8 +62,8 @@ def run_evaluation(
     """Evaluate, and write the folder ``out`` with a page; returns the summary, with the seconds of each attack.
 
     A folder with an unfinished evaluation of the same configuration is gone on with, a finished one is left as it is.
-    Figures, rows and adversarial inputs come out the same bytes whatever ``execution`` says, and however often the
-    evaluation was interrupted.
+    One of which a file was removed since is evaluated again. Figures, rows and adversarial inputs come out the same
+    bytes whatever ``execution`` says, and however often the evaluation was interrupted.
 
     Args:
         config: what is evaluated, and how.
@@ -99,8 +101,12 @@ def run_evaluation(
 
 
 def is_evaluated(out: Path) -> bool:
-    """Whether the folder has a finished evaluation: figures and a page, and no shard to do."""
-    return (out / SUMMARY).is_file() and (out / PAGE).is_file() and not any_left(out)
+    """Whether the folder has a finished evaluation: figures, inputs and a page, and no shard to do."""
+    return _has_results(out) and (out / PAGE).is_file() and not any_left(out)
+
+
+def _has_results(out: Path) -> bool:
+    return all((out / name).is_file() for name in _RESULTS)
 
 
 @dataclass
@@ -127,6 +133,8 @@ class _Run:
     def finish(self, execution: Execution) -> None:
         """Do what is not done yet."""
         try:
+            if not _has_results(self.out):
+                (self.out / SUMMARY).unlink(missing_ok=True)  # what is found without it is not finished
             self._open(execution)
             if not (self.out / SUMMARY).exists():
                 self.shards.finish(execution)

@@ -16,9 +16,10 @@ from spikeflip.attacks.metrics import METRICS
 from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.intervals import wilson
 from spikeflip.reading import may_replace
+from spikeflip.report.folders import check_no_evaluation
 from spikeflip.report.loading import check_values, choose_examples, open_inputs, read_facts, read_rows
 from spikeflip.report.sweep import curve_lines
-from spikeflip.report.tables import describe_settings, one_line
+from spikeflip.report.tables import describe_settings, folder_names, one_line
 from spikeflip.runs.compare import find_runs, list_runs
 from spikeflip.writing import write_bytes
 
@@ -186,12 +187,12 @@ def _budget(place: Path, options: Options) -> _Drawn:
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:
-    """What tells runs apart: their settings that differ, or their folders' names where these do not."""
+    """What tells runs apart: their settings that differ, or their folders where these do not."""
     rows = {row["name"]: row["settings"] for row in list_runs(folders)}
     said = [describe_settings(rows.get(str(folder))) for folder in folders]
     if len(set(said)) == len(said) and all(said):
         return said
-    return [one_line(folder.name or str(folder)) for folder in folders]
+    return folder_names(folders)
 
 
 def _robustness(folder: Path, metric: str) -> Robustness:
@@ -208,7 +209,7 @@ def _robustness(folder: Path, metric: str) -> Robustness:
             raise SpikeflipError(f"{folder} does not know {name} of its inputs: give another --metric, or attack again")
     n = len(rows["sample"])
     if not n:
-        raise SpikeflipError(f"{folder} has no inputs: attack some")
+        raise SpikeflipError(f"{folder} has no inputs: give a run that attacked some")
     clean, after = ~rows["already_wrong"].astype(bool), rows["still_right"]
     reached = np.where(np.isfinite(rows[metric]), rows[metric], np.inf)
     sizes = np.unique(np.concatenate([[0.0], reached[clean & np.isfinite(reached)]]))
@@ -249,12 +250,15 @@ def _shown(run: Path, row: int | None) -> Shown:
     """A row of a run, a typical success when none is given."""
     if not (run / "config.json").is_file():
         raise SpikeflipError(f"{run} is no run folder: give one, as a single input is shown")
+    check_no_evaluation(run)
     config, saved = read_facts(run, "config"), open_inputs(run)
     rows = read_rows(run, saved.samples)
     n = len(saved.samples)
+    if not n:
+        raise SpikeflipError(f"{run} has no inputs: give a run that attacked some")
     chosen = [*choose_examples(rows), 0][0] if row is None else row
     if not 0 <= chosen < n:
-        raise SpikeflipError(f"--sample is {chosen}, and {run} has {n:,} rows: give one from 0 to {max(0, n - 1)}")
+        raise SpikeflipError(f"--sample is {chosen}, and {run} has {n:,} rows: give one from 0 to {n - 1}")
     kind = _kind(run)
     original, adversarial = saved.read(chosen)
     check_values(original, adversarial, chosen, kind, saved.paths[0])

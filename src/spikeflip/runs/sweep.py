@@ -21,7 +21,7 @@ from spikeflip.report.page import GENERATOR
 from spikeflip.report.sweep import render_sweep
 from spikeflip.report.tables import to_csv
 from spikeflip.runs.attack import is_done, run_attack
-from spikeflip.runs.compare import list_runs
+from spikeflip.runs.compare import WITHOUT_EFFECT, list_runs
 from spikeflip.runs.config import AttackConfig, DataConfig, Execution, VictimConfig, explain, names_code
 from spikeflip.runs.folder import check_no_links, check_plain
 from spikeflip.runs.inputs import data_checksum
@@ -60,7 +60,8 @@ def read_sweep(file: Path) -> Sweep:
     Every point of the grid is combined with every one of ``[[points]]``; later parts of this list win.
 
     Raises:
-        SpikeflipError: the file is missing or no sweep file, an option is wrong, or two points have one name.
+        SpikeflipError: the file is missing or no sweep file, an option is wrong, or two points have one name or are
+            the same run.
     """
     base, grid, listed = _parts(file, _load(file))
     count = math.prod(len(values) for values in grid.values()) * max(1, len(listed))
@@ -74,7 +75,19 @@ def read_sweep(file: Path) -> Sweep:
         if name in points:
             raise SpikeflipError(f"{file} has the point {name} twice: leave one of them out")
         points[name] = Point(name, _config(base | own, f"{file}, point {name}"))
+    _check_apart(file, tuple(points.values()), WITHOUT_EFFECT if "seed" in swept else frozenset())
     return Sweep(tuple(points.values()), swept)
+
+
+def _check_apart(file: Path, points: Sequence[Point], without: frozenset[str]) -> None:
+    """Raise a SpikeflipError if two points have the same options, however these are written and but for some."""
+    known: dict[str, str] = {}
+    for point in points:
+        options = json.dumps(point.config.stored(without=without), sort_keys=True)
+        if (other := known.setdefault(options, point.name)) != point.name:
+            raise SpikeflipError(
+                f"{file} has the points {other} and {point.name}, which are the same run: leave one out"
+            )
 
 
 def run_sweep(

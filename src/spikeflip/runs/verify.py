@@ -18,18 +18,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 
 from spikeflip.attacks import Pattern
 from spikeflip.data import EVENT_SETS, IMAGE_SETS
 from spikeflip.errors import SpikeflipError
 from spikeflip.interop import EVERY_ATTACK
-from spikeflip.report.loading import SavedInputs, open_inputs, read_facts, read_rows, read_whole_rows
+from spikeflip.report.loading import SavedInputs, damaged, open_inputs, read_facts, read_rows, read_whole_rows
 from spikeflip.runs.attack_options import options_model
 from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, VictimConfig, explain
+from spikeflip.runs.described import wrong_facts
 from spikeflip.runs.merge import DAMAGE, summarise
 from spikeflip.runs.plan import Plan, make_plan, open_task, pattern_identity
-from spikeflip.runs.shard import LATER_COLUMNS, ROWS
+from spikeflip.runs.shard import LATER_COLUMNS, OUTPUTS, ROWS
 from spikeflip.runs.victim import as_config, load_victim
 
 Progress = Callable[[str, int, int], None]
@@ -53,7 +55,8 @@ def verify_run(
 ) -> dict[str, Any]:
     """Compute rows of a run again, and compare them and their adversarial inputs with what the run holds.
 
-    The summary is made again too, of all rows as the run holds them.
+    The summary is made again too, of all rows as the run holds them, and what ``config.json`` says beside its options:
+    settings, goal, classes, names and figures of the data and the victim.
 
     Args:
         run: a finished run.
@@ -70,8 +73,10 @@ def verify_run(
     Returns:
         ``rows`` of the run, ``checked`` row numbers, and ``differences``: one dict a row and column that differ, with
         ``row``, ``column``, ``stored`` and ``recomputed``. Inputs are the columns ``originals`` and ``adversarials``,
-        the bytes of a row's recording are ``recording``. The summary is of ``row`` None, with its names as columns.
-        ``notices`` of the whole run as they are now, whatever the run holds: they are sentences, and not compared.
+        what the output layer fires is ``outputs``, and the bytes of a row's recording are ``recording``. The summary is
+        of ``row`` None, with its names as columns; ``config.json`` is of ``row`` ``"config"``, with columns such as
+        ``settings.threshold``. ``notices`` of the whole run as they are now, whatever the run holds: they are
+        sentences, and not compared.
 
     Raises:
         SpikeflipError: the run is damaged or not finished, the victim or data are others, or ``samples`` is below 1.
@@ -98,7 +103,7 @@ def verify_run(
     if not np.array_equal(plan.samples.numpy(), saved.samples):
         raise SpikeflipError(
             f"{run / 'rows.parquet'} is damaged: its rows are not the {len(plan.rows):,} inputs and targets that "
-            "config.json asks for; run the attack again or restore the file"
+            "config.json asks for; restore it, or delete the folder and attack again"
         )
     n, parts = len(saved.samples), _parts(plan, samples, seed)
     chosen = np.concatenate(parts)
@@ -117,6 +122,7 @@ def verify_run(
         for name, value in made.items()
         if name in summary and not _same(summary[name], value)
     ]
+    differences += wrong_facts(description, plan)
     return {"run": str(run), "rows": n, "checked": chosen.tolist(), "differences": differences, "notices": notices}
 
 
@@ -221,6 +227,8 @@ def _after(progress: Progress, before: int, every: int) -> Progress:
 def _differences(run: Path, saved: SavedInputs, chosen: NDArray[np.int64], again: Path) -> list[dict[str, Any]]:
     at = np.arange(len(chosen))
     stored, made, inputs = read_whole_rows(run, chosen), read_whole_rows(again, at), open_inputs(again)
+    fired = _outputs(run, saved.samples, chosen)
+    fired_again = None if fired is None else _outputs(again, inputs.samples, at)
     found: list[dict[str, Any]] = []
     for i, row in enumerate(chosen.tolist()):
         for name in dict.fromkeys((*made, *stored)):
@@ -229,7 +237,10 @@ def _differences(run: Path, saved: SavedInputs, chosen: NDArray[np.int64], again
             old, new = (part[name][i] if name in part else None for part in (stored, made))
             if not _same(old, new):
                 found.append({"row": row, "column": name, "stored": old, "recomputed": new})
-        for name, before, after in zip(("originals", "adversarials"), saved.read(row), inputs.read(i), strict=True):
+        pairs = list(zip(("originals", "adversarials"), saved.read(row), inputs.read(i), strict=True))
+        if fired is not None:
+            pairs.append(("outputs", fired[i], np.zeros(0) if fired_again is None else fired_again[i]))
+        for name, before, after in pairs:
             if before.dtype != after.dtype or not np.array_equal(before, after):
                 change = {"stored": _describe(before), "recomputed": _describe(after, before)}
                 found.append({"row": row, "column": name, **change})
@@ -240,6 +251,21 @@ def _differences(run: Path, saved: SavedInputs, chosen: NDArray[np.int64], again
             if old != new:
                 found.append({"row": row, "column": "recording", "stored": old, "recomputed": new})
     return found
+
+
+def _outputs(folder: Path, samples: NDArray[np.int64], rows: NDArray[np.int64]) -> list[NDArray[Any]] | None:
+    """What the output layer fires of some rows; None where a run does not hold it, as those of earlier versions."""
+    path = folder / OUTPUTS
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if not np.array_equal(file.get_tensor("samples"), samples):
+                raise ValueError("its samples are not those of the inputs")
+            fired = file.get_slice("outputs")
+            return [np.asarray(fired[row : row + 1])[0] for row in rows.tolist()]
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise damaged(path, error) from error
 
 
 def _recording(path: Path, like: str = "") -> str:
@@ -263,7 +289,9 @@ def _summary(run: Path, plan: Plan) -> dict[str, Any]:
         made = summarise(run / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws, known=known)
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
-        raise SpikeflipError(f"{run / ROWS} is damaged ({reason}): run the attack again or restore the file") from error
+        raise SpikeflipError(
+            f"{run / ROWS} is damaged ({reason}): restore it, or delete the folder and attack again"
+        ) from error
     again: dict[str, Any] = json.loads(json.dumps(made))
     return again
 
