@@ -206,7 +206,7 @@ def cells(member: Mapping[str, Any]) -> tuple[str, ...]:
 def table_lines(members: Sequence[Mapping[str, Any]], width: int = 80) -> list[str]:
     """A table as lines of text, without the columns that there is least need of where it is wider than that."""
     columns = dict(zip(COLUMNS, zip(*[COLUMNS, *map(cells, members)], strict=True), strict=True))
-    for name in (None, *_LEAST_WANTED):
+    for name in ("", *_LEAST_WANTED):
         columns.pop(name, ())
         widths = [max(map(len, column)) for column in columns.values()]
         if sum(widths) + 2 * (len(widths) - 1) <= width:
