@@ -56,7 +56,11 @@ def now(device: torch.device) -> float:
 
 
 def machine(device: torch.device | None = None) -> dict[str, object]:
-    gpu = {"gpu": torch.cuda.get_device_name(device)} if device is not None and device.type == "cuda" else {}
+    """What a row says of where it was measured; of a GPU the most memory that PyTorch had there so far, too."""
+    gpu: dict[str, object] = {}
+    if device is not None and device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device) >> 20
+        gpu = {"gpu": torch.cuda.get_device_name(device), "peak_memory_mib": peak}
     return gpu | {
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),

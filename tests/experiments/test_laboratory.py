@@ -31,6 +31,17 @@ def test_another_attack_is_another_run_on_the_same_victim(tiny_laboratory):
     assert tiny_laboratory.victim(CASE) == tiny_laboratory.victim(replace(CASE, goal="targeted"))
 
 
+def test_another_precision_is_another_run_on_the_same_victim(tiny_laboratory):
+    coarse = replace(tiny_laboratory, precision="bf16-gradient")
+    assert coarse.victim(CASE) == tiny_laboratory.victim(CASE)
+    assert "precision=bf16-gradient" not in coarse.run(CASE).name  # it is no part of the case
+    assert coarse.run(CASE) != tiny_laboratory.run(CASE)
+    config = json.loads((coarse.run(CASE) / "config.json").read_text())["options"]
+    assert (config["engine"], config["precision"]) == ("torch", "bf16-gradient")
+    twin = replace(CASE, loss="ce", victim=tiny_laboratory.preset.twin_of("MNIST", 0))
+    assert coarse.attack_config(twin) == tiny_laboratory.attack_config(twin)
+
+
 def test_other_training_is_another_victim_and_other_runs(tiny_laboratory):
     other = changed(tiny_laboratory, updates=41)
     assert other.victim(CASE) != tiny_laboratory.victim(CASE)

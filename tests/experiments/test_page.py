@@ -54,6 +54,16 @@ def table_of(page):
     return [line for line in page.splitlines() if line.startswith("|")]
 
 
+def test_the_page_says_where_gradients_were_coarse():
+    found = {
+        "table-7": result("table-7", precision="bf16-gradient"),
+        "figure-9": result("figure-9", precision="float32"),
+    }
+    (line,) = [line for line in render(found, {}).splitlines() if line.startswith("Run with")]
+    assert "table-7 with `--preset cpu` (small), gradients in bfloat16 (`--precision bf16-gradient`)" in line
+    assert line.count("bfloat16") == 1
+
+
 def test_the_page_says_which_experiments_were_run_at_another_width():
     found = {name: result(name, width=width) for name, width in (("table-7", 0.5), ("figure-9", 0.5), ("twins", None))}
     (line,) = [line for line in render(found, {}).splitlines() if line.startswith("Run with")]

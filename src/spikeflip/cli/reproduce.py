@@ -1,7 +1,7 @@
 """The command ``spikeflip reproduce``: the paper's tables and figures."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -32,6 +32,10 @@ def reproduce(
     width: Annotated[float | None, Parameter(help="Factor on hidden layers, instead of the preset's.")] = None,
     download: Annotated[bool, Parameter(help="Download what is not in --root.", negative="")] = False,
     device: Annotated[str, Parameter(help="Where victims are attacked: cpu, cuda or cuda:N.")] = "cpu",
+    precision: Annotated[
+        Literal["float32", "bf16-gradient"],
+        Parameter(help="bf16-gradient: gradients through the weights in bfloat16; scores stay float32."),
+    ] = "float32",
     workers: Annotated[int | None, Parameter(help="Processes that attack at a time; 1 when not given.")] = None,
     show: Annotated[bool, Parameter(name="--list", help="Name the experiments, and run none.", negative="")] = False,
     quiet: Quiet = False,
@@ -56,6 +60,7 @@ def reproduce(
             width=width,
             download=download,
             device=device,
+            precision=precision,
             execution=Execution(workers=workers),
             progress=bars.stage,
         )

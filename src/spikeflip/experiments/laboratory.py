@@ -23,6 +23,7 @@ from spikeflip.runs.lock import locked
 from spikeflip.runs.plan import PLACES, make_plan, open_task
 from spikeflip.runs.transfer import transfer_run
 from spikeflip.snn.checkpoint import DESCRIPTION
+from spikeflip.snn.engines.choose import Precision
 from spikeflip.writing import make_folder, write_json
 
 Progress = Callable[[str, int, int], None]
@@ -50,6 +51,8 @@ class Laboratory:
     device: str = "cpu"
     execution: Execution = field(default_factory=Execution)
     progress: Progress | None = None
+    precision: Precision = "float32"
+    """Of attacks on spiking victims."""
 
     def row(self, case: Case) -> dict[str, Any]:
         """Measure a case, or find what was measured.
@@ -125,13 +128,14 @@ class Laboratory:
     def attack_config(self, case: Case) -> AttackConfig:
         """The options of a case's attack."""
         data, targeted = self.preset.data[case.data], case.goal == "targeted"
+        exact = self.precision == "float32" or bool(case.victim.get("twin"))
         places = {"root": self.root, "download": self.download, "device": self.device, "victim": self.victim(case)}
         options = {
             **data.source,
             **(data.targeted if targeted else data.untargeted),
             "target": "all" if targeted else "none",
             "draws": data.draws[targeted],
-            "engine": data.engine,
+            **({"engine": data.engine} if exact else {"engine": "torch", "precision": self.precision}),
             "trace": True,
             **case.attack,
         }

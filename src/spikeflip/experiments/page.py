@@ -124,7 +124,8 @@ def _head(results: Mapping[str, Result]) -> str:
     versions = {_versions(result["manifest"]) for result in results.values()}
     sizes: dict[str, list[str]] = {}
     for name, r in results.items():
-        size = f"`--preset {escape_markdown(r['preset'])}` ({escape_markdown(r['preset_summary'])}){_width(r)}"
+        size = f"`--preset {escape_markdown(r['preset'])}` ({escape_markdown(r['preset_summary'])})"
+        size += _width(r) + _precision(r)
         sizes.setdefault(size, []).append(name)
     most, *others = sorted(sizes, key=lambda size: len(sizes[size]), reverse=True)
     run_with = most + "".join(f"; {', '.join(sizes[size])} with {size}" for size in others)
@@ -306,6 +307,12 @@ def _victims(results: Mapping[str, Result]) -> str:
         )
         lines.append(f"| {' | '.join(escape_markdown(str(value)) for value in cells)} |")
     return "\n".join(lines)
+
+
+def _precision(result: Result) -> str:
+    """In what gradients were computed where it was not float32; results of an earlier version do not say."""
+    precision = result.get("precision", "float32")
+    return "" if precision == "float32" else f", gradients in bfloat16 (`--precision {precision}`)"
 
 
 def _width(result: Result) -> str:

@@ -24,6 +24,7 @@ from spikeflip.runs import Execution
 from spikeflip.runs.folder import check_no_links, check_plain, manifest, write_trouble
 from spikeflip.runs.lock import InUseError, locked
 from spikeflip.snn.checkpoint import DESCRIPTION
+from spikeflip.snn.engines.choose import Precision
 from spikeflip.writing import remove_partial, write_json
 
 RESULTS, PAGE = "results", "reproduction.md"
@@ -42,6 +43,7 @@ def reproduce(
     width: float | None = None,
     download: bool = False,
     device: str = "cpu",
+    precision: Precision = "float32",
     execution: Execution | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
@@ -59,6 +61,7 @@ def reproduce(
         width: factor on the victims' hidden layers instead of the preset's.
         download: fetch missing data sets into ``root``.
         device: where victims are trained and attacked.
+        precision: of attacks on spiking victims, as :meth:`spikeflip.SpikingNetwork.on` has it.
         execution: where shards are attacked.
         progress: called with the stage, and what is done of what.
 
@@ -74,7 +77,7 @@ def reproduce(
     used = {case.data for experiment in chosen for case in experiment.cases(size)}
     _check_data(size, sorted(used), [experiment.name for experiment in chosen], root, download)
     _check_folder(out)
-    laboratory = Laboratory(size, out, root, download, device, execution or Execution(), progress)
+    laboratory = Laboratory(size, out, root, download, device, execution or Execution(), progress, precision)
     written = []
     with _writable(out):
         for number, experiment in enumerate(chosen):
@@ -207,6 +210,7 @@ def _result(experiment: Experiment, laboratory: Laboratory, width: float | None)
         "preset": preset.name,
         "preset_summary": preset.summary,
         "width": width,
+        "precision": laboratory.precision,
         "notes": remarks(rows, preset, laboratory.out),
         "left_out": [name for name in IN_PAPER if name not in preset.data],
         "columns": list(experiment.columns),
