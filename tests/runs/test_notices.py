@@ -95,6 +95,14 @@ def known(victim, **options):
     return circumstances(make_plan(open_task(AttackConfig(victim=victim, **options))))
 
 
+def test_fewer_inputs_than_were_asked_for_are_said(poor):
+    (notice,) = [one for one in known(poor, samples=99_999).data if one.code == "fewer-inputs"]
+    assert notice.text == f"there are {notice.figure:,} inputs, fewer than the 99,999 asked for"
+    assert notice.figure == 355
+    for options in ({"samples": 355}, {"samples": 3}, {}):
+        assert "fewer-inputs" not in [one.code for one in known(poor, **options).data]
+
+
 def test_budget_choice_and_classes_are_those_of_the_run(poor, small_victim):
     bounded = known(poor, samples=1, epsilon=0.2, metric="l2")
     assert (bounded.budget, bounded.classes, bounded.chosen_right) == (Budget(0.2, "l2"), 10, False)

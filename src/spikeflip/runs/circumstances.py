@@ -28,7 +28,7 @@ def circumstances(plan: Plan) -> Circumstances:
         chosen_right=task.config.per_class is not None,
         learned=learned(task.loaded.facts),
         remedies=_remedies(plan, attack),
-        data=task.data.notices,
+        data=(*task.data.notices, *_of_number(plan)),
         attack=(
             *task.loaded.notices,
             *getattr(task.victim, "notices", ()),
@@ -41,6 +41,14 @@ def circumstances(plan: Plan) -> Circumstances:
 def learned(facts: Mapping[str, Any]) -> bool:
     """Whether a victim's training does not say that it ended no better than guessing."""
     return facts.get("learned") is not False
+
+
+def _of_number(plan: Plan) -> tuple[Notice, ...]:
+    """That there are fewer inputs than were asked for."""
+    asked, there = plan.task.config.samples, len(plan.task.data.labels)
+    if asked is None or there >= asked:
+        return ()
+    return (Notice("fewer-inputs", f"there are {there:,} inputs, fewer than the {asked:,} asked for", there),)
 
 
 def _of_pattern(plan: Plan) -> tuple[Notice, ...]:
