@@ -108,3 +108,8 @@ def nearest(victim, spikes, labels, targets=None):
     distance = torch.cdist(spikes.flatten(1), every.float(), p=1).round().long()
     goal = (said[None] >= 0) & (said[None] != labels[:, None]) if targets is None else said[None] == targets[:, None]
     return torch.where(goal, distance, 10**6).amin(1)
+
+
+def count(spikes, result):
+    """How many cells an attack flipped in each input."""
+    return (result.adversarials != spikes).flatten(1).sum(1)

@@ -1,9 +1,11 @@
 """A victim whose fewest flips are known: class 1 scores the weights of the cells that fire, class 0 a constant."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
 
+from spikeflip.evaluation import SUITES
 from spikeflip.snn.gradients import InputGradient
 
 T, F = 4, 6
@@ -49,3 +51,9 @@ def some_inputs(n=10, seed=1):
     """Spikes with their classes."""
     spikes = (torch.rand((n, T, F), generator=torch.Generator().manual_seed(seed)) < 0.5).float()
     return spikes, ((spikes * WEIGHT).sum((1, 2)) > HEIGHT).long()
+
+
+def scg_and_spikefool(few):
+    """Make the suite of flips one of the control and two quick attacks, by the fixture ``few``."""
+    suite = SUITES["binary-l0/1"].members
+    few("binary-l0/1", suite[0], replace(suite[1], settings={"steps": 2}), suite[4])
