@@ -119,3 +119,9 @@ def terminal_of(monkeypatch):
         monkeypatch.setenv("COLUMNS", str(columns))
 
     return of
+
+
+@pytest.fixture
+def long_lines(monkeypatch):
+    """A terminal of 120 columns."""
+    monkeypatch.setenv("COLUMNS", "120")

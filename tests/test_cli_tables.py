@@ -1,17 +1,15 @@
 """What the command writes, line by line: each figure beside the name that is its own."""
 
 import json
-import logging
 import re
-import time
 
 import numpy as np
 import pytest
+from command_rows import FACTS, FINDINGS, RATES, answer, comparison, lines_of, listed, summary
 from rich.text import Text
 
 from spikeflip.cli.run_lists import print_comparison, print_differences, print_points, print_runs
 from spikeflip.cli.terminal import (
-    Bars,
     print_findings,
     print_json,
     print_names,
@@ -19,34 +17,9 @@ from spikeflip.cli.terminal import (
     print_summary,
     print_verdicts,
     say,
-    training_label,
 )
 
-RATES = {
-    "clean_accuracy": (0.9137, 0.8123, 0.9629, 58, "clean accuracy"),
-    "attack_success_rate": (0.9434, 0.8463, 0.9806, 53, "attack success rate"),
-    "verified_success_rate": (0.8721, 0.7566, 0.9371, 52, "verified success rate"),
-    "robust_accuracy": (0.0517, 0.0177, 0.1414, 57, "robust accuracy"),
-    "tie_rate": (0.0189, 0.0033, 0.0994, 51, "ties"),
-    "vanished_first_step_rate": (0.3019, 0.1952, 0.4354, 50, "vanished first steps"),
-}
-
-
-@pytest.fixture(autouse=True)
-def long_lines(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "120")
-
-
-def summary(**changed):
-    found = {"n": 59, "mse_mean": 0.030123, "steps_mean": 4.3019}
-    for key, (rate, low, high, n, _) in RATES.items():
-        found |= {key: rate, f"{key}_interval": [low, high], f"{key}_n": n}
-    return found | changed
-
-
-def lines_of(capsys):
-    """The lines written, with blanks and frames as single blanks."""
-    return [" ".join(re.sub("[┃│┏┓┡┩└┘━─┴┳╇┠┨]", " ", line).split()) for line in capsys.readouterr().out.splitlines()]
+pytestmark = pytest.mark.usefixtures("long_lines")
 
 
 # ---------------------------------------------------------------- the summary of a run
@@ -93,14 +66,6 @@ def test_events_that_were_added_and_removed(capsys):
 
 
 # ---------------------------------------------------------------- lists of runs
-
-
-def listed(name, **changed):
-    row = {"name": name, "runs": 1, "state": "finished", "victim": "v", "goal": "untargeted", "settings": {}, "n": 1200}
-    for rate, (value, low, high) in {"success": (0.91, 0.8, 0.95), "verified": (0.62, 0.5, 0.7)}.items():
-        row |= {rate: value, f"{rate}_low": low, f"{rate}_high": high, f"{rate}_n": 50}
-    row |= {"mse": 0.0123, "steps": 3.24, "passes": 7.77, "seconds": 1234.5, "done": None, "note": None}
-    return row | {"success_lowest": None, "success_highest": None} | changed
 
 
 def test_every_figure_of_a_run_is_in_its_own_column(capsys):
@@ -206,28 +171,6 @@ def test_points_are_lines(capsys):
 # ---------------------------------------------------------------- two runs
 
 
-def comparison(**changed):
-    found = {
-        "runs": ["runs/one", "runs/two"],
-        "victims": ["v", "w"],
-        "settings": {"gamma": [0.05, None], "seed": [0, 1]},
-        "success": [0.91, None],
-        "verified": [0.62, 0.31],
-        "only_first": 11,
-        "only_second": 12,
-        "mse": [0.01234, None],
-        "steps": [3.25, 4.75],
-        "attacked": 1300,
-        "shared": 1400,
-        "both": 1013,
-        "neither": 1014,
-        "second_better": 0.52,
-        "second_better_low": 0.3,
-        "second_better_high": 0.7,
-    }
-    return found | changed
-
-
 def test_every_figure_of_a_comparison_is_in_the_column_of_its_run(capsys):
     print_comparison(comparison())
     lines = lines_of(capsys)
@@ -287,11 +230,6 @@ def test_what_differs_from_a_recomputation(capsys):
 # ---------------------------------------------------------------- recordings
 
 
-def answer(file, prediction, rates, **changed):
-    known = {"events": 1500, "events_outside": 250, "frames": "15 bins of 5 ms", "notes": [], "notices": []}
-    return {"file": file, "prediction": prediction, "rates": rates} | known | changed
-
-
 def test_verdicts_name_the_winner_and_the_next(capsys):
     print_verdicts(
         [
@@ -315,22 +253,6 @@ def test_verdicts_name_the_winner_and_the_next(capsys):
     print_verdicts([answer("a.npz", "left", {"left": 1.0}, **told)])
     (note,) = [line for line in lines_of(capsys) if line.startswith("note: ")]
     assert "times ran backwards" in note
-
-
-FACTS = {
-    "file": "a.bin",
-    "format": "N-MNIST bin",
-    "width": 34,
-    "height": 33,
-    "events": 4244,
-    "on": 3000,
-    "off": 1244,
-    "duration_us": 9999,
-    "first_us": 1011,
-    "t0_us": 7012,
-    "events_per_second": 12345.6,
-    "notes": ["times [b]ran[/b] backwards", "the sensor is guessed"],
-}
 
 
 def test_every_fact_of_a_recording_is_beside_its_own_name(capsys):
@@ -368,18 +290,6 @@ def test_a_picture_has_two_pixels_a_character(terminal_of, monkeypatch, capsys):
 
 
 # ---------------------------------------------------------------- findings, names, JSON, plain lines
-
-
-FINDINGS = [
-    {
-        "experiment": "table-1",
-        "findings": [
-            {"state": "held", "text": "It holds.", "words": "90 % of 10"},
-            {"state": "did not hold", "text": "It [b]does[/b] not.", "words": "0 % of 9"},
-        ],
-    },
-    {"experiment": "figure-9", "findings": [{"state": "not tested", "text": "Nobody looked.", "words": "–"}]},
-]
 
 
 def test_findings_are_lines_of_state_experiment_and_text(capsys):
@@ -422,171 +332,3 @@ def test_a_line_is_a_line_however_long_and_nothing_in_it_is_markup(capsys, monke
     say("[bold]" + "word " * 30 + "\x1b]0;title\x07\nend")
     out = capsys.readouterr().out
     assert out == "[bold]" + "word " * 30 + r"\x1b]0;title\x07 end" + "\n"
-
-
-# ---------------------------------------------------------------- how it looks
-
-
-def layout_of(capsys):
-    """The lines written, as they stand but for blanks at their ends and around the whole."""
-    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    return "\n".join(lines).strip("\n")
-
-
-def test_columns_begin_and_end_where_their_headings_do(capsys):
-    print_comparison(comparison(runs=["a longer one", "two"], settings={"gamma": [0.05, "x"]}, second_better=None))
-    assert layout_of(capsys).startswith(
-        """\
-                      a longer one    two
-victim                           v      w
-gamma                         0.05      x
-success                      91.0%      –
-verified                     62.0%  31.0%
-only this one fooled            11     12
-mse                         0.0123      –
-steps                          3.2    4.8
-1,300 of 1,400 shared"""
-    )
-    found = {"run": "r", "rows": 50, "checked": [1], "differences": []}
-    found["differences"] = [
-        {"row": row, "column": column, "stored": 0.5, "recomputed": 1}
-        for row, column in ((12345, "mse"), (7, "success"))
-    ]
-    print_differences(found)
-    assert layout_of(capsys).startswith(
-        """\
-  row  column   stored  recomputed
-12345  mse      0.5     1
-    7  success  0.5     1
-1 of 50"""
-    )
-    some = answer("long.npz", "left", {"left": 1.0, "up": 0.0}), answer("b", None, {"a": 0.5, "b": 0.5}, events=999)
-    print_verdicts(some)
-    assert layout_of(capsys).startswith(
-        """\
-recording  says  rate  next                      seen
-long.npz   left  1.00  up 0.00  1,250 of 1,500 events
-b          tie   0.50  b 0.50       749 of 999 events
-frames"""
-    )
-    print_recording(FACTS | {"notes": []}, None)
-    assert layout_of(capsys).startswith("file         a.bin\nformat       N-MNIST bin\nsensor       34 × 33\n")
-    print_names({"scg": "one", "greedy-flips": "two"})
-    assert layout_of(capsys) == "scg           one\ngreedy-flips  two"
-    print_summary("a run", summary())
-    first, _, heading, *lines = layout_of(capsys).splitlines()
-    assert first == "a run, n = 59"
-    assert heading == f"┃{' ' * 23}┃  rate ┃ 95 % interval ┃ of ┃"
-    assert f"│ ties{' ' * 17} │  1.9% │   0.3% – 9.9% │ 51 │" in lines
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda word: print_comparison(comparison(victims=[word, "w"])),
-        lambda word: print_differences(
-            {
-                "run": "r",
-                "rows": 1,
-                "checked": [0],
-                "differences": [{"row": 0, "column": "c", "stored": word, "recomputed": 1}],
-            }
-        ),
-        lambda word: print_verdicts([answer(word, "left", {"left": 1.0})]),
-        lambda word: print_recording(FACTS | {"file": word}, None),
-    ],
-)
-def test_a_long_word_is_folded_and_never_cut(terminal_of, monkeypatch, write, capsys):
-    monkeypatch.setenv("COLUMNS", "40")
-    write("abcdefghijklmnopqrstuvwxyz" * 2)
-    out = capsys.readouterr().out
-    assert "…" not in out
-    assert len(re.findall("[a-z]{3,}", out)) > 2
-    letters = "".join(re.findall(r"^.*$", out, re.MULTILINE))
-    assert all(letters.count(letter) >= 2 for letter in "jkqxz")
-
-
-def test_figures_have_no_colours_of_their_own(terminal_of, capsys):
-    """Names and titles are bold, a tie is italic; numbers and words are as the terminal writes them."""
-    terminal_of(120)
-    differing = [{"row": 0, "column": "c", "stored": 0.5, "recomputed": True}]
-    for write in (
-        lambda: say("1,234 of 5 'text' True"),
-        lambda: print_comparison(comparison()),
-        lambda: print_differences({"run": "r", "rows": 1, "checked": [0], "differences": differing}),
-        lambda: print_runs([listed("a", settings={"gamma": 0.5}), listed("b", victim="w")]),
-        lambda: print_findings(FINDINGS),
-        lambda: print_recording(FACTS | {"notes": []}, np.zeros((0, 0, 3), np.uint8)),
-    ):
-        write()
-        codes = set(re.findall(r"\x1b\[([0-9;]*)m", capsys.readouterr().out))
-        assert codes <= {"1", "0"}
-    print_names({"scg": "1 of 2"})
-    assert re.fullmatch(r"\x1b\[1mscg\x1b\[0m.*1 of 2\s*", capsys.readouterr().out)
-    print_verdicts([answer("a", "left", {"left": 1.0}), answer("b", None, {"u": 0.5, "v": 0.5})])
-    out = capsys.readouterr().out
-    assert "\x1b[1mleft\x1b[0m" in out
-    assert re.search(r"\x1b\[3mtie *\x1b\[0m", out)
-    print_summary("a run", summary())
-    assert capsys.readouterr().out.startswith("\x1b[1ma run, n = 59 ")
-    print_recording(FACTS | {"notes": []}, np.zeros((0, 0, 3), np.uint8))
-    assert "\x1b[1mformat" in capsys.readouterr().out
-
-
-# ---------------------------------------------------------------- progress
-
-
-class Now:
-    def __init__(self, loss, accuracy):
-        self.loss, self.validation_accuracy, self.stage, self.firing = loss, accuracy, "train", None
-
-
-def test_the_label_of_a_training():
-    assert training_label(Now(0.12345, None)) == "train|loss 0.123"
-    assert training_label(Now(1.0, 0.876)) == "train|loss 1.000 val 88%"
-
-
-def test_bars_show_each_stage_with_its_own_count(terminal_of, capsys):
-    terminal_of(100)
-    with Bars(quiet=False) as bars:
-        bars.stage("attack", 3, 40)
-        bars.stage("train|loss 0.5", 1, 9)
-        bars.stage("train|loss 0.4", 2, 9)
-        bars.stage("judge|a|b", 5, 6)
-        tasks = bars._progress.tasks
-        assert [(task.description, task.completed, task.total) for task in tasks] == [
-            ("attack", 3, 40),
-            ("train loss 0.4", 2, 9),
-            ("judge a b", 5, 6),
-        ]
-        assert tasks[0].fields["rate"] == ""
-        for done in (10, 20, 30):
-            time.sleep(0.002)
-            bars.stage("attack", done, 50)
-        assert tasks[0].total == 50
-        assert re.fullmatch(r"\d+\.\d/s", tasks[0].fields["rate"])
-        rate = tasks[0].fields["rate"]
-    out, err = capsys.readouterr()
-    assert out == ""
-    last = [Text.from_ansi(line).plain for line in re.split("[\r\n]+", err)]
-    assert any(re.fullmatch(rf"attack +[━╸╺ ]{{20,}} +30/50 +{rate} +[-0-9:]+ *", line) for line in last)
-
-
-def test_bars_are_silent_where_they_should_be(terminal_of, capsys):
-    with Bars(quiet=False) as bars:  # not a terminal
-        bars.stage("attack", 1, 2)
-        assert bars._progress.disable
-    terminal_of(100)
-    with Bars(quiet=True) as bars:
-        assert bars._progress.disable
-    assert capsys.readouterr().out == ""
-
-
-def test_what_a_run_wants_known_is_said_while_there_are_bars(capsys):
-    log = logging.getLogger("spikeflip.runs.attack")
-    with Bars(quiet=True):
-        log.warning("memory [b]ended[/b]\n%s", "x" * 200)
-        log.info("an aside")
-        log.error("an error, which ends the command in its own sentence")
-    log.warning("nobody listens")
-    assert capsys.readouterr().err == f"spikeflip: memory [b]ended[/b] {'x' * 200}\n"
