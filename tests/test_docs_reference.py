@@ -41,3 +41,11 @@ def test_entries_are_there_once():
 def test_every_page_is_in_the_menu():
     menu = re.findall(r"^reference/(\S+)$", (HOME / "docs" / "api.md").read_text(), re.MULTILINE)
     assert sorted(menu) == sorted(path.stem for path in FOLDER.glob("*.md"))
+
+
+def test_every_link_to_a_name_finds_it():
+    """Sphinx makes plain text of one that does not."""
+    entries = {name for page in FOLDER.glob("*.md") for name in ENTRY.findall(page.read_text())}
+    for page in (HOME / "docs").rglob("*.md"):
+        for target in re.findall(r"\{py:\w+\}`(?:[^`<]*<)?~?([\w.]+)>?`", page.read_text()):
+            assert target in entries or target.rpartition(".")[0] in entries, f"{page.name}: {target}"
