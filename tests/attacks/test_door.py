@@ -29,11 +29,14 @@ CALLS = [scg, noise, judged]
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (lambda net: nn.Linear(20, 5), r"the victim is a Linear, which is none: wrap it with spikeflip.wrap\(model"),
+        (
+            lambda net: nn.Linear(20, 5),
+            r"the victim is a Linear, which cannot be attacked: wrap it with spikeflip.wrap\(model",
+        ),
         (nn.DataParallel, r"the victim is a DataParallel, which spreads over devices: .*wrap\(model.module, example\)"),
         (as_module, "the victim is a VictimModule: give the victim that is inside it"),
-        (lambda net: type(net), "the victim is a type, which is none: make one of a model"),
-        (lambda net: None, "the victim is a NoneType, which is none: make one of a model"),
+        (lambda net: type(net), "the victim is a type, which cannot be attacked: give what spikeflip.load_victim"),
+        (lambda net: None, "the victim is a NoneType, which cannot be attacked: give what spikeflip.load_victim"),
     ],
 )
 def test_what_is_no_victim(call, made, words, network):

@@ -224,7 +224,7 @@ def test_a_target_is_aimed_at():
         ({"inputs": torch.zeros(9, 8, 2, 10, 10)}, "the victim answers 0 of 9 inputs rightly, and a verdict needs 8"),
         ({"labels": torch.zeros(3, dtype=torch.int64)}, "labels have shape"),
         ({"targets": torch.zeros(9, dtype=torch.int64), "labels": torch.zeros(9, dtype=torch.int64)}, "the target of"),
-        ({"victim": torch.nn.Linear(2, 2)}, "the victim is a Linear, which is none"),
+        ({"victim": torch.nn.Linear(2, 2)}, "the victim is a Linear, which cannot be attacked"),
     ],
 )
 def test_bad_input(change, message):

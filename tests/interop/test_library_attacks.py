@@ -222,7 +222,7 @@ WRONG = {
     "stop": (lambda a, v, x, y: a(v, x, y, stop=Smallest("l2")), r"decides itself when it stops: leave --confidence"),
     "restarts": (lambda a, v, x, y: a(v, x, y, restarts=2), "restarts is 2, and an attack of adv-lib begins once"),
     "trace": (lambda a, v, x, y: a(v, x, y, trace=True), "tells nothing of its iterations: leave --trace"),
-    "no victim": (lambda a, v, x, y: a("v", x, y), "the victim is a str, which is none"),
+    "no victim": (lambda a, v, x, y: a("v", x, y), "the victim is a str, which cannot be attacked"),
     "no tensor": (lambda a, v, x, y: a(v, x.numpy(), y), "inputs are a ndarray: give a tensor"),
     "range": (lambda a, v, x, y: a(v, x * 255, y), r"images hold the value .*: scale them to \[0, 1\]"),
     "labels": (lambda a, v, x, y: a(v, x, y[:3]), r"labels have shape \(3,\) for 12 inputs"),

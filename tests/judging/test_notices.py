@@ -195,16 +195,18 @@ def test_causes_are_numbered_as_the_attack_numbers_them():
     ("moved", "said"), [([0, 0, 0], True), ([0, 0, 1], False), ([5, 0, 0], True)], ids=["none", "one", "a wrong one"]
 )
 def test_nothing_moved_is_of_all_attacked_inputs(moved, said):
-    found = notices.nothing_moved(rows(3, already_wrong=[True, False, False], l0=torch.tensor(moved).double()))
+    found = notices.nothing_moved(
+        rows(3, already_wrong=[True, False, False], l0=torch.tensor(moved).double()), Circumstances()
+    )
     assert (found is not None) == said
     if said:
         assert "all 2 attacked inputs are as they were, and robust accuracy is the accuracy without" in found.text
 
 
 def test_fooled_without_a_change_is_the_chance_of_the_encoding():
-    found = notices.nothing_moved(rows(2, l0=torch.zeros(2), success=[True, False]))
+    found = notices.nothing_moved(rows(2, l0=torch.zeros(2), success=[True, False]), Circumstances())
     assert "the 1 that count as fooled are the chance of another encoding" in found.text
-    assert notices.nothing_moved(rows(2, l0=torch.zeros(2), already_wrong=[True, True])) is None
+    assert notices.nothing_moved(rows(2, l0=torch.zeros(2), already_wrong=[True, True]), Circumstances()) is None
 
 
 @pytest.mark.parametrize(("largest", "said"), [(0.0, False), (1e-9, True), (1.79, True), (1.8, False), (2.0, False)])
@@ -355,6 +357,24 @@ def test_of_several_reasons_why_nothing_works_the_first_is_given_and_data_come_f
     assert [notice.code for notice in told] == ["one-class", "victim-did-not-learn", "nothing-correct"]
 
 
+@pytest.mark.parametrize(
+    ("budget", "said"), [(Budget(1, "moved"), True), (Budget(2, "moved"), False), (Budget(0.5), False)]
+)
+def test_a_budget_that_allows_no_change_is_said_where_nothing_moved(budget, said):
+    found = notices.nothing_moved(rows(2, l0=torch.zeros(2)), Circumstances(budget=budget))
+    assert ("allows none" in found.text) is said
+
+
+def test_successes_that_did_not_pass_the_test_of_a_confidence_are_said():
+    held = rows(20, success=[True] * 10 + [False] * 10, verified=[0.95] * 9 + [0.2] * 11)
+    assert notices.confidence_not_reached(held, Circumstances(confidence=0.9)) is None
+    assert notices.confidence_not_reached(held, Circumstances()) is None
+    fewer = rows(20, success=[True] * 10 + [False] * 10, verified=[0.95] * 8 + [0.2] * 12)
+    found = notices.confidence_not_reached(fewer, Circumstances(confidence=0.9))
+    assert found.text.startswith("8 of 10 successes fool in more than 90% of fresh encodings")
+    assert found.figure == 0.8
+
+
 def test_every_notice_fits_what_a_page_takes_and_splits_in_fact_and_consequence():
     known = Circumstances(classes=2, learned=False, own_labels=1, chosen_right=True, budget=Budget(2.0))
     every = [
@@ -367,7 +387,10 @@ def test_every_notice_fits_what_a_page_takes_and_splits_in_fact_and_consequence(
         notices.own_labels(2, known),
         notices.chosen_right(known),
         notices.gradients_vanished(lost(10, 10), known),
-        notices.nothing_moved(rows(2, l0=torch.zeros(2))),
+        notices.nothing_moved(rows(2, l0=torch.zeros(2)), known),
+        notices.confidence_not_reached(
+            rows(2, success=[True] * 2, verified=[0.95, 0.2]), Circumstances(confidence=0.9)
+        ),
         notices.budget_not_reached(rows(2), known),
         notices.events_unseen(of_recordings(60)),
         notices.one_draw("images", None, (0.9, 0.85, 0.95), (0.8, 0.7, 0.75)),

@@ -54,13 +54,16 @@ def seen(times, binning=BINNING):
         ([7, 8], Binning(3, "duration"), None),
         ([7] * 9, Binning(3, "events"), "one-bin"),
         (range(993), BINNING, "one-bin"),  # frame numbers where µs are wanted
+        ([0, 5_000], Binning(9, time_bin=5), "few-bins"),
+        ([0, 5_000], Binning(8, time_bin=5), None),
     ],
     ids=str,
 )
 def test_a_recording_of_which_nothing_or_one_bin_is_seen(times, binning, expected):
     found = seen(times, binning)
     assert codes(found.notices) == ([expected] if expected else [])
-    assert (found.events, found.outside) == (len(times), sum(not 0 <= t < 15_000 for t in times))
+    end = 5000 * binning.steps
+    assert (found.events, found.outside) == (len(times), sum(not 0 <= t < end for t in times))
 
 
 def test_what_is_seen_of_a_recording_is_said_in_figures():

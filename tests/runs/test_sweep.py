@@ -53,6 +53,14 @@ def test_names_of_points_stay_in_their_folder(sweep_file):
     assert len({point.name for point in sweep.points}) == 2
 
 
+def test_the_folder_of_another_sweep_is_refused(sweep_file, run, tmp_path):
+    (tmp_path / "out" / "gamma=0.1").mkdir(parents=True)
+    (tmp_path / "out" / "gamma=0.1" / "config.json").write_text("{}")
+    status, out, err = run("sweep", sweep_file("[grid]\nseed = [1, 2]\n"), "--out", tmp_path / "out")
+    assert (status, out) == (2, "")
+    assert "holds runs, such as gamma=0.1, and none is a point of this file: give a folder of its own" in err
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

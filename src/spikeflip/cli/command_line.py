@@ -75,6 +75,8 @@ def read_options(file: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise SpikeflipError(f"-c {file} is no TOML file with options ({error}): mend it") from error
     for name, value in values.items():
+        if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, dict) for part in value)):
+            raise SpikeflipError(f"-c {file}: [{name}] is a table, as files for 'sweep' have them: write plain options")
         parts = value if isinstance(value, list) else [value]
         if any(not isinstance(part, str | bool | int | float) or "\0" in str(part) for part in parts):
             raise SpikeflipError(f"-c {file}: {name} is no text, number, truth value or list of these: write one")

@@ -64,8 +64,7 @@ def print_evaluation(summary: Mapping[str, Any], *, judged: bool) -> None:
     else:
         say(f"masking: {summary['verdict']['word']}")
         for finding in summary["verdict"]["findings"]:
-            if finding["weight"] != "note":
-                say(f"  {finding['weight']}: {finding['sentence']}")
+            say(f"  {finding['weight']}: {finding['sentence']}")
     for member in summary["members"]:
         if member["left_out"] is not None:
             what = "left some inputs out" if member["attempted"] else "was left out"

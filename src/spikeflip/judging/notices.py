@@ -66,6 +66,7 @@ class Circumstances:
     remedies: Mapping[int, tuple[str, ...]] = field(default_factory=lambda: _IN_PYTHON)
     data: tuple[Notice, ...] = ()
     attack: tuple[Notice, ...] = ()
+    confidence: float | None = None
 
 
 def notices_of(rates: Mapping[str, Any], rows: Rows, known: Circumstances) -> tuple[Notice, ...]:
@@ -83,8 +84,9 @@ def notices_of(rates: Mapping[str, Any], rows: Rows, known: Circumstances) -> tu
         own_labels(len(rows["label"]), known),
         chosen_right(known),
         gradients_vanished(rows, known),
-        nothing_moved(rows),
+        nothing_moved(rows, known),
         budget_not_reached(rows, known),
+        confidence_not_reached(rows, known),
         events_unseen(rows),
         one_draw(rates["kind"], rates["draws"], claimed, verified) if claimed and verified else None,
     )
@@ -215,7 +217,23 @@ def gradients_vanished(rows: Rows, known: Circumstances) -> Notice | None:
     )
 
 
-def nothing_moved(rows: Rows) -> Notice | None:
+def confidence_not_reached(rows: Rows, known: Circumstances) -> Notice | None:
+    """Successes were to hold in more than a share of fresh encodings, and some of those that were found do not."""
+    if known.confidence is None:
+        return None
+    won = rows["success"]
+    n, holding = int(won.sum()), int((rows["verified"][won] > known.confidence).sum())
+    if n - holding <= WORTH_SAYING * n:
+        return None
+    return Notice(
+        "confidence-not-reached",
+        f"{holding:,} of {n:,} successes fool in more than {known.confidence:.0%} of fresh encodings: of the other "
+        "inputs none passed that test, and those that did best are kept; more steps or a larger budget may help",
+        holding / n,
+    )
+
+
+def nothing_moved(rows: Rows, known: Circumstances) -> Notice | None:
     """Every adversarial is the input it was made of."""
     attacked = ~rows["already_wrong"]
     n, won = int(attacked.sum()), int(rows["success"].sum())
@@ -225,6 +243,9 @@ def nothing_moved(rows: Rows) -> Notice | None:
         what = f"the {won:,} that count as fooled are the chance of another encoding"
     else:
         what = "robust accuracy is the accuracy without an attack"
+    budget = known.budget
+    if budget is not None and budget.limit <= 1 and (budget.metric == "moved" or budget.metric.startswith("l0")):
+        what += f"; a budget of {budget.limit:g} in {budget.metric} allows none, as what reaches it has failed"
     return Notice(
         "nothing-moved", f"the attack moved nothing: all {n:,} attacked inputs are as they were, and {what}", n
     )

@@ -28,6 +28,7 @@ def circumstances(plan: Plan) -> Circumstances:
         chosen_right=task.config.per_class is not None,
         learned=learned(task.loaded.facts),
         remedies=_remedies(plan, attack),
+        confidence=task.config.confidence,
         data=(*task.data.notices, *_of_number(plan)),
         attack=(
             *task.loaded.notices,

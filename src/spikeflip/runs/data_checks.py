@@ -25,7 +25,7 @@ FEW_TESTED = 20
 """Below so many test inputs even an accuracy of 100 % has a 95 % interval that begins below 84 %."""
 _LONGEST_NAME = 120
 
-EMPTY, ONE_BIN, OUTSIDE = "empty-input", "one-bin", "events-outside"
+EMPTY, ONE_BIN, FEW_BINS, OUTSIDE = "empty-input", "one-bin", "few-bins", "events-outside"
 
 # What is said of many recordings at once, by the code of what is said of each; {where} names how many, and the first.
 _OF_MANY = {
@@ -50,6 +50,7 @@ _OF_MANY = {
     LABEL_BEYOND: "labels name more than was recorded {where}: are they of these recordings?",
     EMPTY: "no event lies in the bins {where}: the victim sees nothing there",
     ONE_BIN: "all events that are seen lie in one bin {where}: times are taken as µs; --time-unit where they are not",
+    FEW_BINS: "all events that are seen lie in less than a quarter of the bins {where}: is the time bin too long?",
     OUTSIDE: "most events lie outside the bins {where}: the victim does not see them",
 }
 
@@ -84,6 +85,9 @@ class Seen:
                 "they frame numbers?"
             )
             notices.append(Notice(ONE_BIN, text, n - outside))
+        elif outside < n and (used := np.count_nonzero(np.diff(binned.positions))) < steps / 4:
+            text = f"all {n - outside:,} events that are seen lie in {used} of {steps} bins: is the time bin too long?"
+            notices.append(Notice(FEW_BINS, text, used))
         return cls(name, n, outside, tuple(notices))
 
 

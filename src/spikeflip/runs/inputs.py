@@ -308,6 +308,8 @@ def binning_for(loaded: LoadedVictim) -> Binning:
             if (value := getattr(config, name)) is not None:
                 option = "--" + name.replace("_", "-")
                 raise SpikeflipError(f"{option} {value} is given, and the victim says how it was trained: leave it out")
+    elif len(shape := loaded.victim.input_shape) != 3 or shape[0] != 2:
+        raise SpikeflipError(f"the victim takes inputs {shape}, and recordings become (2, H, W): give it images")
     elif config.bins is None and config.time_bin is None:
         raise SpikeflipError(
             "the victim does not say how recordings become its frames: give --time-bin, the ms of each, or --bins "

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikeflip.attacks import Attack, Pattern, Recorded, Verified, every_target, load_pattern, next_target
 from spikeflip.attacks.iterated import Options
-from spikeflip.data import EVENT_SETS, select_per_class
+from spikeflip.data import EVENT_SETS, IMAGE_SETS, select_per_class
 from spikeflip.errors import SpikeflipError
 from spikeflip.interop import EVERY_ATTACK
 from spikeflip.judging import fresh_draws
@@ -238,9 +238,15 @@ def open_task(config: AttackConfig, loaded: LoadedVictim | None = None) -> Task:
     try:
         kind_of(first, victim.input_shape, victim.coding)
     except SpikeflipError as error:
+        of_events = config.input is None and config.data in IMAGE_SETS and victim.input_shape[:1] == (2,)
+        fix = "what it was trained on as --data or --input"
+        if config.simulate_events:
+            fix += ", or leave --simulate-events out"
+        elif of_events:
+            fix = f"--simulate-events, or {fix}"
         raise SpikeflipError(
             f"{data.facts['name']} gives inputs {tuple(first.shape[1:])}, the victim takes {victim.input_shape}: give "
-            "what it was trained on as --data or --input"
+            f"{fix}"
         ) from error
     task = Task(config, loaded, engine, surrogate, data, pattern_of(config))
     if loaded.defences or not isinstance(loaded.plain, SpikingNetwork | ReluNetwork | WrappedModel):

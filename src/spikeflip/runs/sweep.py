@@ -148,6 +148,12 @@ def _check_folder(out: Path, sweep: Sweep) -> None:
     """Raise a SpikeflipError if ``out`` holds a link in the place of a point, or files that no sweep wrote."""
     check_plain(out, [TABLE, POOLED, PAGE])
     check_no_links(out / point.name for point in sweep.points)  # what is in one is looked at when it is attacked
+    others = sorted(path.parent.name for path in out.glob("*/config.json"))
+    if others and not {point.name for point in sweep.points}.intersection(others):
+        raise SpikeflipError(
+            f"--out {out} holds runs, such as {others[0]}, and none is a point of this file: give "
+            "a folder of its own"
+        )
     for name, mark in ((TABLE, _HEADER), (POOLED, _HEADER), (PAGE, GENERATOR)):
         if not may_replace(out / name, mark):
             raise SpikeflipError(f"--out {out} holds a {name} that no sweep wrote: give a folder of its own")

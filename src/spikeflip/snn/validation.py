@@ -31,7 +31,7 @@ def kind_of(inputs: Tensor, input_shape: Shape, coding: Coding = "rate") -> Kind
     sizes = ", ".join(map(str, input_shape))
     known = f"images (N, {sizes}) or spikes (N, T, {sizes})" if spiking else f"images (N, {sizes}) alone"
     raise SpikeflipError(
-        f"inputs have shape {tuple(inputs.shape)}, but the network takes {known}: put the batch axis first"
+        f"inputs have shape {tuple(inputs.shape)}, but the network takes {known}: give these, the batch axis first"
     )
 
 

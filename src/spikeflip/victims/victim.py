@@ -95,8 +95,10 @@ def check_victim(model: object) -> None:
                 f"the victim is a {name}, which spreads over devices: wrap the model inside it with "
                 "spikeflip.wrap(model.module, example)"
             )
-        fix = "wrap it with spikeflip.wrap(model, example)" if isinstance(model, nn.Module) else "make one of a model"
-        raise SpikeflipError(f"the victim is a {name}, which is none: {fix}")
+        fix = "wrap it with spikeflip.wrap(model, example)"
+        if not isinstance(model, nn.Module):
+            fix = "give what spikeflip.load_victim(folder_or_name) or spikeflip.wrap(model, example) returns"
+        raise SpikeflipError(f"the victim is a {name}, which cannot be attacked: {fix}")
     inside = getattr(model, "model", model)
     if isinstance(inside, nn.Module):
         check_weights(inside)
