@@ -219,7 +219,7 @@ def test_an_image_victim_says_that_it_cannot_judge_recordings(run, folder, tmp_p
     main(["train", "--network", "4C3-AP2-10FC", "--updates", "2", "--out", str(out), "--quiet"])
     status, _, err = run("judge", "--victim", out, folder / "left" / "1.aedat")
     assert status == 2
-    assert "the victim does not say how recordings become its frames" in err
+    assert "the victim takes inputs (1, 8, 8), and recordings become (2, H, W): give it images" in err
 
 
 def test_a_set_without_test_recordings_is_trained_and_says_so(run, tmp_path):

@@ -128,14 +128,14 @@ EVERY = {
         vanished("it dies in a layer below the output", "give --rescue-window"),
     ),
     "nothing moved": (
-        lambda: notices.nothing_moved(rows(l0=torch.zeros(N))),
+        lambda: notices.nothing_moved(rows(l0=torch.zeros(N)), Circumstances()),
         "nothing-moved",
         20_000,
         "the attack moved nothing: all 20,000 attacked inputs are as they were, and robust accuracy is the accuracy "
         "without an attack",
     ),
     "nothing moved and some fooled": (
-        lambda: notices.nothing_moved(rows(l0=torch.zeros(N), success=first(1_500))),
+        lambda: notices.nothing_moved(rows(l0=torch.zeros(N), success=first(1_500)), Circumstances()),
         "nothing-moved",
         20_000,
         "the attack moved nothing: all 20,000 attacked inputs are as they were, and the 1,500 that count as fooled "
