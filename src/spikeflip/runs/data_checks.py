@@ -85,7 +85,7 @@ class Seen:
                 "they frame numbers?"
             )
             notices.append(Notice(ONE_BIN, text, n - outside))
-        elif outside < n and (used := np.count_nonzero(np.diff(binned.positions))) < steps / 4:
+        elif outside < n and (used := int(np.count_nonzero(np.diff(binned.positions)))) < steps / 4:
             text = f"all {n - outside:,} events that are seen lie in {used} of {steps} bins: is the time bin too long?"
             notices.append(Notice(FEW_BINS, text, used))
         return cls(name, n, outside, tuple(notices))

@@ -151,8 +151,7 @@ def _check_folder(out: Path, sweep: Sweep) -> None:
     others = sorted(path.parent.name for path in out.glob("*/config.json"))
     if others and not {point.name for point in sweep.points}.intersection(others):
         raise SpikeflipError(
-            f"--out {out} holds runs, such as {others[0]}, and none is a point of this file: give "
-            "a folder of its own"
+            f"--out {out} holds runs, such as {others[0]}, and none is a point of this file: give a folder of its own"
         )
     for name, mark in ((TABLE, _HEADER), (POOLED, _HEADER), (PAGE, GENERATOR)):
         if not may_replace(out / name, mark):
