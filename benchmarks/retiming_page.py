@@ -7,6 +7,7 @@ What stands between the page's marks is replaced; a figure for each victim lies 
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,9 +28,14 @@ VICTIMS = {
     "digits": "Simulated digits",
 }
 DRAWN = (
-    "retiming", "retiming, 100 moves, threshold 0.7", "retiming, bins", "retiming, window 1", "soft-retiming",
-    "soft-retiming, window 1", "random-retiming",
+    "retiming", "retiming, 100 moves, threshold 0.7", "retiming, bins", "retiming, window 1", "retiming, window 2",
+    "soft-retiming", "soft-retiming, window 1", "random-retiming",
 )  # fmt: skip
+AXES = {
+    "": ("moved", "moved spikes, % of the sample's"),
+    "-bins": ("bins", "bins moved in all, % of the sample's spikes"),
+}
+"""What a figure draws success against, by the end of its name: a count of the rows, and its words."""
 
 
 def counts(row: Row, name: str) -> Tensor:
@@ -37,9 +43,9 @@ def counts(row: Row, name: str) -> Tensor:
     return torch.tensor([math.inf if count is None else count for count in row[name]], dtype=torch.float64)
 
 
-def moved_share(row: Row) -> Tensor:
-    """Moved spikes of every sample in % of all it has."""
-    return 100 * counts(row, "moved") / torch.tensor(row["all_spikes"], dtype=torch.float64)
+def share_of(name: str, row: Row) -> Tensor:
+    """A count of every sample in % of all spikes that it has."""
+    return 100 * counts(row, name) / torch.tensor(row["all_spikes"], dtype=torch.float64)
 
 
 def table(found: Mapping[str, Sequence[Row]]) -> Iterator[str]:
@@ -51,7 +57,7 @@ def table(found: Mapping[str, Sequence[Row]]) -> Iterator[str]:
         only_moves = not name.startswith("gumbel")
         within = " | ".join(
             f"{100 * share:.0f}" if only_moves else "–"
-            for share in success_within(torch.cat([moved_share(row) for row in rows]), SHARES)
+            for share in success_within(torch.cat([share_of("moved", row) for row in rows]), SHARES)
         )
         won = torch.isfinite(torch.cat([counts(row, "cells") for row in rows]))
         low, high = (100 * end for end in wilson(float(won.double().mean()), len(won)))
@@ -68,6 +74,12 @@ def table(found: Mapping[str, Sequence[Row]]) -> Iterator[str]:
         )
 
 
+def pictures(folder: Path, victim: str) -> Iterator[str]:
+    """The lines that show a victim's figures."""
+    for end, (_, words) in AXES.items():
+        yield from (f"![success against {words}]({folder.name}/{victim}{end}.svg)", "")
+
+
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("results", type=Path)
@@ -82,13 +94,14 @@ def main() -> None:
             continue
         if victim not in drawn:
             sample = next(iter(found.values()))[0]
-            lines += [f"## {VICTIMS[victim]}", "", about(sample), "", f"![curves]({folder.name}/{victim}.svg)", ""]
+            lines += [f"## {VICTIMS[victim]}", "", about(sample), "", *pictures(folder, victim)]
         shown = {name: found[name] for name in DRAWN if name in found}
         drawn.setdefault(victim, []).append((goal, shown))
         lines += [f"**{goal.capitalize()}**", "", *table(found), ""]
     for victim, parts in drawn.items():
-        figure = curves(parts, moved_share, "moved spikes, % of the sample's")
-        figure.savefig(folder / f"{victim}.svg", metadata={"Date": None})
+        for end, (name, words) in AXES.items():
+            figure = curves(parts, partial(share_of, name), words)
+            figure.savefig(folder / f"{victim}{end}.svg", metadata={"Date": None})
     put(given.page, lines)
 
 

@@ -53,4 +53,5 @@ def test_the_page_is_that_of_the_results(script):
     for victim, goal, found in script("few_flips_page").groups(rows, page.VICTIMS):
         if found:
             assert "\n".join([f"**{goal.capitalize()}**", "", *page.table(found)]) in told
-            assert (HOME / "docs" / "event-attacks" / f"{victim}.svg").exists()
+            for end in page.AXES:
+                assert (HOME / "docs" / "event-attacks" / f"{victim}{end}.svg").exists()
