@@ -259,14 +259,17 @@ def _listed(group: Sequence[_Found], shown: Sequence[str], merge: Sequence[str])
 
 
 def _pool(group: Sequence[_Found]) -> dict[str, Any]:
-    """The figures of one run, or of several taken together."""
+    """The figures of one run, or of several taken together.
+
+    These attacked the same inputs, which are no new trials in each of them: the intervals count those of one run.
+    """
     parts = [run.figures for run in group if run.figures is not None]
     pooled: dict[str, Any] = {"n": sum(part["n"] for part in parts)}
     for name in ("success", "verified"):
         known = [(part[name], part[f"{name}_n"]) for part in parts if part[name] is not None]
         n = sum(count for _, count in known)
         rate = min(1.0, sum(rate * count for rate, count in known) / n) if n else None
-        low, high = wilson(rate, n) if rate is not None else (None, None)
+        low, high = wilson(rate, max(count for _, count in known)) if rate is not None else (None, None)
         pooled |= {name: rate, f"{name}_low": low, f"{name}_high": high, f"{name}_n": n}
     rates = [part["success"] for part in parts if part["success"] is not None]
     if len(parts) > 1 and rates:
