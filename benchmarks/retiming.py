@@ -31,7 +31,7 @@ ATTACKS: dict[str, Any] = {
     **{f"soft-retiming, sign, window {window}": SoftRetiming(sign=True, window=window) for window in WINDOWS},
     "random-retiming": RandomRetiming(share=1),
     **{f"random-retiming, window {window}": RandomRetiming(share=1, window=window) for window in WINDOWS},
-    "gumbel-flips, near 1": GumbelFlips(near=1),
+    **{f"gumbel-flips, near {reach}": GumbelFlips(near=reach) for reach in (1, 2)},
 }
 """Attacks as they are in the table."""
 
