@@ -38,6 +38,7 @@ success                      91.0%      –
 verified                     62.0%  31.0%
 only this one fooled            11     12
 mse                         0.0123      –
+l0                            12.3      –
 steps                          3.2    4.8
 1,300 of 1,400 shared"""
     )

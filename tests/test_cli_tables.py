@@ -183,9 +183,10 @@ def test_every_figure_of_a_comparison_is_in_the_column_of_its_run(capsys):
         "verified 62.0% 31.0%",
         "only this one fooled 11 12",
         "mse 0.0123 –",
+        "l0 12.3 –",
         "steps 3.2 4.8",
-        "1,300 of 1,400 shared inputs were attacked by both: both fooled 1,013, neither 1,014; mse over those that "
-        "both fooled",
+        "1,300 of 1,400 shared inputs were attacked by both: both fooled 1,013, neither 1,014; mse and l0 over "
+        "those that both fooled",
         "of those that one alone fooled, 52.0% (30.0% – 70.0%) went to the second: no difference in success is shown",
     ):
         assert line in lines, line

@@ -209,6 +209,7 @@ def test_every_figure_of_a_comparison_by_hand(tmp_path):
         "verified": [1.0, 0.5, 0.25, 0.9, 0.0, 0.8, 0.75],
         "steps": [1, 2, 25, 7, 0, 9, 4],
         "mse": [0.01, 0.02, 0.9, 0.5, 0.0, 0.6, 0.03],
+        "l0": [1.0, 2.0, 90.0, 50.0, 0.0, 60.0, 3.0],
     }
     second = {
         "input": [6, 5, 4, 2, 1, 0, 8],
@@ -233,6 +234,7 @@ def test_every_figure_of_a_comparison_by_hand(tmp_path):
         "verified": pytest.approx([(1 + 0.5 + 0.25 + 0.75) / 4, (0.7 + 0.2 + 0.6 + 0.5) / 4]),
         "steps": [(1 + 2 + 25 + 4) / 4, (6 + 25 + 8 + 5) / 4],
         "mse": pytest.approx([(0.01 + 0.03) / 2, (0.07 + 0.05) / 2]),
+        "l0": [2.0, None],
         "second_better": 0.5,
         "second_better_low": pytest.approx(1 - 0.975**0.5),
         "second_better_high": pytest.approx(0.975**0.5),

@@ -42,6 +42,7 @@ def comparison(**changed):
         "only_first": 11,
         "only_second": 12,
         "mse": [0.01234, None],
+        "l0": [12.34, None],
         "steps": [3.25, 4.75],
         "attacked": 1300,
         "shared": 1400,

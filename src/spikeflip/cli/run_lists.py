@@ -122,14 +122,14 @@ def print_comparison(found: Mapping[str, Any]) -> None:
     told = [hints({"notices": codes}) for codes in found.get("notices", ())]
     rows |= {"notes": told} if any(told) else {}
     rows |= {"only this one fooled": [found["only_first"], found["only_second"]]}
-    for name, digits in (("mse", 4), ("steps", 1)):
+    for name, digits in (("mse", 4), ("l0", 1), ("steps", 1)):
         rows[name] = ["–" if value is None else f"{value:.{digits}f}" for value in found[name]]
     for name, pair in rows.items():
         table.add_row(plain(name), *(plain(describe_settings({"": v})[1:]) for v in pair))
     Console().print(table)
     say(
         f"{found['attacked']:,} of {found['shared']:,} shared inputs were attacked by both: both fooled "
-        f"{found['both']:,}, neither {found['neither']:,}; mse over those that both fooled"
+        f"{found['both']:,}, neither {found['neither']:,}; mse and l0 over those that both fooled"
     )
     if found["second_better"] is not None:
         low, high = found["second_better_low"], found["second_better_high"]

@@ -86,8 +86,9 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
     Returns:
         ``settings`` that differ, as pairs; ``shared`` rows, and of these the ``attacked`` ones, which neither victim
         had wrong from the start; how many ``both``, ``only_first``, ``only_second`` and ``neither`` fooled;
-        ``success``, ``verified``, ``steps`` and, over the inputs that both fooled, ``mse``, as pairs, and the codes of
-        their ``notices``; and ``second_better``, the share of the inputs that one alone fooled which went to the
+        ``success``, ``verified``, ``steps`` and, over the inputs that both fooled, ``mse`` and ``l0`` (None of a run of an
+        earlier version), as pairs, and the codes of their ``notices``; and ``second_better``, the share of the inputs
+        that one alone fooled which went to the
         second, with its exact 95 % interval (Clopper and Pearson): where the interval holds a half, the runs do not
         show a difference in success.
 
@@ -100,7 +101,7 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
             raise SpikeflipError(f"{path} is not finished: resume the run first")
     if runs[0].identity[1] != runs[1].identity[1]:
         raise SpikeflipError(f"{first} and {second} attacked other data: compare runs on the same data")
-    columns = [read_rows(path, open_inputs(path).samples) for path in (first, second)]
+    columns = [read_rows(path, open_inputs(path).samples, ("l0",)) for path in (first, second)]
     _, at, to = np.intersect1d(_pairs(columns[0]), _pairs(columns[1]), return_indices=True)
     a, b = ({name: values[rows] for name, values in part.items()} for part, rows in zip(columns, (at, to), strict=True))
     if not len(at):
@@ -125,6 +126,7 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
         "verified": [_mean(rows["verified"][attacked]) for rows in (a, b)],
         "steps": [_mean(rows["steps"][attacked]) for rows in (a, b)],
         "mse": [_mean(rows["mse"][attacked][won[0] & won[1]]) for rows in (a, b)],
+        "l0": [_mean(rows["l0"][attacked][won[0] & won[1]]) if "l0" in rows else None for rows in (a, b)],
         "notices": [run.figures["notices"] for run in runs if run.figures is not None],
         "second_better": better,
         "second_better_low": low,
