@@ -86,11 +86,10 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
     Returns:
         ``settings`` that differ, as pairs; ``shared`` rows, and of these the ``attacked`` ones, which neither victim
         had wrong from the start; how many ``both``, ``only_first``, ``only_second`` and ``neither`` fooled;
-        ``success``, ``verified``, ``steps`` and, over the inputs that both fooled, ``mse`` and ``l0`` (None of a run of an
-        earlier version), as pairs, and the codes of their ``notices``; and ``second_better``, the share of the inputs
-        that one alone fooled which went to the
-        second, with its exact 95 % interval (Clopper and Pearson): where the interval holds a half, the runs do not
-        show a difference in success.
+        ``success``, ``verified``, ``steps`` and, over the inputs that both fooled, ``mse`` and ``l0`` (None of a run of
+        an earlier version), as pairs, and the codes of their ``notices``; and ``second_better``, the share of the
+        inputs that one alone fooled which went to the second, with its exact 95 % interval (Clopper and Pearson): where
+        the interval holds a half, the runs do not show a difference in success.
 
     Raises:
         SpikeflipError: a run is damaged or not finished, or the two have other data or no input in common.
