@@ -32,7 +32,7 @@ def test_a_name_is_whole_and_its_description_wraps(terminal_of, capsys):
 
 def test_the_notes_of_compared_runs_are_a_row_of_that_name(capsys):
     found = {"victims": ["v", "w"], "settings": {}, "runs": ["a", "b"], "second_better": None}
-    found |= {key: [0.5, 0.5] for key in ("success", "verified", "mse", "steps")}
+    found |= {key: [0.5, 0.5] for key in ("success", "verified", "mse", "l0", "steps")}
     found |= dict.fromkeys(("only_first", "only_second", "attacked", "shared", "both", "neither"), 1)
     print_comparison(found | {"notices": [["silent-victim", "own-labels"], ["nothing-moved"]]})
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "silent" in line]

@@ -122,7 +122,7 @@ def test_lists_of_runs_say_which_have_notices(columns, monkeypatch, capsys):
 
 def test_compared_and_verified_runs_have_their_notices(capsys):
     found = {"victims": ["v", "w"], "settings": {}, "runs": ["a", "b"], "second_better": None}
-    found |= {key: [0.5, 0.5] for key in ("success", "verified", "mse", "steps")}
+    found |= {key: [0.5, 0.5] for key in ("success", "verified", "mse", "l0", "steps")}
     found |= dict.fromkeys(("only_first", "only_second", "attacked", "shared", "both", "neither"), 1)
     print_comparison(found | {"notices": [["silent-victim"], []]})
     assert "silent victim" in capsys.readouterr().out
