@@ -131,6 +131,13 @@ def test_what_is_missing_is_said_with_what_to_give(run, arguments, said):
     assert run(*arguments) == (2, "", f"spikeflip: {said}\n")
 
 
+def test_the_file_of_a_sweep_is_none_of_options(run, tmp_path):
+    (tmp_path / "sweep.toml").write_text("[base]\nsamples = 4\n")
+    status, out, err = run("attack", "-c", tmp_path / "sweep.toml", "--out", tmp_path / "r")
+    assert (status, out) == (2, "")
+    assert "[base] is a table, as files for 'sweep' have them: write plain options" in err
+
+
 def test_a_twin_is_trained_attacked_and_verified(twin, tmp_path, run):
     checkpoint = spikeflip.load_checkpoint(twin)
     assert isinstance(checkpoint.network, spikeflip.ReluNetwork)
@@ -374,7 +381,11 @@ def test_every_option_has_help(run):
         ),
         (
             ["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--simulate-events"],
-            "the victim takes (1, 8, 8)",
+            "give what it was trained on as --data or --input, or leave --simulate-events out",
+        ),
+        (
+            ["attack", "--out", "{tmp}/r", "--victim", "demo-events"],
+            "the victim takes (2, 16, 16): give --simulate-events, or what it was trained on as --data or --input",
         ),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--label", "3"], "--label 3 is for recordings, and"),
         (["attack", "--out", "{tmp}/r", "--victim", "{victim}", "--per-class", "999"], "999"),

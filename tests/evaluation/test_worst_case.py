@@ -189,11 +189,12 @@ def test_a_verdict_is_of_the_inputs_that_are_right(inputs, few, monkeypatch):
     said = Verdict((), {}, 5, 2)
     monkeypatch.setattr(worst_case, "masking_verdict", lambda *given, **named: asked.append((given, named)) or said)
     given = {"threat": "binary-l0", "budget": 0.2, "seed": 4, "micro_batch": 3}
-    found = evaluate(LinearVictim(), spikes, labels, verdict=True, **given)
+    attacked = LinearVictim()
+    found = evaluate(LinearVictim(), spikes, labels, verdict=True, attacked=attacked, **given)
     (_, seen, classes, targets), named = asked.pop()
     assert torch.equal(seen, spikes[2:])
     assert named.pop("samples").tolist() == list(range(2, len(spikes)))
-    assert (classes.tolist(), targets, named) == (labels[2:].tolist(), None, given | {"attacked": None})
+    assert (classes.tolist(), targets, named) == (labels[2:].tolist(), None, given | {"attacked": attacked})
     assert found.verdict is said
     assert found.summary()["verdict"]["word"] == "trustworthy"
     assert evaluate(LinearVictim(), spikes, labels, **given).verdict is None

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 import spikeflip
 from spikeflip import bin_events, load_checkpoint, load_images, read_recording
 from spikeflip.cli.app import main
+from spikeflip.cli.evaluate import print_evaluation
 from spikeflip.evaluation import SUITES, Suite, evaluate
 from spikeflip.report.cards import Card
 from spikeflip.runs import evaluate as evaluate_module
@@ -248,6 +249,13 @@ def test_the_terminal_says_what_was_left_out_and_by_what(few, small_victim, run,
     _, said, _ = run("evaluate", "--victim", small_victim, *GIVEN, "--verdict", "--out", tmp_path / "v")
     assert "not looked at: that takes 8 inputs that are right, and a budget that changes them" in said
     assert len([line for line in said.splitlines() if line.startswith("fgsm ")]) == 1
+
+
+def test_the_terminal_has_every_finding_of_a_verdict(evaluated, capsys):
+    summary = json.loads((evaluated[0] / "evaluation.json").read_text())
+    findings = [{"weight": "note", "sentence": "a"}, {"weight": "masked", "sentence": "b"}]
+    print_evaluation(summary | {"verdict": {"word": "masked", "findings": findings}}, judged=True)
+    assert "masking: masked\n  note: a\n  masked: b\n" in capsys.readouterr().out
 
 
 def test_a_victim_that_fails_doctor_is_not_evaluated(few, small_victim, run, tmp_path, monkeypatch):

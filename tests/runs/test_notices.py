@@ -95,6 +95,11 @@ def known(victim, **options):
     return circumstances(make_plan(open_task(AttackConfig(victim=victim, **options))))
 
 
+def test_the_confidence_of_a_run_is_known_to_its_notices(poor):
+    assert known(poor, samples=1, confidence=0.8).confidence == 0.8
+    assert known(poor, samples=1).confidence is None
+
+
 def test_fewer_inputs_than_were_asked_for_are_said(poor):
     (notice,) = [one for one in known(poor, samples=99_999).data if one.code == "fewer-inputs"]
     assert notice.text == f"there are {notice.figure:,} inputs, fewer than the 99,999 asked for"
