@@ -1,7 +1,7 @@
 """Time one iteration of the SCG attack against the bare convolutions and linear layers of the same network.
 
     python benchmarks/attack_iteration.py [--networks paper-image paper-spike] [--width 1] [--samples 8]
-                                          [--device cuda] [--json]
+                                          [--device cuda] [--precision bf16-gradient] [--json]
 
 An iteration is all the attack does to every sample: encoding, forward pass, the head again at the tuned threshold,
 reverse pass to the input, converter, update. The network is made so that no sample succeeds and no gradient vanishes:
@@ -10,6 +10,7 @@ same process. Both sides are measured in turn, and the ratio is that of the medi
 """
 
 import sys
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from measuring import Dense, in_turn, machine, milliseconds, never_fooled, now, random_spikes, ratio
 from rows import parser_of, print_rows, with_device
 from spikeflip import SCG, SpikingNetwork
+from spikeflip.snn.engines.choose import Precision
 from spikeflip.snn.presets import PRESETS
 
 
@@ -51,8 +53,10 @@ def attack_seconds(network: SpikingNetwork, values: Tensor, steps: int) -> float
     return seconds
 
 
-def measure(name: str, width: float, samples: int, repeats: int, device: str) -> dict[str, object]:
-    network = victim(name, width).to(device)
+def measure(
+    name: str, width: float, samples: int, repeats: int, device: str, precision: Precision
+) -> dict[str, object]:
+    network = victim(name, width).to(device).on("torch", precision=precision)
     values = inputs(network, name, samples)
     dense = Dense(network, samples)
 
@@ -67,6 +71,7 @@ def measure(name: str, width: float, samples: int, repeats: int, device: str) ->
         "network": name,
         "width": width,
         "samples": samples,
+        "precision": precision,
         **ratio("ratio", times["iteration"], times["dense"]),
         **milliseconds("iteration_ms", times["iteration"]),
         **milliseconds("dense_ms", times["dense"]),
@@ -81,8 +86,10 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--precision", default="float32", choices=get_args(Precision))
     options = parser.parse_args()
-    rows = [measure(name, options.width, options.samples, options.repeats, options.device) for name in options.networks]
+    how = options.width, options.samples, options.repeats, options.device, options.precision
+    rows = [measure(name, *how) for name in options.networks]
     sentence = "{network} width {width}: iteration {iteration_ms} ms, dense {dense_ms} ms, ratio {ratio}"
     print_rows(rows, options.json, lambda row: sentence.format(**row))
 
