@@ -212,6 +212,18 @@ def test_what_is_not_said_is_what_the_attack_is_for(name, monkeypatch):
 
 
 @EVERY
+def test_a_misspelt_argument_is_named_with_the_one_that_was_meant(name):
+    own = {"pattern": PATTERNS[name]} if name in PATTERNS else {}
+    setting = fields(ATTACKS[name].settings)[0].name
+    for call in (FUNCTIONS[name], ATTACKS[name].settings(**own)):
+        given = own if call is FUNCTIONS[name] else {}
+        with pytest.raises(TypeError, match=r"there is no argument 'micro_bach': did you mean micro_batch\?"):
+            call(None, None, None, micro_bach=3, **given)
+    with pytest.raises(TypeError, match=f"^{setting} is a setting of {ATTACKS[name].settings.__name__}: give it when"):
+        ATTACKS[name].settings(**own)(None, None, None, **{setting: 1})
+
+
+@EVERY
 def test_settings_cannot_be_changed_after_they_were_checked(name):
     attack = ATTACKS[name].settings()
     with pytest.raises(FrozenInstanceError):

@@ -1,6 +1,7 @@
 """What the settings of all attacks have in common."""
 
-from dataclasses import Field, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import Field, dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Protocol, TypedDict, Unpack
 
 import torch
@@ -15,7 +16,7 @@ from spikeflip.attacks.reduce import Units, each_flip
 from spikeflip.attacks.result import AttackResult
 from spikeflip.attacks.step import Move, Rule, Step
 from spikeflip.attacks.stop import Stop
-from spikeflip.errors import SpikeflipError
+from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.notices import Notice
 from spikeflip.snn.gradients import GradientRequest
 from spikeflip.snn.validation import Kind, check_tensor
@@ -143,6 +144,7 @@ class Iterated(Described):
         **options: Unpack[Options],
     ) -> AttackResult:
         """Attack; the arguments are those of :func:`spikeflip.attacks.loop.run`."""
+        self._check_names(options.keys())
         check_victim(victim)
         check_tensor(inputs)
         rule = self.prepare(victim, inputs)
@@ -182,6 +184,14 @@ class Iterated(Described):
     def update(self, step: Step) -> Move:
         """The next inputs of the samples under way."""
         raise NotImplementedError
+
+    def _check_names(self, given: Iterable[str]) -> None:
+        settings, known = [one.name for one in fields(self)], Options.__annotations__
+        for name in given:
+            if name in settings:
+                raise TypeError(f"{name} is a setting of {type(self).__name__}: give it when that is made")
+            if name not in known:
+                raise TypeError(f"there is no argument {name!r}: {choose_from(name, [*settings, *known])}")
 
     def _notices(self, victim: Victim) -> tuple[Notice, ...]:
         """What was done otherwise than a reader of the settings would think, on this victim."""
