@@ -108,6 +108,16 @@ def test_fewer_inputs_than_were_asked_for_are_said(poor):
         assert "fewer-inputs" not in [one.code for one in known(poor, **options).data]
 
 
+def test_another_sensor_than_the_trainings_is_named(attacked):
+    victim, recordings, _ = attacked
+    said = "the sensor has 16 × 12 pixels, and that of the victim's training 8 × 8: events are scaled to its cells"
+    for sensor, expected in (("16x12", [said]), ("8x8", []), (None, [])):
+        of_run = known(victim, input=recordings, sensor=sensor).data
+        of_file = judge_files(victim, [recordings], sensor=sensor)[0]["notices"]
+        assert [one.text for one in of_run if one.code == "other-sensor"] == expected
+        assert [one["text"] for one in of_file if one["code"] == "other-sensor"] == expected
+
+
 def test_budget_choice_and_classes_are_those_of_the_run(poor, small_victim):
     bounded = known(poor, samples=1, epsilon=0.2, metric="l2")
     assert (bounded.budget, bounded.classes, bounded.chosen_right) == (Budget(0.2, "l2"), 10, False)

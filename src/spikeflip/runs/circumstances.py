@@ -9,6 +9,8 @@ from spikeflip.attacks.tuned import OWN_THRESHOLD, THRESHOLD
 from spikeflip.interop import EVERY_ATTACK
 from spikeflip.judging.notices import DEEPER, LOSS, OUTPUT, Circumstances
 from spikeflip.notices import Notice
+from spikeflip.runs.data_checks import check_sensor
+from spikeflip.runs.inputs import stored_sensor
 from spikeflip.snn.network import ReluNetwork
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def circumstances(plan: Plan) -> Circumstances:
         learned=learned(task.loaded.facts),
         remedies=_remedies(plan, attack),
         confidence=task.config.confidence,
-        data=(*task.data.notices, *_of_number(plan)),
+        data=(*task.data.notices, *_of_number(plan), *_of_sensor(plan)),
         attack=(
             *task.loaded.notices,
             *getattr(task.victim, "notices", ()),
@@ -50,6 +52,14 @@ def _of_number(plan: Plan) -> tuple[Notice, ...]:
     if asked is None or there >= asked:
         return ()
     return (Notice("fewer-inputs", f"there are {there:,} inputs, fewer than the {asked:,} asked for", there),)
+
+
+def _of_sensor(plan: Plan) -> tuple[Notice, ...]:
+    """That the recordings are of another sensor than those of the victim's training."""
+    recordings = plan.task.data.recordings
+    if recordings is None:
+        return ()
+    return check_sensor((recordings.found.height, recordings.found.width), stored_sensor(plan.task.loaded))
 
 
 def _of_pattern(plan: Plan) -> tuple[Notice, ...]:

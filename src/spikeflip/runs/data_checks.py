@@ -124,6 +124,15 @@ def check_labels(labels: Tensor, classes: Sequence[str], what: str) -> tuple[Not
     return (Notice("uneven-classes", text, ratio),)
 
 
+def check_sensor(size: tuple[int, int], trained: tuple[int, int] | None) -> tuple[Notice, ...]:
+    """Whether a sensor, height and width, is another than that of the victim's training data, if that is known."""
+    if trained in (None, size):
+        return ()
+    ours, theirs = (f"{width} × {height}" for height, width in (size, trained))
+    text = f"the sensor has {ours} pixels, and that of the victim's training {theirs}: events are scaled to its cells"
+    return (Notice("other-sensor", text),)
+
+
 def check_images(images: Tensor, what: str) -> tuple[Notice, ...]:
     """How many images ``(N, ...)`` are blank, all pixels 0."""
     blank = (~_filled(images)).nonzero().flatten()

@@ -10,7 +10,7 @@ from spikeflip.judging.notices import Circumstances, did_not_learn
 from spikeflip.notices import Notice, as_json
 from spikeflip.runs.circumstances import learned
 from spikeflip.runs.config import VictimConfig, sides
-from spikeflip.runs.data_checks import Seen, check_outside
+from spikeflip.runs.data_checks import Seen, check_outside, check_sensor
 from spikeflip.runs.inputs import binning_for, describe_binning, stored_sensor
 from spikeflip.runs.victim import as_config, load_victim
 from spikeflip.snn.coding import winner
@@ -74,6 +74,7 @@ def judge_files(
             of_victim = (unlearned, None if fires else _SILENT)
             notices = (
                 *found.notices,
+                *check_sensor((found.height, found.width), stored_sensor(loaded)),
                 *seen.notices,
                 *check_outside(seen.events, seen.outside, frames),
                 *loaded.notices,
