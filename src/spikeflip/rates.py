@@ -48,14 +48,15 @@ RATES: dict[str, RateKind] = {
             "robust_accuracy",
             "robust accuracy",
             _ALL,
-            "Share of all inputs that the victim still classifies correctly after the attack.",
+            "Share of all inputs that the victim still classifies correctly after the attack, judged again too; where "
+            "classes tie then, it is neither correct nor fooled.",
         ),
         RateKind(
             "tie_rate",
             "ties",
             _CORRECT,
-            "Share of the attacked inputs whose highest output is shared by several classes: none of them wins, and it "
-            "is no success.",
+            "Share of the attacked inputs whose highest output, in one draw, is shared by several classes: none of them "
+            "wins, and it is no success.",
         ),
         RateKind(
             "vanished_first_step_rate",
