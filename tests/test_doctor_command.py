@@ -154,6 +154,18 @@ def test_the_command_says_what_is_wrong_and_ends_with_status_1(factories, run):
     assert "Traceback" not in err
 
 
+def test_advice_is_in_options_of_the_command(factories, run):
+    status, out, _ = run("doctor", "doctored:build", "--input-shape", "6,20", "--rate", "0.5")
+    said = " ".join(out.split())
+    assert status == 1
+    assert "--neurons YourNeuron=threshold,spike_function" in said
+    assert "--neurons none" in said
+    assert "neurons={" not in said
+    status, _, err = run("attack", "--victim", "doctored:pair", "--input-shape", "6,20", "--out", "r")
+    assert (status, "--neurons none to attack it without thresholds" in err) == (2, True)
+    assert not (factories / "r").exists()
+
+
 def test_an_output_that_is_nearly_a_number(factories, run):
     status, out, _ = run("doctor", "doctored:build", *MINE, "--output=--1")
     assert status == 1

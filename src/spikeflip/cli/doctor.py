@@ -93,6 +93,8 @@ def _read(file: Path) -> "Tensor":
 
 def print_diagnosis(summary: Mapping[str, Any]) -> None:
     """Write the verdicts as a table, each with its fix, and the conclusion."""
+    from spikeflip.runs.calling import as_options
+
     console = Console()
     table = Table(box=None, pad_edge=False, show_header=False)
     for column in range(3):
@@ -100,9 +102,9 @@ def print_diagnosis(summary: Mapping[str, Any]) -> None:
     table.columns[1].max_width = _NARROW if console.width < _WIDE else None
     for verdict in summary["verdicts"]:
         mark, colour = _MARKS[verdict["state"]]
-        text = Text(one_line(verdict["finding"]))
+        text = Text(one_line(as_options(verdict["finding"])))
         if verdict["fix"]:
-            text.append(f"\n→ {one_line(verdict['fix'])}", "bold")
+            text.append(f"\n→ {one_line(as_options(verdict['fix']))}", "bold")
         table.add_row(Text(mark, colour), Text(verdict["check"]), text)
     console.print(table)
     if summary["not_run"]:

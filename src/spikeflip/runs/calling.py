@@ -20,6 +20,15 @@ from spikeflip.victims.victim import is_victim
 EXAMPLES, EXAMPLE_RATE = 8, 0.2
 """Samples of random inputs, and their share of ones."""
 _FEWEST = 3  # samples that the checks of a model compare
+_ARGUMENT = "layout|output|readout|time_steps|penultimate|neurons"
+_AS_OPTIONS = (
+    (r"neurons=\{(\w+): \('(\w+)', '(\w+)'\)\}", r"--neurons \1=\2,\3"),
+    (r"neurons=\{\}", "--neurons none"),
+    (rf"\b({_ARGUMENT})=(?:'([\w+-]+)'|(\d+|T)\b)", r"--\1 \2\3"),
+    (rf"\b({_ARGUMENT})=(?=[,:]|$| (?!a function))", r"--\1"),
+    ("--time_steps", "--time-steps"),
+)
+"""What of Python's advice a command can be given, and as what; functions it cannot."""
 
 
 def calling_of(config: CallingConfig, model: Any) -> dict[str, Any]:
@@ -38,6 +47,17 @@ def calling_of(config: CallingConfig, model: Any) -> dict[str, Any]:
         "neurons": _neurons(config.neurons, model),
     }
     return {name: value for name, value in options.items() if value is not None}
+
+
+def as_options(advice: str) -> str:
+    """What :func:`spikeflip.wrap` and the doctor advise, with options of the command in the place of arguments.
+
+    >>> as_options("leave it out, or give images and layout='static'")
+    'leave it out, or give images and --layout static'
+    """
+    for argument, written in _AS_OPTIONS:
+        advice = re.sub(argument, written, advice)
+    return advice
 
 
 def _neurons(rows: Sequence[str] | None, model: Any) -> dict[Any, tuple[str, str]] | None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
-from spikeflip.runs.calling import calling_of, random_inputs, shape_of
+from spikeflip.runs.calling import as_options, calling_of, random_inputs, shape_of
 from spikeflip.runs.config import CallingConfig, VictimConfig
 from spikeflip.runs.devices import placed
 from spikeflip.snn.checkpoint import DESCRIPTION, WEIGHTS, Checkpoint, describe, load_checkpoint
@@ -279,7 +279,12 @@ def _of_code(place: str, config: VictimConfig, device: str) -> LoadedVictim:
         victim: Victim = model
     else:
         digest = weights_sha256(model) if isinstance(model, nn.Module) else NOT_KNOWN
-        victim = wrap(model, random_inputs(model, config), **calling_of(config, model))
+        inputs, calling = random_inputs(model, config), calling_of(config, model)
+        try:
+            victim = wrap(model, inputs, **calling)
+        except SpikeflipError as error:
+            error.args = (as_options(str(error)),)
+            raise
     described = _describe(_moved(victim, device), place, digest, config)
     described["code"] = "the user's own, not part of a checksum"
     return LoadedVictim(config, victim, described, notices=(_NOT_SEEN,) if digest == NOT_KNOWN else ())
