@@ -44,6 +44,8 @@ def test_what_a_summary_does_not_say_is_no_line(capsys):
     assert "ties" not in text
     assert "robust" not in text
     assert "successes" not in text
+    print_summary("run", {"n": 0, "mse_mean": None, "notices": [{"text": "no input is left"}]})
+    assert lines_of(capsys) == ["run, n = 0: no rates", "note: no input is left"]
     print_summary("run", summary(mse_mean=0.25) | {"steps_mean": 7.0})
     assert "successes: mse 0.2500, 7.0 steps on average" in lines_of(capsys)
     without = summary()

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from plain_styles import PaperNeuron
+from torch import nn
 
 import spikeflip
 from spikeflip.attacks.result import AttackResult
@@ -62,6 +64,36 @@ def test_a_judgement_without_what_an_attack_counts(digit_victim, digits):
     text = repr(spikeflip.judge(digit_victim, images, images, labels, draws=1))
     assert "vanished" not in text
     assert "clean accuracy" in text
+
+
+def test_a_network_says_what_it_is():
+    network = spikeflip.SpikingNetwork("4C3-10FC", (1, 8, 8), time_steps=7, coding="latency").on("event")
+    first, second = (line.strip() for line in repr(network).splitlines()[1:3])
+    assert first == "'4C3-10FC', (1, 8, 8), time_steps=7, coding='latency', engine='event',"
+    assert second == f"neuron={network.neuron}"
+    twin = spikeflip.ReluNetwork("4C3-10FC", (1, 8, 8))
+    assert repr(twin).splitlines()[1].strip() == "'4C3-10FC', (1, 8, 8)"
+
+
+def test_a_wrapped_model_says_how_it_is_called():
+    layers = nn.Sequential(nn.Flatten(2), nn.Linear(20, 8), PaperNeuron(), nn.Linear(8, 3), PaperNeuron())
+    spikes = torch.rand(4, 6, 20, generator=torch.Generator().manual_seed(0)).round()
+    victim = spikeflip.wrap(layers, spikes)
+    title, *lines = repr(victim).splitlines()
+    assert title == "WrappedModel of Sequential"
+    assert dict(line.strip().split("  ", 1) for line in lines) == {
+        "takes": "            spikes (N, 6, 20)",
+        "classes": "          3",
+        "layout": "           TB",
+        "spiking layers": "   '2', '4'",
+        "penultimate layer": "'2'",
+        "its threshold": f"    {victim.penultimate_threshold:g}",
+    }
+    plain = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 3))
+    text = repr(spikeflip.wrap(plain, spikes[:, 0], layout="static", neurons={}))
+    for said in ("images (N, 20)", "none known", "none to move"):
+        assert said in text
+    assert "<tr><th>layout</th><td>TB</td></tr>" in victim._repr_html_()
 
 
 def test_tables_of_nothing():

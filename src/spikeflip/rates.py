@@ -55,8 +55,8 @@ RATES: dict[str, RateKind] = {
             "tie_rate",
             "ties",
             _CORRECT,
-            "Share of the attacked inputs whose highest output, in one draw, is shared by several classes: none of them "
-            "wins, and it is no success.",
+            "Share of the attacked inputs whose highest output, in one draw, is shared by several classes: none "
+            "of them wins, and it is no success.",
         ),
         RateKind(
             "vanished_first_step_rate",

@@ -171,7 +171,10 @@ def print_summary(name: str, summary: Mapping[str, Any]) -> None:
         if value is not None:
             low, high = summary[f"{key}_interval"]
             table.add_row(rate.words, f"{value:.1%}", f"{low:.1%} – {high:.1%}", str(summary[f"{key}_n"]))
-    Console().print(table)
+    if table.row_count:
+        Console().print(table)
+    else:
+        say(f"{name}, n = {summary['n']}: no rates")
     if summary["mse_mean"] is not None:
         cells = f", {summary['l0_mean']:,.1f} cells" if summary.get("kind") == "spikes" else ""
         steps = f", {summary['steps_mean']:.1f} steps" if "steps_mean" in summary else ""

@@ -50,6 +50,10 @@ class Layers(nn.Module):
         first: Tensor = self.weights[0]
         return first.device
 
+    def extra_repr(self) -> str:
+        """The network string and the shape of an input, where a module is printed."""
+        return f"{self.architecture!r}, {self.input_shape}"
+
     def weights_by_layer(self) -> tuple[Tensor | None, ...]:
         """One entry a layer, detached, None for pooling layers."""
         remaining = iter(self.weights)

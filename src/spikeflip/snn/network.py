@@ -118,6 +118,11 @@ class SpikingNetwork(Layers):
             spikes = fire(synapses.apply(layer, spikes, weight), self.neuron)
         return spikes.mean(1)
 
+    def extra_repr(self) -> str:
+        """What makes it up beside its weights, and the engine that executes it, where a module is printed."""
+        about = f"time_steps={self.time_steps}, coding={self.coding!r}, engine={self._engine_name!r}"
+        return f"{super().extra_repr()}, {about},\nneuron={self.neuron}"
+
     @property
     def engine(self) -> DenseEngine:
         """What executes the network; made anew when the weights have changed or moved.

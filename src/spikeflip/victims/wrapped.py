@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.notices import Notice
+from spikeflip.showing import Shown
 from spikeflip.snn.architecture import Shape
 from spikeflip.snn.coding import Coding
 from spikeflip.snn.estimators import Widened
@@ -38,7 +39,7 @@ class Calling:
     readout: layouts.Readout | layouts.ReadoutFunction
 
 
-class WrappedModel:
+class WrappedModel(Shown):
     """A model of any framework as a :class:`spikeflip.victims.Victim`; made by :func:`spikeflip.wrap`.
 
     The model is used where it is, not copied: changed weights and thresholds are seen. Wrap it again after replacing
@@ -73,6 +74,19 @@ class WrappedModel:
         self._modules = tuple(modules(model))
         self._parameters = tuple(parameter for _, parameter in named_parameters(model))
         self._home = self.device
+
+    def _shown(self) -> tuple[str, Mapping[str, str], Sequence[str]]:
+        layer, threshold = self.penultimate_layer, self.penultimate_threshold
+        layout, sizes = self.calling.layout, ", ".join(map(str, self.input_shape))
+        rows = {
+            "takes": f"images (N, {sizes})" if self.coding == "direct" else f"spikes (N, {self.time_steps}, {sizes})",
+            "classes": str(self.classes),
+            "layout": layout if isinstance(layout, str) else "a function",
+            "spiking layers": ", ".join(map(repr, self.spiking_layers)) or "none known",
+            "penultimate layer": "none" if layer is None else repr(layer),
+            "its threshold": "none to move" if threshold is None else f"{threshold:g}",
+        }
+        return f"WrappedModel of {type(self.model).__name__}", rows, [notice.text for notice in self.notices]
 
     @property
     def classes(self) -> int:
