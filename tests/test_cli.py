@@ -111,6 +111,22 @@ def test_options_from_a_file_are_the_same_options(victim, tmp_path, run):
     assert (settings["samples"], settings["steps"]) == (3, 4)
 
 
+def test_a_file_can_say_no_as_the_command_line_does(victim, tmp_path, run):
+    file = tmp_path / "run.toml"
+    options = f'victim = "{victim}"\nsamples = 1\nsteps = 1\ndraws = 1\n'
+    file.write_text(f"{options}no-flipper = true\nno_sampling = false\n")
+    assert run("attack", "-c", file, "--out", tmp_path / "r", "--quiet")[0] == 0
+    settings = json.loads((tmp_path / "r" / "config.json").read_text())["settings"]
+    assert (settings["flipper"], settings["sampling"]) == (False, True)
+    for more, said in (
+        ("no-flipper = 3", "no-flipper is 3: give true or false"),
+        ("flipper = true\nno-flipper = true", "flipper is given twice, once as no-flipper"),
+    ):
+        file.write_text(options + more)
+        status, _, err = run("attack", "-c", file, "--out", tmp_path / "s")
+        assert (status, said in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -151,7 +151,7 @@ def test_dtype_of_spikes_is_kept(setting, dtype):
 def test_inputs_of_another_type(setting, name, kind, goal):
     victim, inputs, labels = setting[kind]
     expected = run(setting, name, kind, goal)
-    types = (torch.float64,) if kind == "images" else (torch.float64, torch.float16, torch.uint8)
+    types = (torch.float64,) if kind == "images" else (torch.float64, torch.float16, torch.uint8, torch.bool)
     for dtype in types:
         other = {kind: (victim, inputs.to(dtype).requires_grad_(dtype.is_floating_point), labels)}
         found = run(other, name, kind, goal)

@@ -57,6 +57,16 @@ def test_by_hand(lost, got, expected):
     assert METRICS["l0"](change).item() == len(lost) + len(got)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_frames_of_any_type(dtype):
+    binned = bin_events(ONE, BINNING)
+    after = changed(binned, [(0, 1, 0), (1, 0, 1)], [(1, 1, 0), (2, 0, 1)])[None]
+    before, recorded = binned.frames[None], Recorded.of([binned])
+    whole, other = Change(before.float(), after, recorded), Change(before.to(dtype), after.to(dtype), recorded)
+    for name, metric in METRICS.items():
+        assert metric(other).tolist() == metric(whole).tolist(), name
+
+
 def plain(before, after, edges):
     """Moved spikes, and the sum and the largest of their distances, by a loop over pixels."""
     middles, distances = [(a + b) / 2 for a, b in itertools.pairwise(edges.tolist())], []

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from spikeflip import SpikeflipError
@@ -59,6 +60,8 @@ def test_an_option_is_what_the_dataclass_says():
     ("wrong", "words"),
     [
         ({"count": 0}, "count is 0: give at least 1, such as 3"),
+        ({"count": 1.5}, "count is 1.5: give a whole number, such as 3"),
+        ({"count": True}, "count is True: give a whole number, such as 3"),
         ({"share": 0}, "share is 0: give a number in (0, 1], such as 0.5"),
         ({"share": 1.1}, "share is 1.1: give a number in (0, 1], such as 0.5"),
         ({"share": float("nan")}, "share is nan: give a number in (0, 1], such as 0.5"),
@@ -74,6 +77,7 @@ def test_a_value_out_of_range_is_refused(wrong, words):
 
 def test_the_ends_of_a_range():
     assert Settings(count=1, share=1, width=1e-9).share == 1
+    assert Settings(count=np.int64(1), share=np.float32(1)).share == 1
     assert not Range(ge=0, le=1).holds(-1e-9)
     assert Range(ge=0, le=1).holds(0)
 

@@ -175,6 +175,15 @@ def test_zero_cells_change_nothing(votes, firsts):
     assert not result.success.any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.uint8, torch.bool])
+def test_a_pattern_on_spikes_of_any_type(firsts, dtype):
+    bits = (torch.arange(firsts[0].numel()) % 3 == 0).view_as(firsts[0]).to(torch.uint8)
+    pattern = Pattern("universal", bits, tuple(bits.shape))
+    found = pattern.applied(firsts.to(dtype))
+    assert found.dtype == dtype
+    assert torch.equal(found.float(), pattern.applied(firsts))
+
+
 def test_a_patch_at_a_place_has_the_bits_that_help(votes, firsts):
     """1 where the weight of the cell under it is positive, for it leads to class 1."""
     labels = labels_of(votes, firsts)

@@ -189,7 +189,7 @@ def test_no_flips_and_no_samples():
         assert none.forwards.shape == none.prediction.shape == (0,)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.uint8, torch.int64])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.uint8, torch.int64, torch.bool])
 def test_spikes_of_any_type(dtype):
     network, spikes, labels, before = setting()
     expected = reduce_flips(network, spikes, before, labels)

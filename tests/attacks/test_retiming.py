@@ -367,4 +367,5 @@ def test_a_gradient_without_order_in_time_is_named():
     found = retiming(victim, spikes, labels, gradient="hart", steps=3)
     assert [notice.code for notice in found.notices if "no spike moves" in notice.text] == ["no-order-in-time"]
     assert torch.equal(found.adversarials, spikes)
+    assert retiming(victim, spikes, labels, gradient="bptt,hart", steps=3).notices == found.notices
     assert not retiming(victim, spikes, labels, steps=3).notices

@@ -6,7 +6,7 @@ from hand_rules import T, lit, move, run
 
 from spikeflip import Budget, SpikeflipError
 from spikeflip.attacks.result import Trace
-from spikeflip.attacks.stop import FirstSuccess, Smallest
+from spikeflip.attacks.stop import FirstSuccess, Last, Smallest
 
 QUIET = lit((0, T), classes=4)[0]  # says class 0
 
@@ -133,3 +133,13 @@ def test_there_is_at_least_one_start(restarts):
 def test_an_unknown_metric_is_refused():
     with pytest.raises(SpikeflipError, match="metric is 'l7': choose from mse"):
         Smallest("l7")
+
+
+def test_the_last_success_is_that_of_the_last_start_that_had_one():
+    def rule(step):
+        shown.append(says(2) if len(shown) == 3 else says())
+        return move(step, shown[-1].unsqueeze(0))
+
+    shown = []
+    result = run(rule, lit((0, T), classes=4), [0], steps=2, restarts=2, stop=Last())
+    assert result.adversarials[0].tolist() == says(2).tolist()

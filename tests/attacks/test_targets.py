@@ -27,8 +27,9 @@ def test_every_class_but_its_own():
     ],
 )
 def test_what_gives_no_targets(labels, classes, said):
-    with pytest.raises(SpikeflipError, match=said):
-        every_target(labels, classes)
+    for targets in (every_target, next_target):
+        with pytest.raises(SpikeflipError, match=said):
+            targets(labels, classes)
 
 
 def test_the_class_after_the_label():

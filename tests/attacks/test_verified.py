@@ -189,3 +189,25 @@ def test_statistics_are_taken_of_the_encoding_that_judges_alone():
     assert len(one) == 2
     assert all(torch.equal(a, b) for a, b in zip(one, many, strict=True))
     assert one[0].std() > 0
+
+
+def test_the_error_is_shared_by_the_tests_of_all_starts():
+    looks = []
+
+    def policy(judged):
+        verdict = Verified(0.6)(judged)
+        looks.append(int(judged.memory.recall("verified looks", torch.zeros(1))))
+        return verdict
+
+    def rule(step):
+        return loop.Move(torch.tensor([[0.5, 0.52]]), torch.zeros(1, dtype=torch.int8))
+
+    result = loop.run(coin(), IMAGES[:1], LABELS[:1], None, rule, steps=1, restarts=40, stop=policy)
+    assert result.success.item()
+    assert looks == sorted(looks)
+    assert looks[-1] > 1
+
+
+def test_more_starts_than_have_random_numbers_of_their_own_are_refused():
+    with pytest.raises(SpikeflipError, match=r"restarts is 2,049: give at most 2,048"):
+        bim(coin(), IMAGES, LABELS, steps=1, restarts=2049)

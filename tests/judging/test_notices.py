@@ -366,13 +366,21 @@ def test_a_budget_that_allows_no_change_is_said_where_nothing_moved(budget, said
 
 
 def test_successes_that_did_not_pass_the_test_of_a_confidence_are_said():
+    known = Circumstances(confidence=0.9)
     held = rows(20, success=[True] * 10 + [False] * 10, verified=[0.95] * 9 + [0.2] * 11)
-    assert notices.confidence_not_reached(held, Circumstances(confidence=0.9)) is None
-    assert notices.confidence_not_reached(held, Circumstances()) is None
+    assert notices.confidence_not_reached(held, 100, known) is None
+    assert notices.confidence_not_reached(held, 100, Circumstances()) is None
     fewer = rows(20, success=[True] * 10 + [False] * 10, verified=[0.95] * 8 + [0.2] * 12)
-    found = notices.confidence_not_reached(fewer, Circumstances(confidence=0.9))
-    assert found.text.startswith("8 of 10 successes fool in more than 90% of fresh encodings")
+    found = notices.confidence_not_reached(fewer, 100, known)
+    assert found.text.startswith("2 of 10 successes do not fool in more than 90% of encodings")
     assert found.figure == 0.8
+
+
+def test_a_few_encodings_less_than_a_confidence_are_no_failed_test():
+    known = Circumstances(confidence=0.9)
+    found = rows(10, success=[True] * 10, verified=[0.8] * 10)
+    assert notices.confidence_not_reached(found, 10, known) is None
+    assert notices.confidence_not_reached(found, 1000, known).text.startswith("10 of 10 successes do not")
 
 
 def test_every_notice_fits_what_a_page_takes_and_splits_in_fact_and_consequence():
@@ -389,7 +397,7 @@ def test_every_notice_fits_what_a_page_takes_and_splits_in_fact_and_consequence(
         notices.gradients_vanished(lost(10, 10), known),
         notices.nothing_moved(rows(2, l0=torch.zeros(2)), known),
         notices.confidence_not_reached(
-            rows(2, success=[True] * 2, verified=[0.95, 0.2]), Circumstances(confidence=0.9)
+            rows(2, success=[True] * 2, verified=[0.95, 0.2]), 100, Circumstances(confidence=0.9)
         ),
         notices.budget_not_reached(rows(2), known),
         notices.events_unseen(of_recordings(60)),

@@ -103,6 +103,12 @@ def test_a_name_counts_before_a_number():
     assert class_at("1", ("1", "2", "3"), "--label") == class_at(1, ("1", "2", "3"), "--label") == 0
 
 
+@pytest.mark.parametrize("said", ["-1", -1, "--2", "00000000010"])
+def test_a_sign_is_no_hyphen_and_all_digits_count(said):
+    with pytest.raises(SpikeflipError, match=f"--target {said} is out of range"):
+        class_at(said, ("1", "2", "3"), "--target")
+
+
 @pytest.mark.parametrize(("said", "what"), [("wave", "no class"), (3, "out of range"), (-1, "out of range")])
 def test_other_classes_are_refused_and_the_names_said(said, what):
     with pytest.raises(SpikeflipError, match=rf"--target {said} is {what}: the classes are 0 \(hand clapping\), 1 \(r"):

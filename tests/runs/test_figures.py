@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 
 import numpy as np
@@ -157,6 +158,15 @@ def test_the_data_of_frames_are_the_cells_that_changed(sweep, images, tmp_path):
         for row in rows:
             at = tuple(int(row[name]) for name in axes)
             assert (float(row["original"]), float(row["adversarial"])) == pytest.approx((before[at], after[at]))
+
+
+def test_names_of_classes_are_no_formulas_in_the_data(images, tmp_path):
+    shutil.copytree(images, tmp_path / "run")
+    config = read_facts(images, "config")
+    config["classes"] = ["=1+1\rx"] * len(config["classes"])
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    _, data = plot(tmp_path / "run", "frames", tmp_path / "f.svg")
+    assert {row["label"] for row in table(data)} == {"'=1+1 x"}
 
 
 def test_a_strip_has_no_more_frames_than_there_is_room_for_and_all_are_as_long():

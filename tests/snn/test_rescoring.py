@@ -186,6 +186,15 @@ def held_by(compiled, net, spikes):
     return rescoring(net, spikes, 3) if compiled else DenseRescoring(net, spikes, 3)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool])
+def test_spikes_of_any_type(dtype):
+    net = network(*NETWORKS[0])
+    spikes, _ = drawn(0, 4, 5, (2, 9, 9))
+    rows, cells = torch.tensor([3, 1]), torch.tensor([[8, 17, 8], [5, 30, -1]])
+    held, other = (DenseRescoring(net, given, 3) for given in (spikes, spikes.to(dtype)))
+    assert torch.equal(other.scores(rows, cells), held.scores(rows, cells))
+
+
 @pytest.mark.parametrize("compiled", kinds())
 def test_nothing_and_padding_flip_nothing(compiled):
     net = network(*NETWORKS[0])

@@ -195,6 +195,7 @@ FIGURE_12 = [
     (1, gammas(1.0, 1.0, 1.0), "not tested", ""),
     (2, gammas(0.01, 0.02, 0.03, measure="mse"), "held", "MNIST, targeted: 0.0100, 0.0200, 0.0300"),
     (2, gammas(0.02, 0.01, 0.03, measure="mse"), "did not hold", ""),
+    (2, gammas(0.02, 0.02, 0.02, measure="mse"), "did not hold", ""),
     (2, gammas(0.02, None, None, measure="mse"), "not tested", ""),
 ]
 FIGURE_13 = [

@@ -119,7 +119,7 @@ class GradientAttack(Iterated):
             )
             _join(result, again, rows)
             result = _traced(result, again, rows)
-        return result
+        return replace(result, notices=self._notices(victim))
 
 
 def _join(result: AttackResult, again: AttackResult, rows: Tensor) -> None:

@@ -32,6 +32,8 @@ _MOST_LOOKS = 2**20
 """Further encodings of a sample in one iteration."""
 _RESTART = 2**32
 """How far the random streams of a restart lie behind those of the one before, in iterations."""
+_MOST_STARTS = 2**63 // (_RESTART * _MOST_LOOKS)
+"""Whose streams have numbers."""
 
 
 def run(
@@ -96,6 +98,8 @@ def run(
             f"for {kind}, such as scg"
         )
     check_counts(steps=steps, micro_batch=micro_batch, restarts=restarts)
+    if restarts > _MOST_STARTS:
+        raise SpikeflipError(f"restarts is {restarts:,}: give at most {_MOST_STARTS:,}")
     check_values(inputs, kind, counts=counts)
     check_goals(labels, targets, len(inputs), victim.classes)
     if budget is not None:
@@ -233,7 +237,7 @@ def _judge(
     first = begun & (active.restart == 0)
     right = winners == call.labels[index].cpu()
     success = _reached(call, index, winners) & ~begun
-    verdict = call.stop(Judged(call.change(index, active.inputs), success, active.memory, looks.fresh))
+    verdict = call.stop(Judged(call.change(index, active.inputs), success, active.kept, looks.fresh))
     better = verdict.cost < lowest[index]
     lowest[index[better]] = verdict.cost[better]
     result.adversarials[index[better]] = active.inputs[better.to(active.inputs.device)].to(result.adversarials)
@@ -289,20 +293,23 @@ def _update(call: Call, step: Step, restart: Tensor, move: Move, result: AttackR
 
 @dataclass(frozen=True)
 class _Active:
-    """The samples under way: where they are in the call, updates and restarts made, inputs so far, and memory."""
+    """The samples under way: where they are in the call, updates and restarts made, inputs so far, and memories."""
 
     index: Tensor
     iteration: Tensor
     restart: Tensor
     inputs: Tensor
     memory: Memory
+    """The rule's, begun anew by a restart."""
+    kept: Memory
+    """The stop policy's, of all starts."""
 
     @classmethod
     def none(cls, call: Call) -> "_Active":
         nothing = torch.empty(0, dtype=torch.int64)
         dtype = call.inputs.dtype if call.kind == "images" else torch.float32
         inputs = torch.empty((0, *call.inputs.shape[1:]), dtype=dtype, device=call.victim.device)
-        return cls(nothing, nothing, nothing, inputs, Memory(0))
+        return cls(nothing, nothing, nothing, inputs, Memory(0), Memory(0))
 
     @property
     def moments(self) -> Tensor:
@@ -319,6 +326,7 @@ class _Active:
             torch.cat([self.restart, zeros]),
             torch.cat([self.inputs, inputs[fresh].to(self.inputs)]),
             self.memory.joined(len(fresh)),
+            self.kept.joined(len(fresh)),
         )
 
     def advance(self, after: Tensor, kept: Tensor, again: Tensor, originals: Tensor) -> "_Active":
@@ -333,6 +341,7 @@ class _Active:
             (self.restart + again)[kept],
             after[kept.to(after.device)],
             self.memory.selected(kept),
+            self.kept.selected(kept),
         )
 
 

@@ -70,7 +70,8 @@ class Change:
     @cached_property
     def difference(self) -> Tensor:
         """``(n, ...)``, d."""
-        return self.adversarials - self.originals
+        before, after = self.originals, self.adversarials
+        return after - before if after.is_floating_point() else after.float() - before.float()
 
     @cached_property
     def moves(self) -> "Moves":

@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import dataclass, field, fields
 from functools import cache
+from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from spikeflip.errors import SpikeflipError
@@ -26,12 +27,14 @@ class Range:
 
     def holds(self, value: object) -> bool:
         """Whether it is a number in the range; infinity and NaN are none."""
+        if not isinstance(value, Real):
+            return False
+        number = float(value)
         return (
-            isinstance(value, int | float)
-            and math.isfinite(value)
-            and (self.gt is None or value > self.gt)
-            and (self.ge is None or value >= self.ge)
-            and (self.le is None or value <= self.le)
+            math.isfinite(number)
+            and (self.gt is None or number > self.gt)
+            and (self.ge is None or number >= self.ge)
+            and (self.le is None or number <= self.le)
         )
 
     def __str__(self) -> str:
@@ -79,12 +82,16 @@ def options_of(settings: type) -> dict[str, Option]:
 def check_options(settings: Any) -> None:
     """Raise a SpikeflipError if a number is not in the range of its option."""
     for known in options_of(type(settings)).values():
-        value = getattr(settings, known.name)
-        if value is None or known.range is None or value in known.words or known.range.holds(value):
+        value, kinds = getattr(settings, known.name), get_args(known.type) or (known.type,)
+        if value is None or known.range is None or value in known.words:
             continue
+        is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if known.range.holds(value) and (float in kinds or is_whole):
+            continue
+        what = str(known.range) if float in kinds or is_whole else "a whole number"
         example = f", such as {known.default:g}" if isinstance(known.default, float | int) else ""
-        leave = ", or leave it out" if type(None) in get_args(known.type) else ""
-        raise SpikeflipError(f"{known.name} is {value}: give {known.range}{example}{leave}")
+        leave = ", or leave it out" if type(None) in kinds else ""
+        raise SpikeflipError(f"{known.name} is {value}: give {what}{example}{leave}")
 
 
 @cache

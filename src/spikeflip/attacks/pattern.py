@@ -107,7 +107,7 @@ class Pattern:
         """
         bits = self.bits.to(spikes)
         if self.kind == "universal":
-            return (spikes - bits).abs()
+            return (spikes != bits).to(spikes)
         assert places is not None
         flat = spikes.flatten(1)
         index = self.cells_at(places).to(spikes.device)

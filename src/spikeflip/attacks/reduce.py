@@ -205,7 +205,7 @@ class _Reduction:
     def _drop(self, undone: Tensor) -> None:
         flat, cells = self.spikes.flatten(1), self.cells[undone].to(self.spikes.device)
         places = self.sample[undone].to(flat.device).unsqueeze(1), cells
-        flat[places] = 1 - flat[places]
+        flat[places] = (flat[places] == 0).to(flat)
         self.sample, self.cells, self.parked = self.sample[~undone], self.cells[~undone], self.parked[~undone]
 
     def _of_sample(self, units: Tensor) -> Tensor:

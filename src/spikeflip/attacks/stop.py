@@ -23,7 +23,7 @@ class Judged:
     success: Tensor
     """``(n,)`` bool: the goal was reached in this pass."""
     memory: Memory
-    """What the policy keeps of each sample from one pass to the next; the attack's rule keeps its own in it too."""
+    """What the policy keeps of each sample from one pass to the next, and over restarts."""
     fresh: Callable[[Tensor, int], Tensor]
     """Whether further encodings of the samples ``(m,)``, so many of each, reach the goal: ``(m, draws)`` bool. Every
     call draws new ones, which nothing else sees."""

@@ -85,7 +85,20 @@ def read_options(file: Path) -> dict[str, Any]:
         code = code or (option == "defence" and any(names_code(part) for part in parts))
         if code or option == "run-code":
             raise SpikeflipError(f"-c {file}: a file cannot name code to be run: give --{option} on the command line")
-    return values
+    return _without_negatives(values, file)
+
+
+def _without_negatives(values: dict[str, Any], file: Path) -> dict[str, Any]:
+    """The options with ``name = false`` for ``no-name = true``, whose value cyclopts would take for ``name``."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        positive = name[3:] if name.startswith(("no-", "no_")) else name
+        if positive != name and not isinstance(value, bool):
+            raise SpikeflipError(f"-c {file}: {name} is {value!r:.80}: give true or false")
+        if positive in found:
+            raise SpikeflipError(f"-c {file}: {positive} is given twice, once as no-{positive}: leave one of them out")
+        found[positive] = value if positive == name else not value
+    return found
 
 
 VictimOptions: type[VictimConfig] = create_model("VictimOptions", __base__=VictimConfig, **grouped(VictimConfig))

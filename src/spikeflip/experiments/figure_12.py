@@ -45,7 +45,8 @@ def _grows(rows: Rows) -> Iterator[Part]:
         ordered = sorted(group, key=lambda row: float(row["gamma"]))
         if len(ordered) > 1:
             sizes = [row["mse"] for row in ordered]
-            yield sizes == sorted(sizes), f"{data}, {goal}: {', '.join(figure('mse', size) for size in sizes)}"
+            grows = sizes == sorted(sizes) and sizes[0] < sizes[-1]
+            yield grows, f"{data}, {goal}: {', '.join(figure('mse', size) for size in sizes)}"
 
 
 EXPERIMENT = Experiment(

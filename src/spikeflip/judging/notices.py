@@ -86,7 +86,7 @@ def notices_of(rates: Mapping[str, Any], rows: Rows, known: Circumstances) -> tu
         gradients_vanished(rows, known),
         nothing_moved(rows, known),
         budget_not_reached(rows, known),
-        confidence_not_reached(rows, known),
+        confidence_not_reached(rows, rates["draws"], known),
         events_unseen(rows),
         one_draw(rates["kind"], rates["draws"], claimed, verified) if claimed and verified else None,
     )
@@ -217,19 +217,22 @@ def gradients_vanished(rows: Rows, known: Circumstances) -> Notice | None:
     )
 
 
-def confidence_not_reached(rows: Rows, known: Circumstances) -> Notice | None:
-    """Successes were to hold in more than a share of fresh encodings, and some of those that were found do not."""
+def confidence_not_reached(rows: Rows, draws: int | None, known: Circumstances) -> Notice | None:
+    """Successes were to hold in more than a share of encodings, and some show in ``draws`` fresh ones that they do not.
+
+    An input that has passed the attack's test may have a few fresh encodings less by chance: its interval decides.
+    """
     if known.confidence is None:
         return None
-    won = rows["success"]
-    n, holding = int(won.sum()), int((rows["verified"][won] > known.confidence).sum())
-    if n - holding <= WORTH_SAYING * n:
+    shares = rows["verified"][rows["success"]].tolist()
+    n, less = len(shares), sum(wilson(share, draws or 1)[1] <= known.confidence for share in shares)
+    if less <= WORTH_SAYING * n:
         return None
     return Notice(
         "confidence-not-reached",
-        f"{holding:,} of {n:,} successes fool in more than {known.confidence:.0%} of fresh encodings: of the other "
-        "inputs none passed that test, and those that did best are kept; more steps or a larger budget may help",
-        holding / n,
+        f"{less:,} of {n:,} successes do not fool in more than {known.confidence:.0%} of encodings: no input of theirs "
+        "passed that test, and those that did best are kept; more steps or a larger budget may help",
+        1 - less / n,
     )
 
 

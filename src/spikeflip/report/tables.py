@@ -30,7 +30,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]], options: Sequence[str] = ()) -> st
     writer.writerow(rows[0] if rows else [])
     for row in rows:
         values = (_as_text(name, value) for name, value in row.items())
-        writer.writerow([_harmless(value) if isinstance(value, str) else value for value in values])
+        writer.writerow([harmless(value) for value in values])
     return text.getvalue()
 
 
@@ -54,10 +54,13 @@ def _as_text(name: str, value: Any) -> Any:
     return "; ".join(value or ()) if name == "notices" else value
 
 
-def _harmless(text: str) -> str:
+def harmless(value: object) -> object:
+    """A value for a cell of CSV: text as :func:`to_csv` says, all else as it is."""
+    if not isinstance(value, str):
+        return value
     # Spreadsheets leave blanks out, and take a full-width sign for the usual one.
-    first = unicodedata.normalize("NFKC", text.lstrip()[:1])
-    return ("'" if first.startswith(_FORMULA) else "") + one_line(text)
+    first = unicodedata.normalize("NFKC", value.lstrip()[:1])
+    return ("'" if first.startswith(_FORMULA) else "") + one_line(value)
 
 
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -46,8 +46,7 @@ def list_runs(folders: Sequence[Path], *, merge: Sequence[str] = ()) -> list[dic
     Args:
         folders: run folders, or folders with runs up to four levels below.
         merge: names of options, such as ``["seed"]``. Rates are pooled over all inputs of the runs merged, and means
-            over all their successes. The interval of a pooled rate takes the inputs of all runs for independent ones,
-            and is too narrow where the same input is in several.
+            over all their successes. The interval of a pooled rate is that of as many inputs as one of them attacked.
 
     Returns:
         Rows with the keys ``name``, ``state`` (``"finished"``, ``"unfinished"``, ``"damaged"``), ``runs``, ``victim``,

@@ -19,7 +19,7 @@ from spikeflip.reading import may_replace
 from spikeflip.report.folders import check_no_evaluation
 from spikeflip.report.loading import check_values, choose_examples, open_inputs, read_facts, read_rows
 from spikeflip.report.sweep import curve_lines
-from spikeflip.report.tables import describe_settings, folder_names, one_line
+from spikeflip.report.tables import describe_settings, folder_names, harmless, one_line
 from spikeflip.runs.compare import find_runs, list_runs
 from spikeflip.writing import write_bytes
 
@@ -287,9 +287,9 @@ _DRAWN: Mapping[str, Callable[[Path, Options], _Drawn]] = {
 def _table(rows: Sequence[Mapping[str, Any]], header: Sequence[str]) -> bytes:
     """Rows as CSV, with these columns."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, header, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(harmless, header))
+    writer.writerows([harmless(row.get(name)) for name in header] for row in rows)
     return text.getvalue().encode()
 
 

@@ -230,13 +230,14 @@ def class_at(wanted: int | str, classes: Sequence[str], option: str) -> int:
         SpikeflipError: there is no such class.
     """
     said = str(wanted)
-    for same in (str, _plain):
+    is_number = said.lstrip("-").isdigit()  # whose sign is no hyphen
+    for same in (str,) if is_number else (str, _plain):
         found = [at for at, name in enumerate(classes) if same(name) == same(said)]
         if len(found) == 1:
             return found[0]
-    if said.isascii() and said.isdigit() and int(said[:9]) < len(classes):
-        return int(said[:9])
-    what = "out of range" if said.lstrip("-").isdigit() else "no class"
+    if said.isascii() and said.isdigit() and (number := int(said[:99])) < len(classes):
+        return number
+    what = "out of range" if is_number else "no class"
     known = ", ".join(f"{at} ({name[:40]})" for at, name in enumerate(classes[:20])) + (
         ", …" if len(classes) > 20 else ""
     )

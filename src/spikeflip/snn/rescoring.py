@@ -99,8 +99,8 @@ class DenseRescoring:
         rows, cells = rows.to(self.spikes.device), cells.to(self.spikes.device)
         spikes = self.spikes[rows]
         flat = spikes.flatten(1)
-        times = torch.zeros_like(flat).scatter_add(1, cells.clamp(min=0), cells.ge(0).to(flat))
-        return torch.where(times % 2 == 1, 1 - flat, flat).view(spikes.shape)
+        times = torch.zeros_like(flat, dtype=torch.uint8).scatter_add(1, cells.clamp(min=0), cells.ge(0).byte())
+        return torch.where(times % 2 == 1, (flat == 0).to(flat), flat).view(spikes.shape)
 
     def _check(self, rows: Tensor, cells: Tensor) -> None:
         if rows.ndim != 1 or cells.ndim != 2 or len(rows) != len(cells):

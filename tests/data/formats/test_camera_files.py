@@ -224,6 +224,13 @@ def test_a_header_that_a_format_does_not_hold_is_said(tmp_path):
     assert write_recording(found, tmp_path / "b.raw", format="EVT3") == ()
 
 
+def test_a_header_is_kept_on_a_sensor_that_is_given(tmp_path):
+    path = tmp_path / "a.raw"
+    path.write_bytes(evt2(1, head=b"% evt 2.0\n% system_ID 49\n" + SIZE))
+    for side in (34, 40):
+        assert read_recording(path, height=side, width=side).header == ("system_ID 49",)
+
+
 # --- AEDAT ------------------------------------------------------------------------------------------------------------
 
 

@@ -114,7 +114,7 @@ def on_sensor(recording: Recording, height: int, width: int, path: Path) -> Reco
         checked = recording_of(recording.events, height, width, t0=recording.t0, format=recording.format)
     except SpikeflipError as error:
         raise SpikeflipError(f"{path}: {error}") from error
-    return replace(checked, notices=notices)
+    return replace(checked, notices=notices, header=recording.header)
 
 
 def write_recording(
