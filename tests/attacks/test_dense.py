@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from spikeflip import Budget, ReluNetwork, SpikeflipError, SpikingNetwork, load_images, load_victim
-from spikeflip.attacks import ATTACKS, apgd, bim, choose_gradient, fgsm, loop, mi_fgsm, pgd, sa_pgd, scg
+from spikeflip.attacks import ATTACKS, Verified, apgd, bim, choose_gradient, fgsm, loop, mi_fgsm, pgd, sa_pgd, scg
 from spikeflip.attacks.apgd import APGD, checkpoints
 from spikeflip.attacks.dense import project
 from spikeflip.attacks.following import ENSEMBLE
@@ -252,6 +252,8 @@ def test_several_estimators_are_tried_on_what_still_stands():
     shuffled = pgd(victim, IMAGES[order], labels[order], gradient="bptt,rga", samples=order, micro_batch=2, **options)
     assert torch.equal(shuffled.adversarials, both.adversarials[order])
     assert PGD(gradient="ensemble").members == ENSEMBLE
+    with pytest.raises(SpikeflipError, match=r"confidence is 0\.9, and of several estimators any success"):
+        pgd(victim, IMAGES, labels, gradient="bptt,rga", stop=Verified(0.9), **options)
 
 
 @pytest.mark.parametrize("encodings", [2, 5])

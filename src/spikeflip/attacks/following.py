@@ -11,6 +11,7 @@ from spikeflip.attacks.iterated import Iterated, Options
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.step import MOST_ENCODINGS, Rule, Step
+from spikeflip.attacks.stop import Verified
 from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.snn.estimators import ESTIMATORS, estimator
 from spikeflip.snn.gradients import GradientRequest, InputGradient
@@ -105,6 +106,11 @@ class GradientAttack(Iterated):
         first, *others = self.members
         if not others:
             return super().__call__(victim, inputs, labels, targets, **options)
+        if isinstance(stop := options.get("stop"), Verified):
+            raise SpikeflipError(
+                f"confidence is {stop.confidence}, and of several estimators any success of one ends a sample: give one "
+                "gradient, or leave confidence out"
+            )
         result = replace(self, gradient=first)(victim, inputs, labels, targets, **options)
         ids, recorded = options.get("samples"), options.get("recorded")
         ids = torch.arange(len(inputs)) if ids is None else ids
