@@ -26,14 +26,14 @@ def sweep_file(small_victim, tmp_path):
 
 
 def test_a_grid_is_every_combination_in_the_files_order(sweep_file):
-    sweep = read_sweep(sweep_file("[grid]\nthreshold = [0.5, 1.0]\nper-class = [1]\nseed = [0, 1]\ntuning = [true]\n"))
+    sweep = read_sweep(sweep_file("[grid]\nthreshold = [0.5, 1.0]\nshard-size = [1]\nseed = [0, 1]\ntuning = [true]\n"))
     assert [point.name for point in sweep.points] == [
-        f"threshold={threshold},per_class=1,seed={seed},tuning=true" for threshold in (0.5, 1.0) for seed in (0, 1)
+        f"threshold={threshold},shard_size=1,seed={seed},tuning=true" for threshold in (0.5, 1.0) for seed in (0, 1)
     ]
     assert [(point.config.settings["threshold"], point.config.seed) for point in sweep.points] == [
         (0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1)
     ]  # fmt: skip
-    assert sweep.swept == ("threshold", "per_class", "seed", "tuning")
+    assert sweep.swept == ("threshold", "shard_size", "seed", "tuning")
     assert {point.config.samples for point in sweep.points} == {10}
 
 
@@ -70,6 +70,10 @@ def test_the_folder_of_another_sweep_is_refused(sweep_file, run, tmp_path):
         ("[grid]\ngamma = [0.1, 2.0]\n", "point gamma=2.0: --gamma is 2.0: input should be less than or equal to 1"),
         ("[grid]\nxyz = [1]\n", "point xyz=1: --xyz is no option of scg: leave it out"),
         ("[grid]\ngama = [0.1]\n", "point gama=0.1: --gama is no option of scg: did you mean --gamma?"),
+        (
+            "[[points]]\nsamples = 1\n[[points]]\nsamples = 2\nper_class = 1\n",
+            "point samples=2,per_class=1: --samples 2 and --per-class 1 exclude each other: give one",
+        ),
         ("[grid]\nseed = [1, 1]\n", "has the point seed=1 twice: leave one of them out"),
         (
             "[grid]\nseed = [1, 1.0]\n",

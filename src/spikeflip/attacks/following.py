@@ -108,8 +108,8 @@ class GradientAttack(Iterated):
             return super().__call__(victim, inputs, labels, targets, **options)
         if isinstance(stop := options.get("stop"), Verified):
             raise SpikeflipError(
-                f"confidence is {stop.confidence}, and of several estimators any success of one ends a sample: give one "
-                "gradient, or leave confidence out"
+                f"confidence is {stop.confidence}, and of several estimators any success of one ends a sample: give "
+                "one gradient, or leave confidence out"
             )
         result = replace(self, gradient=first)(victim, inputs, labels, targets, **options)
         ids, recorded = options.get("samples"), options.get("recorded")

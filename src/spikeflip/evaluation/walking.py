@@ -207,7 +207,7 @@ def _walk(
         for draw in range(1, encodings):
             again = replace(request, memory=memory.frozen())
             spikes = subject.encoded(inputs, rows, step * encodings + draw, "expect")
-            further = subject.victim.probe(spikes, again)
+            further = subject.view.probe(spikes, again)
             values += further.input_gradient(lambda scores, at: subject.uphill(scores, rows[at.cpu()]), again).values
             subject.passes.forwards += len(rows)
             subject.passes.backwards += len(rows)

@@ -354,9 +354,11 @@ class AttackConfig(DataConfig, VictimConfig):
     @model_validator(mode="before")
     @classmethod
     def _sorted(cls, given: Any) -> Any:
-        """What is no option of runs must be one of the attack."""
+        """What is no option of runs must be one of the attack; and inputs are chosen in one way."""
         if not isinstance(given, dict):
             return given
+        if None not in (one := given.get("samples"), each := given.get("per_class")):
+            raise SpikeflipError(f"--samples {one} and --per-class {each} exclude each other: give one")
         from spikeflip.interop import EVERY_ATTACK
         from spikeflip.runs.attack_options import options_model, refuse_unknown
 

@@ -334,10 +334,6 @@ def _choose(config: AttackConfig, victim: Victim, data: Inputs) -> Tensor:
     """Positions of the inputs to attack: all, or the first correctly classified ones of each class."""
     if config.per_class is None:
         return torch.arange(len(data.labels))
-    if config.samples is not None:
-        raise SpikeflipError(
-            f"--samples {config.samples} and --per-class {config.per_class} exclude each other: give one"
-        )
     right = torch.zeros(len(data.labels), dtype=torch.bool)
     counts = [0] * victim.classes
     for rows in torch.arange(len(data.labels)).split(at_a_time(victim, data.first, 64)):
