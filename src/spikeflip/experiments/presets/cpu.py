@@ -66,7 +66,8 @@ CPU = Preset(
         "N-MNIST": DataSet(
             kind="events",
             source={"data": "nmnist"},
-            training=SPIKES,
+            # All else as train chooses it; with SPIKES a quarter-width victim classifies 85 % (MSE) and 71 % (CE).
+            training={"network": "paper-spike", "width": 0.25, "shift": 2, "seed": 1, "engine": "event"},
             untargeted={},
             targeted={"samples": 20},
         ),
