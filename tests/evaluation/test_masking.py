@@ -8,7 +8,7 @@ import masking_victims as victims
 import pytest
 import torch
 
-from spikeflip import SpikeflipError, SpikingNetwork
+from spikeflip import SpikeflipError, SpikingNetwork, load_images, load_victim
 from spikeflip.evaluation.masking import MOST, _of_scores, masking_verdict
 from spikeflip.evaluation.walking import Subject
 from spikeflip.snn.coding import winner
@@ -143,6 +143,19 @@ def test_attacks_look_at_another_engine_and_the_victim_decides(monkeypatch):
     assert (found.forwards, found.backwards) == (plain.forwards, plain.backwards)
     blind = judged(Case(case.name, lambda: network, case.threat, case.budget), attacked=victims.heaviside(quick))
     assert blind.word == "masked"
+
+
+def test_gradients_that_vanish_in_the_first_encoding_alone_are_no_masking():
+    digits = load_images("digits", "test")
+    ids = torch.tensor([4, 15, 23, 29, 30, 43, 59, 69])
+    verdict = masking_verdict(
+        load_victim("demo-digits"), digits.images[ids], digits.labels[ids], threat=LINF, budget=0.3, samples=ids
+    )
+    assert verdict.rates["its own gradient"].share == 1
+    found = {finding.code: finding for finding in verdict.findings}
+    assert "is zero on 8 of 8 inputs" in found["unavailable"].sentence
+    assert found["unavailable"].figure == 0
+    assert verdict.word == "trustworthy"
 
 
 def test_a_random_victim_is_doubtful():

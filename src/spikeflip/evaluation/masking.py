@@ -5,11 +5,11 @@ of their inputs (Liang et al., 2021). That alone is no masking: a wide window of
 bring the gradient back, and the attacks of this library have both. The rule is therefore about what the victim's own
 gradient reaches with these cures. A victim is
 
-- **masked** where that gradient is zero on more than half of the inputs whatever the cure, or zero there without a cure
-  and with the cures clearly weaker than another stand-in for the derivative; where it is clearly weaker than one step
-  of itself or than a straight way through a defence, or leads nowhere without a bound; where a search without gradients
-  is clearly stronger than all gradients together; where the same inputs get other scores at each call, where the pass
-  that gives the gradient answers otherwise than the victim, or ties pass for robustness;
+- **masked** where that gradient fails and is zero on more than half of the inputs whatever the cure, or zero there
+  without a cure and with the cures clearly weaker than another stand-in for the derivative; where it is clearly weaker
+  than one step of itself or than a straight way through a defence, or leads nowhere without a bound; where a search
+  without gradients is clearly stronger than all gradients together; where the same inputs get other scores at each
+  call, where the pass that gives the gradient answers otherwise than the victim, or ties pass for robustness;
 - **doubtful** where something else must be settled first: another stand-in for the derivative or a mean over encodings
   is clearly stronger, so that an evaluation must have it; scores are random, or jump; a step has no gradient, and no
   adaptive attack went through it;
