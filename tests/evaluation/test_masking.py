@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from spikeflip import SpikeflipError, SpikingNetwork, load_images, load_victim
-from spikeflip.evaluation.masking import MOST, _of_scores, masking_verdict
+from spikeflip.evaluation.battery import STRAIGHT, Others
+from spikeflip.evaluation.masking import MOST, _of_defences, _of_scores, masking_verdict
 from spikeflip.evaluation.walking import Subject
 from spikeflip.snn.coding import winner
+from spikeflip.victims import Defence
 
 EVENTS, LINF, MSE = "binary-l0", "image-linf", "image-mse"
 
@@ -193,6 +195,32 @@ def test_wrong_answers_are_left_out_and_only_so_many_are_used():
     assert verdict.rates["its own gradient"].n == int(right.sum())
     many = masking_verdict(victims.recorded(), spikes, labels, threat=EVENTS, budget=0.3)
     assert many.rates["its own gradient"].n == MOST
+
+
+def test_a_defence_that_takes_the_mean_away_has_a_gradient():
+    class Centred(Defence):
+        def transform(self, spikes):
+            return spikes - spikes.mean(tuple(range(1, spikes.ndim)), keepdim=True)
+
+    victim, spikes = Centred(victims.recorded()), victims.events("test")[0][:40]
+    verdict = masking_verdict(victim, spikes, victim.scores(spikes).argmax(1), threat=EVENTS, budget=1.0)
+    assert verdict.rates["its own gradient"].hits
+    assert "no-way-back" not in codes(verdict, "note") | codes(verdict, "doubtful")
+
+
+def test_nothing_is_said_to_have_gone_through_a_defence_that_nothing_was_left_for():
+    spikes, labels = victims.events("test")
+    cut = subject_of(victims.GraphCut(victims.recorded()), spikes[:9], labels[:9])
+    every = torch.ones(9, dtype=torch.bool)
+    sentences = {}
+    for name, gradients in (("ran", {STRAIGHT: every}), ("left out", {"another": every}), ("nothing left", {})):
+        [finding] = _of_defences(cut, Others(9, gradients))
+        sentences[name] = finding.weight, finding.sentence.partition(" has no gradient, and ")[2].partition(":")[0]
+    assert sentences == {
+        "ran": ("note", "an attack went straight through it"),
+        "left out": ("doubtful", "no adaptive attack went through it"),
+        "nothing left": ("note", "nothing was left for an attack straight through it"),
+    }
 
 
 def test_passes_are_counted_to_the_last():

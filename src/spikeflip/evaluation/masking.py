@@ -46,6 +46,7 @@ from spikeflip.evaluation.regions import KINDS, Region, Threat, regions
 from spikeflip.evaluation.stability import CALLS, disagreement, stability
 from spikeflip.evaluation.walking import Subject
 from spikeflip.snn.validation import at_a_time, check_counts, check_goals, check_streams, check_values, kind_of
+from spikeflip.streams import uniform
 from spikeflip.victims import Victim
 from spikeflip.victims.defence import Defence
 from spikeflip.victims.victim import check_victim
@@ -286,11 +287,12 @@ def _of_defences(subject: Subject, others: Others) -> list[Finding]:
         name = type(defence).__name__
         if type(defence).backward is not Defence.backward or _has_gradient(defence, subject):
             continue
-        ran = STRAIGHT in others.gradients or not (others.gradients or others.refused)
+        needed, ran = bool(others.gradients or others.refused), STRAIGHT in others.gradients
         through = "an attack went straight through it" if ran else "no adaptive attack went through it"
+        through = through if needed else "nothing was left for an attack straight through it"
         findings.append(_finding(
             "no-way-back", 1.0, f"the defence {name} has no gradient, and {through}: override its backward",
-            "note" if ran else "doubtful",
+            "note" if ran or not needed else "doubtful",
         ))  # fmt: skip
     return findings
 
@@ -300,7 +302,10 @@ def _has_gradient(defence: Defence, subject: Subject) -> bool:
     rows = torch.arange(min(4, len(subject.ids)))
     spikes = subject.encoded(subject.inputs[rows.to(subject.inputs.device)], rows, 0)
     try:
-        return bool(defence.backward(spikes, torch.ones_like(defence.transform(spikes.clone()))).any())
+        shown = defence.transform(spikes.clone())
+        # The same number everywhere has no gradient where a defence takes a mean away.
+        numbers = uniform(subject.seed, subject.ids[rows], "noise", 0, shown.shape[1:], shown.device)
+        return bool(defence.backward(spikes, numbers).any())
     except (SpikeflipError, RuntimeError):
         return False
 
