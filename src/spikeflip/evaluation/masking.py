@@ -220,8 +220,8 @@ def _of_gradients(subject: Subject, own: Own) -> list[Finding]:
     counts = {words: int((own.first == cause).sum()) for cause, words in places.items()}
     where = ", ".join(f"{count} {words}" for words, count in counts.items() if count)
     sentence = (
-        f"the first gradient is zero on {vanished} of {n} inputs ({where}), and still on {zero} with a wide output "
-        "window and another threshold"
+        f"the first gradient is zero on {vanished} of {n} inputs ({where}); of those that attacks did not fool it is "
+        f"still zero on {zero} with a wide output window and another threshold"
     )
     share = zero / n
     return [_finding("unavailable", share, sentence, "masked" if share > THRESHOLDS["unavailable"].value else "note")]
