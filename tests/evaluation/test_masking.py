@@ -12,7 +12,7 @@ from spikeflip import SpikeflipError, SpikingNetwork, load_images, load_victim
 from spikeflip.evaluation.battery import STRAIGHT, Others
 from spikeflip.evaluation.masking import MOST, _of_defences, _of_scores, masking_verdict
 from spikeflip.evaluation.walking import Subject
-from spikeflip.snn.coding import winner
+from spikeflip.snn.coding import encode_for, winner
 from spikeflip.victims import Defence
 
 EVENTS, LINF, MSE = "binary-l0", "image-linf", "image-mse"
@@ -158,6 +158,15 @@ def test_gradients_that_vanish_in_the_first_encoding_alone_are_no_masking():
     assert "is zero on 8 of 8 inputs" in found["unavailable"].sentence
     assert found["unavailable"].figure == 0
     assert verdict.word == "trustworthy"
+
+
+def test_images_that_most_encodings_fool_as_they_are_are_left_out():
+    victim, (images, _) = load_victim("demo-digits"), victims.digits("test")
+    between = (images[:30] + images[1:31]) / 2
+    first = winner(victim.scores(encode_for(victim, between, seed=0, samples=torch.arange(30))))
+    verdict = masking_verdict(victim, between, first.clamp(min=0), threat=LINF, budget=1e-6)
+    assert 8 < verdict.rates["its own gradient"].n < int((first >= 0).sum())
+    assert verdict.rates["its own gradient"].hits == 0
 
 
 def test_a_random_victim_is_doubtful():

@@ -44,7 +44,7 @@ from spikeflip.evaluation.battery import (
 from spikeflip.evaluation.findings import THRESHOLDS, Finding, Rate, Verdict, Weight, sorted_findings
 from spikeflip.evaluation.regions import KINDS, Region, Threat, regions
 from spikeflip.evaluation.stability import CALLS, disagreement, stability
-from spikeflip.evaluation.walking import Subject
+from spikeflip.evaluation.walking import Subject, judged
 from spikeflip.snn.validation import at_a_time, check_counts, check_goals, check_streams, check_values, kind_of
 from spikeflip.streams import uniform
 from spikeflip.victims import Victim
@@ -78,8 +78,8 @@ def masking_verdict(
     Args:
         victim: the model under attack, defences included.
         inputs: a few dozen that it answers rightly; spikes ``(N, T, *input)`` of exactly 0 and 1 for ``"binary-l0"``,
-            images ``(N, *input)`` in [0, 1] for the others. Those that it does not are left out, and so is what comes
-            after the first 64.
+            images ``(N, *input)`` in [0, 1] for the others. Those that it does not, or that most of their encodings
+            fool as they are, are left out, and so is what comes after the first 64.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given.
         threat: what may be changed.
@@ -156,7 +156,10 @@ def _subject(
         scores = whole.scores(whole.encoded(inputs[rows.to(inputs.device)], rows, 0))
         every = labels.cpu()[rows]
         right.append((scores.argmax(1).cpu() == every) & ~_tied(scores))
-    kept = torch.cat([torch.zeros(0, dtype=torch.bool), *right]).nonzero().squeeze(1)[:MOST]
+    each = torch.cat([torch.zeros(0, dtype=torch.bool), *right])
+    if whole.drawn:  # what most encodings fool as it is would count for every attack
+        each &= ~judged(whole, inputs, each)
+    kept = each.nonzero().squeeze(1)[:MOST]
     if len(kept) < FEWEST:
         raise TooLittleError(
             f"the victim answers {len(kept)} of {len(inputs)} inputs rightly, and a verdict needs {FEWEST}: give more "
