@@ -1,7 +1,9 @@
 """Tables of the documents that are made of lists in the code: what is added there must be here too."""
 
+import re
 from pathlib import Path
 
+import spikeflip
 from spikeflip.attacks import ATTACKS, METRICS
 from spikeflip.interop import LIBRARY_ATTACKS
 from spikeflip.rates import RATES
@@ -41,3 +43,11 @@ def test_attacks_of_other_libraries():
     told = {row[0][3:-1]: (row[1], row[-1][:-2]) for row in rows if row[0][3:-1] in LIBRARY_ATTACKS}
     assert told == {name: (", ".join(one.goals), one.source) for name, one in LIBRARY_ATTACKS.items()}
     assert list(told) == list(LIBRARY_ATTACKS)
+
+
+def test_notices():
+    sources = Path(spikeflip.__file__).parent.rglob("*.py")
+    codes = {code for path in sources for code in re.findall(r'\bNotice\(\s*"([a-z-]+)"', path.read_text())}
+    pages = "".join(path.read_text() for path in (Path(__file__).parents[1] / "docs").glob("*.md"))
+    assert len(codes) > 30
+    assert sorted(code for code in codes if f"`{code}`" not in pages) == []

@@ -8,10 +8,12 @@ import masking_victims as victims
 import pytest
 import torch
 
-from spikeflip import SpikeflipError, SpikingNetwork
-from spikeflip.evaluation.masking import MOST, _of_scores, masking_verdict
+from spikeflip import SpikeflipError, SpikingNetwork, load_images, load_victim
+from spikeflip.evaluation.battery import STRAIGHT, Others
+from spikeflip.evaluation.masking import MOST, _of_defences, _of_scores, masking_verdict
 from spikeflip.evaluation.walking import Subject
-from spikeflip.snn.coding import winner
+from spikeflip.snn.coding import encode_for, winner
+from spikeflip.victims import Defence
 
 EVENTS, LINF, MSE = "binary-l0", "image-linf", "image-mse"
 
@@ -145,6 +147,28 @@ def test_attacks_look_at_another_engine_and_the_victim_decides(monkeypatch):
     assert blind.word == "masked"
 
 
+def test_gradients_that_vanish_in_the_first_encoding_alone_are_no_masking():
+    digits = load_images("digits", "test")
+    ids = torch.tensor([4, 15, 23, 29, 30, 43, 59, 69])
+    verdict = masking_verdict(
+        load_victim("demo-digits"), digits.images[ids], digits.labels[ids], threat=LINF, budget=0.3, samples=ids
+    )
+    assert verdict.rates["its own gradient"].share == 1
+    found = {finding.code: finding for finding in verdict.findings}
+    assert "is zero on 8 of 8 inputs" in found["unavailable"].sentence
+    assert found["unavailable"].figure == 0
+    assert verdict.word == "trustworthy"
+
+
+def test_images_that_most_encodings_fool_as_they_are_are_left_out():
+    victim, (images, _) = load_victim("demo-digits"), victims.digits("test")
+    between = (images[:30] + images[1:31]) / 2
+    first = winner(victim.scores(encode_for(victim, between, seed=0, samples=torch.arange(30))))
+    verdict = masking_verdict(victim, between, first.clamp(min=0), threat=LINF, budget=1e-6)
+    assert 8 < verdict.rates["its own gradient"].n < int((first >= 0).sum())
+    assert verdict.rates["its own gradient"].hits == 0
+
+
 def test_a_random_victim_is_doubtful():
     victim = victims.Noisy(victims.recorded())
     verdict = judged(Case("noisy", lambda: victim, EVENTS, 0.3, inputs=16))
@@ -180,6 +204,32 @@ def test_wrong_answers_are_left_out_and_only_so_many_are_used():
     assert verdict.rates["its own gradient"].n == int(right.sum())
     many = masking_verdict(victims.recorded(), spikes, labels, threat=EVENTS, budget=0.3)
     assert many.rates["its own gradient"].n == MOST
+
+
+def test_a_defence_that_takes_the_mean_away_has_a_gradient():
+    class Centred(Defence):
+        def transform(self, spikes):
+            return spikes - spikes.mean(tuple(range(1, spikes.ndim)), keepdim=True)
+
+    victim, spikes = Centred(victims.recorded()), victims.events("test")[0][:40]
+    verdict = masking_verdict(victim, spikes, victim.scores(spikes).argmax(1), threat=EVENTS, budget=1.0)
+    assert verdict.rates["its own gradient"].hits
+    assert "no-way-back" not in codes(verdict, "note") | codes(verdict, "doubtful")
+
+
+def test_nothing_is_said_to_have_gone_through_a_defence_that_nothing_was_left_for():
+    spikes, labels = victims.events("test")
+    cut = subject_of(victims.GraphCut(victims.recorded()), spikes[:9], labels[:9])
+    every = torch.ones(9, dtype=torch.bool)
+    sentences = {}
+    for name, gradients in (("ran", {STRAIGHT: every}), ("left out", {"another": every}), ("nothing left", {})):
+        [finding] = _of_defences(cut, Others(9, gradients))
+        sentences[name] = finding.weight, finding.sentence.partition(" has no gradient, and ")[2].partition(":")[0]
+    assert sentences == {
+        "ran": ("note", "an attack went straight through it"),
+        "left out": ("doubtful", "no adaptive attack went through it"),
+        "nothing left": ("note", "nothing was left for an attack straight through it"),
+    }
 
 
 def test_passes_are_counted_to_the_last():

@@ -50,7 +50,7 @@ class Own:
     first: Tensor
     """``(n,)`` int8, where the first gradient ended, without a cure."""
     zero: Tensor
-    """``(n,)`` bool: the first gradient was zero with every cure."""
+    """``(n,)`` bool: not fooled, and the first gradient was zero with every cure."""
     silent: Tensor
     """``(n,)`` bool: fooled at a step, and no more at the last one."""
     unfinished: Tensor
@@ -142,7 +142,8 @@ class _Log:
 
     def note(self, course: Course, request: GradientRequest, rows: Tensor) -> None:
         """Take down a walk of the inputs ``rows``."""
-        self.zero[rows] &= course.first != Vanishing.NONE
+        # Of a rate-coded image another encoding may have a gradient.
+        self.zero[rows] &= (course.first != Vanishing.NONE) & ~course.success
         self.success[rows] |= course.success
         self.tied[rows] |= course.tied[:, -1]
         self.silent[rows] |= course.view & ~course.last

@@ -5,11 +5,11 @@ of their inputs (Liang et al., 2021). That alone is no masking: a wide window of
 bring the gradient back, and the attacks of this library have both. The rule is therefore about what the victim's own
 gradient reaches with these cures. A victim is
 
-- **masked** where that gradient is zero on more than half of the inputs whatever the cure, or zero there without a cure
-  and with the cures clearly weaker than another stand-in for the derivative; where it is clearly weaker than one step
-  of itself or than a straight way through a defence, or leads nowhere without a bound; where a search without gradients
-  is clearly stronger than all gradients together; where the same inputs get other scores at each call, where the pass
-  that gives the gradient answers otherwise than the victim, or ties pass for robustness;
+- **masked** where that gradient fails and is zero on more than half of the inputs whatever the cure, or zero there
+  without a cure and with the cures clearly weaker than another stand-in for the derivative; where it is clearly weaker
+  than one step of itself or than a straight way through a defence, or leads nowhere without a bound; where a search
+  without gradients is clearly stronger than all gradients together; where the same inputs get other scores at each
+  call, where the pass that gives the gradient answers otherwise than the victim, or ties pass for robustness;
 - **doubtful** where something else must be settled first: another stand-in for the derivative or a mean over encodings
   is clearly stronger, so that an evaluation must have it; scores are random, or jump; a step has no gradient, and no
   adaptive attack went through it;
@@ -44,8 +44,9 @@ from spikeflip.evaluation.battery import (
 from spikeflip.evaluation.findings import THRESHOLDS, Finding, Rate, Verdict, Weight, sorted_findings
 from spikeflip.evaluation.regions import KINDS, Region, Threat, regions
 from spikeflip.evaluation.stability import CALLS, disagreement, stability
-from spikeflip.evaluation.walking import Subject
+from spikeflip.evaluation.walking import Subject, judged
 from spikeflip.snn.validation import at_a_time, check_counts, check_goals, check_streams, check_values, kind_of
+from spikeflip.streams import uniform
 from spikeflip.victims import Victim
 from spikeflip.victims.defence import Defence
 from spikeflip.victims.victim import check_victim
@@ -77,8 +78,8 @@ def masking_verdict(
     Args:
         victim: the model under attack, defences included.
         inputs: a few dozen that it answers rightly; spikes ``(N, T, *input)`` of exactly 0 and 1 for ``"binary-l0"``,
-            images ``(N, *input)`` in [0, 1] for the others. Those that it does not are left out, and so is what comes
-            after the first 64.
+            images ``(N, *input)`` in [0, 1] for the others. Those that it does not, or that most of their encodings
+            fool as they are, are left out, and so is what comes after the first 64.
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given.
         threat: what may be changed.
@@ -155,7 +156,10 @@ def _subject(
         scores = whole.scores(whole.encoded(inputs[rows.to(inputs.device)], rows, 0))
         every = labels.cpu()[rows]
         right.append((scores.argmax(1).cpu() == every) & ~_tied(scores))
-    kept = torch.cat([torch.zeros(0, dtype=torch.bool), *right]).nonzero().squeeze(1)[:MOST]
+    each = torch.cat([torch.zeros(0, dtype=torch.bool), *right])
+    if whole.drawn:  # what most encodings fool as it is would count for every attack
+        each &= ~judged(whole, inputs, each)
+    kept = each.nonzero().squeeze(1)[:MOST]
     if len(kept) < FEWEST:
         raise TooLittleError(
             f"the victim answers {len(kept)} of {len(inputs)} inputs rightly, and a verdict needs {FEWEST}: give more "
@@ -219,8 +223,8 @@ def _of_gradients(subject: Subject, own: Own) -> list[Finding]:
     counts = {words: int((own.first == cause).sum()) for cause, words in places.items()}
     where = ", ".join(f"{count} {words}" for words, count in counts.items() if count)
     sentence = (
-        f"the first gradient is zero on {vanished} of {n} inputs ({where}), and still on {zero} with a wide output "
-        "window and another threshold"
+        f"the first gradient is zero on {vanished} of {n} inputs ({where}); of those that attacks did not fool it is "
+        f"still zero on {zero} with a wide output window and another threshold"
     )
     share = zero / n
     return [_finding("unavailable", share, sentence, "masked" if share > THRESHOLDS["unavailable"].value else "note")]
@@ -286,11 +290,12 @@ def _of_defences(subject: Subject, others: Others) -> list[Finding]:
         name = type(defence).__name__
         if type(defence).backward is not Defence.backward or _has_gradient(defence, subject):
             continue
-        ran = STRAIGHT in others.gradients or not (others.gradients or others.refused)
+        needed, ran = bool(others.gradients or others.refused), STRAIGHT in others.gradients
         through = "an attack went straight through it" if ran else "no adaptive attack went through it"
+        through = through if needed else "nothing was left for an attack straight through it"
         findings.append(_finding(
             "no-way-back", 1.0, f"the defence {name} has no gradient, and {through}: override its backward",
-            "note" if ran else "doubtful",
+            "note" if ran or not needed else "doubtful",
         ))  # fmt: skip
     return findings
 
@@ -300,7 +305,10 @@ def _has_gradient(defence: Defence, subject: Subject) -> bool:
     rows = torch.arange(min(4, len(subject.ids)))
     spikes = subject.encoded(subject.inputs[rows.to(subject.inputs.device)], rows, 0)
     try:
-        return bool(defence.backward(spikes, torch.ones_like(defence.transform(spikes.clone()))).any())
+        shown = defence.transform(spikes.clone())
+        # The same number everywhere has no gradient where a defence takes a mean away.
+        numbers = uniform(subject.seed, subject.ids[rows], "noise", 0, shown.shape[1:], shown.device)
+        return bool(defence.backward(spikes, numbers).any())
     except (SpikeflipError, RuntimeError):
         return False
 

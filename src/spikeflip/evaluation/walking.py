@@ -261,7 +261,7 @@ def _joined(subject: Subject, parts: Sequence[_Path]) -> Course:
     return Course(
         adversarials,
         view,
-        _judged(subject, adversarials, view),
+        judged(subject, adversarials, view),
         every("last"),
         torch.cat([torch.stack(part.tied, 1) for part in parts]),
         torch.cat([torch.stack(part.nearness, 1) for part in parts]),
@@ -269,11 +269,11 @@ def _joined(subject: Subject, parts: Sequence[_Path]) -> Course:
     )
 
 
-def _judged(subject: Subject, adversarials: Tensor, view: Tensor) -> Tensor:
-    """Of which adversarials the untouched victim says that the goal is reached, ``(n,)`` bool."""
-    success = torch.zeros_like(view)
+def judged(subject: Subject, adversarials: Tensor, asked: Tensor) -> Tensor:
+    """Of which adversarials, of those ``asked`` ``(n,)``, the untouched victim says that the goal is reached."""
+    success = torch.zeros_like(asked)
     draws = _DRAWS if subject.drawn else 1
-    for rows in view.nonzero().squeeze(1).split(subject.micro_batch):
+    for rows in asked.nonzero().squeeze(1).split(subject.micro_batch):
         inputs = adversarials[rows.to(adversarials.device)]
         hits = [
             subject.fooled(subject.scores(subject.encoded(inputs, rows, draw, "confirm")), rows)

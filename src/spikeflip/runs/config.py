@@ -152,7 +152,7 @@ class TrainConfig(DataConfig):
         None,
         ge=1,
         le=10_000,
-        description=f"Time steps that images are coded in while training; {_BY_RECIPE}.",
+        description=f"Most time steps that images are coded in while training; {_BY_RECIPE}.",
     )
     shift: int | None = Field(
         None, ge=0, le=1024, description=f"Augmentation: inputs are moved by up to so many cells; {_BY_RECIPE}."

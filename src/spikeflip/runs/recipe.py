@@ -92,7 +92,7 @@ class Recipe:
             f"{made.widest_dropout:g}, shift {made.shift}"
         )
         if made.coding_steps is not None:
-            steps += f", images coded in {made.coding_steps} time steps"
+            steps += f", images coded in at most {made.coding_steps} time steps"
         steps += f", orthogonality {made.orthogonality:g}" if made.orthogonality else ""
         if (attacked := self.adversarial) is not None:
             steps += f", {_attacked(attacked)} in {attacked.steps} steps"
