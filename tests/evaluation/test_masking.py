@@ -8,7 +8,7 @@ import masking_victims as victims
 import pytest
 import torch
 
-from spikeflip import SpikeflipError, SpikingNetwork, load_images, load_victim
+from spikeflip import ReluNetwork, SpikeflipError, SpikingNetwork, load_images, load_victim
 from spikeflip.evaluation.battery import STRAIGHT, Others
 from spikeflip.evaluation.masking import MOST, _of_defences, _of_scores, masking_verdict
 from spikeflip.evaluation.walking import Subject
@@ -230,6 +230,15 @@ def test_nothing_is_said_to_have_gone_through_a_defence_that_nothing_was_left_fo
         "left out": ("doubtful", "no adaptive attack went through it"),
         "nothing left": ("note", "nothing was left for an attack straight through it"),
     }
+
+
+def test_estimators_that_a_victim_does_not_serve_are_named():
+    verdict = judged(Case("twin", lambda: ReluNetwork.twin_of(load_victim("demo-digits")), LINF, 0.05, inputs=40))
+    [finding] = [one for one in verdict.findings if one.code == "untried"]
+    assert (finding.weight, finding.figure) == ("note", 4)
+    assert finding.sentence.startswith("the victim does not serve a surrogate of width 4 in every layer, ")
+    assert ", the estimator pdsg, the estimator straight-through: whether these are stronger" in finding.sentence
+    assert "untried" not in codes(judged(Case("events", victims.recorded, EVENTS, 0.05)), "note")
 
 
 def test_passes_are_counted_to_the_last():

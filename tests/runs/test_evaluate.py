@@ -21,6 +21,7 @@ from spikeflip.evaluation import SUITES, Suite, evaluate
 from spikeflip.report.cards import Card
 from spikeflip.runs import evaluate as evaluate_module
 from spikeflip.runs import evaluate_shard, run_evaluation
+from spikeflip.snn.checkpoint import save_checkpoint
 from spikeflip.victims import Diagnosis
 from spikeflip.victims.examining.checks import Verdict
 
@@ -68,7 +69,7 @@ def test_the_folder_holds_what_python_finds(evaluated, small_victim):
     summary = found.summary()
     for member in summary["members"]:
         del member["seconds"]
-    assert json.loads((out / "evaluation.json").read_text()) == summary
+    assert json.loads((out / "evaluation.json").read_text()) == summary | {"notices": []}
     assert 0 < summary["broken"] < 6
     rows = pyarrow.parquet.read_table(out / "rows.parquet").to_pydict()
     assert rows["broken"] == found.rows["broken"].tolist()
@@ -271,6 +272,33 @@ def test_a_victim_that_fails_doctor_is_not_evaluated(few, small_victim, run, tmp
     assert error.count("\n") == 1
     assert not (tmp_path / "e").exists()
     assert seen[0][1].shape == (6, 1, 8, 8)
+
+
+def test_what_must_be_known_is_said_everywhere(few, small_victim, run, tmp_path):
+    shutil.copytree(small_victim, tmp_path / "v")
+    facts = json.loads((tmp_path / "v" / "victim.json").read_text())
+    facts["facts"]["learned"] = False
+    (tmp_path / "v" / "victim.json").write_text(json.dumps(facts))
+    given = ["--threat", "image-linf", "--budget", "0", "--samples", "400", "--draws", "1"]
+    out = ["--out", tmp_path / "e", "--card", tmp_path / "c"]
+    status, said, _ = run("evaluate", "--victim", tmp_path / "v", *given, *out)
+    assert status == 0
+    notices = json.loads((tmp_path / "e" / "evaluation.json").read_text())["notices"]
+    assert [notice["code"] for notice in notices] == ["fewer-inputs", "victim-did-not-learn"]
+    assert json.loads((tmp_path / "c").read_text())["notices"] == notices
+    page, lines = (tmp_path / "e" / "report.html").read_text(), " ".join(said.split())
+    for notice in notices:
+        assert notice["text"][1:] in page
+        assert f"note: {notice['text']}" in lines
+
+
+def test_a_victim_at_chance_is_named(few, run, tmp_path):
+    network = spikeflip.SpikingNetwork("16FC-10FC", (1, 8, 8), time_steps=4, neuron=spikeflip.LIF(0.1, 0.3), seed=1)
+    save_checkpoint(network, tmp_path / "v", {"loss": "mse"})
+    given = ["--threat", "image-linf", "--budget", "0", "--samples", "60", "--draws", "1", "--out", tmp_path / "e"]
+    status, said, _ = run("evaluate", "--victim", tmp_path / "v", *given)
+    assert status == 0
+    assert "note: the victim cannot be told from guessing" in said
 
 
 class TestCards:

@@ -55,6 +55,8 @@ def print_evaluation(summary: Mapping[str, Any], *, judged: bool) -> None:
     say(headline(summary))
     for line in table_lines(summary["members"], Console().width):
         say(line)
+    for notice in summary.get("notices", ()):
+        note(notice["text"])
     if summary["broken_by_controls_alone"]:
         count = summary["broken_by_controls_alone"]
         note(f"{count:,} of the broken inputs were broken by a control alone: an attack should have done so")

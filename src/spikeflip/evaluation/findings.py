@@ -36,6 +36,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "unconstrained": Threshold(0.95, f"{_EVALUATING}: an attack without a bound reaches 100 %"),
     "one-step": Threshold(0.1, f"A. Athalye et al., ICML 2018, and {_EVALUATING}"),
     "other-gradient": Threshold(0.1, f"{_OURS}, after Wang et al., CVPR 2026"),
+    "untried": Threshold(0.0, f"{_OURS}: how many stand-ins for the derivative the victim does not serve"),
     "black-box": Threshold(0.1, f"A. Athalye et al., ICML 2018; {_AUTOATTACK} takes 0.002 of ten thousand inputs"),
     "encodings": Threshold(0.1, "F. Tramèr et al., On Adaptive Attacks, NeurIPS 2020"),
     "tied-share": Threshold(0.1, f"{_OURS}: a tie is neither right nor fooled, so it must not pass for robust"),

@@ -273,6 +273,13 @@ def _of_others(own: Own, others: Others) -> list[Finding]:
                 f"{name} brings success from {own.rate} to {rate}: the victim's own gradient misses what is there",
                 "masked" if masks else "doubtful",
             ))  # fmt: skip
+    untried = [name for name in others.refused if name not in codes]
+    if untried:
+        findings.append(_finding(
+            "untried", float(len(untried)),
+            f"the victim does not serve {', '.join(untried)}: whether these are stronger was not looked at",
+            "note",
+        ))  # fmt: skip
     if others.search is not None and others.best is not None:
         best, rate = rate_of(others.best), rate_of(others.search)
         if best.clearly_below(rate, THRESHOLDS["black-box"].value):

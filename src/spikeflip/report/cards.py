@@ -82,8 +82,16 @@ class CardVerdict(_Part):
     backwards: _Count
 
 
+class CardNotice(_Part):
+    """What must be known of the victim or the data."""
+
+    code: _Word
+    text: Annotated[str, Field(max_length=2000)]
+    figure: float | None
+
+
 class CardFigures(_Part):
-    """The figures of an evaluation: :meth:`spikeflip.evaluation.Evaluation.summary`, without times."""
+    """The figures of an evaluation: :meth:`spikeflip.evaluation.Evaluation.summary`, without times, and notices."""
 
     suite: _Word
     threat: _Word
@@ -104,6 +112,7 @@ class CardFigures(_Part):
     curve: Annotated[list[CardPoint], Field(max_length=1000)]
     members: Annotated[list[CardMember], Field(max_length=100)]
     verdict: CardVerdict | None
+    notices: Annotated[list[CardNotice], Field(max_length=100)] = []
 
 
 class Card(CardFigures):

@@ -1,6 +1,6 @@
 """Evaluating a victim into a folder, shard by shard; an evaluation that was interrupted goes on where it was."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -19,10 +19,13 @@ from spikeflip.evaluation.outcome import Figures, together
 from spikeflip.evaluation.suites import Suite, suite_of
 from spikeflip.evaluation.threats import threat_of
 from spikeflip.evaluation.worst_case import verdict_on
+from spikeflip.judging.notices import did_not_learn, nothing_right, victim_at_chance
+from spikeflip.notices import Notice, as_json
 from spikeflip.reading import may_replace
 from spikeflip.report.cards import FORMAT, make_card
 from spikeflip.report.evaluation import PAGE, render_evaluation
 from spikeflip.report.loading import read_json
+from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, DataConfig, Execution, VictimConfig
 from spikeflip.runs.evaluate_config import EvaluateConfig
 from spikeflip.runs.evaluate_shard import FIGURES, EvaluateWork, members_in
@@ -208,7 +211,7 @@ class _Run:
             members=members,
             verdict=self._verdict(rows["right"]),
         )
-        summary = found.summary()
+        summary = found.summary() | {"notices": as_json(self._notices(~rows["right"]))}
         seconds = [round(member.pop("seconds"), 2) for member in summary["members"]]
         write_json(
             self.out / _MANIFEST,
@@ -216,6 +219,15 @@ class _Run:
         )
         sync([self.out])
         write_json(self.out / SUMMARY, summary)
+
+    def _notices(self, wrong: Tensor) -> Iterator[Notice]:
+        """What must be known of the data, of the victim, and of how it answers the originals."""
+        known = circumstances(self.plan)
+        rows = {"already_wrong": wrong, "input": self.plan.rows}
+        yield from (*known.data, *known.attack)
+        for notice in (did_not_learn(known), nothing_right(rows) or victim_at_chance(rows, known)):
+            if notice is not None:
+                yield notice
 
     def _verdict(self, right: Tensor) -> Verdict | None:
         """Of the first inputs that are right."""
