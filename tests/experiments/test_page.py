@@ -62,6 +62,17 @@ def test_the_page_says_where_gradients_were_coarse():
     assert line.count("bfloat16") == 1
 
 
+def test_what_train_chose_counts_as_seen_in_training(smoke):
+    said = {"architecture": "10FC", "time_steps": 4, "accuracy": 0.5, "accuracy_n": 8}
+    chosen = {"recipe": {"updates": 30, "batch_size": 50}, "config": {"updates": None, "batch_size": None}}
+    earlier = {"recipe": None, "config": {"updates": 70, "batch_size": 10}}
+    page = render({"table-7": result(victims={"a,1": said | chosen, "b,2": said | earlier})}, {})
+    assert "| a | 10FC | 4 | 50.00 | 8 | 1,500 |" in page
+    assert "| b | 10FC | 4 | 50.00 | 8 | 700 |" in page
+    _, results = smoke
+    assert all(victim["recipe"]["updates"] for found in results for victim in found["victims"].values())
+
+
 def test_the_page_says_which_experiments_were_run_at_another_width():
     found = {name: result(name, width=width) for name, width in (("table-7", 0.5), ("figure-9", 0.5), ("twins", None))}
     (line,) = [line for line in render(found, {}).splitlines() if line.startswith("Run with")]

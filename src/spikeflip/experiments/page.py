@@ -294,8 +294,9 @@ def _victims(results: Mapping[str, Result]) -> str:
         "|---|---|---:|---:|---:|---:|",
     ]
     for name, facts in victims.items():
-        config, accuracy = facts["config"], facts["accuracy"]
-        seen = config["updates"] * config["batch_size"]
+        # What train chose where nothing was said; earlier results say all themselves.
+        made, accuracy = facts.get("recipe") or facts["config"], facts["accuracy"]
+        seen = made["updates"] * made["batch_size"]
         shown = "–" if accuracy is None else f"{100 * accuracy:.2f}"
         cells = (
             name.rpartition(",")[0],

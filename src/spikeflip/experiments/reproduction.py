@@ -248,7 +248,7 @@ def _measure(cases: Sequence[Case], laboratory: Laboratory) -> list[dict[str, An
 def _victim(folder: Path) -> dict[str, Any]:
     description = read_json(folder / DESCRIPTION)
     facts = description["facts"]
-    names = ("loss", "accuracy", "accuracy_n", "config")
+    names = ("loss", "accuracy", "accuracy_n", "config", "recipe")
     return {
         "architecture": description["architecture"],
         "time_steps": description.get("time_steps", 1),
