@@ -80,7 +80,7 @@ def test_the_page_says_which_experiments_were_run_at_another_width():
     assert "; twins with `--preset cpu` (small); Python 3" in line
 
 
-@pytest.mark.parametrize("name", ["reproduction", "reproduction-full-width"])
+@pytest.mark.parametrize("name", ["reproduction", "reproduction-quarter-width", "reproduction-full-width"])
 def test_the_committed_pages_are_what_their_results_give(name, tmp_path):
     write_page(HOME / "results" / name, tmp_path / f"{name}.md")
     assert (tmp_path / f"{name}.md").read_text() == (HOME / "docs" / f"{name}.md").read_text()

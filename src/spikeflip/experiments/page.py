@@ -1,6 +1,7 @@
 """The page of the experiments: each table and figure with ours, the paper's, and what was found."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -136,7 +137,9 @@ def _head(results: Mapping[str, Result]) -> str:
         absent += f" Not run: {', '.join(missing)}."
     notes = "".join(f"\n\n{note}" for note in _notes(item for r in results.values() for item in r["notes"].items()))
     presets = ", ".join(sorted({escape_markdown(r["preset"]) for r in results.values()}))
-    return f"""{HEADING}: preset {presets}
+    width, _ = Counter(r["width"] for r in results.values()).most_common(1)[0]
+    at_width = "" if width is None else f", width {width:g}"
+    return f"""{HEADING}: preset {presets}{at_width}
 
 The tables and figures of Liang et al. (2021) that report an experiment, run again with `spikeflip reproduce`, beside
 what the paper prints or, where it only draws, its trend in words; then experiments of our own on the questions that it
@@ -187,8 +190,9 @@ def _section(result: Result, drawn: Sequence[Drawn]) -> str:
 
 
 def _anchor(result: Result) -> str:
-    """Of an experiment's section; pages of two presets may stand in one set of documents."""
-    return f"{escape_markdown(result['preset'])}-{result['experiment']}"
+    """Of an experiment's section; pages of two presets, or widths, may stand in one set of documents."""
+    width = "" if result["width"] is None else f"-{result['width']:g}"
+    return f"{escape_markdown(result['preset'])}{width}-{result['experiment']}"
 
 
 def _notes(notes: Iterable[tuple[str, str]]) -> Iterator[str]:
