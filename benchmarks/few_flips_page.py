@@ -74,7 +74,7 @@ def table(found: Mapping[str, Sequence[Row]]) -> Iterator[str]:
         events, cells = torch.cat([events_of(row) for row in rows]), torch.cat([cells_of(row) for row in rows])
         within = " | ".join(f"{100 * share:.0f}" for share in success_within(events, SHARES))
         every = float(torch.isfinite(cells).double().mean())
-        low, high = (100 * end for end in wilson(every, len(cells)))
+        low, high = (100 * end for end in wilson(every, len(cells) // len(rows)))  # each seed has the same inputs
         lower, median, upper = (number(value) for value in quartiles(cells))
         passes = sum(row["forwards"] + row["backwards"] for row in rows) / len(rows)
         seconds = sum(row["seconds"] for row in rows) / len(rows)

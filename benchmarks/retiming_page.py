@@ -60,7 +60,8 @@ def table(found: Mapping[str, Sequence[Row]]) -> Iterator[str]:
             for share in success_within(torch.cat([share_of("moved", row) for row in rows]), SHARES)
         )
         won = torch.isfinite(torch.cat([counts(row, "cells") for row in rows]))
-        low, high = (100 * end for end in wilson(float(won.double().mean()), len(won)))
+        share = float(won.double().mean())
+        low, high = (100 * end for end in wilson(share, len(won) // len(rows)))  # each seed has the same inputs
         middles = [
             number(quartiles(torch.cat([counts(row, measure) for row in rows]))[1])
             for measure in ("cells", "moved", "bins", "farthest")
@@ -69,7 +70,7 @@ def table(found: Mapping[str, Sequence[Row]]) -> Iterator[str]:
         passes = sum(row["forwards"] + row["backwards"] for row in rows) / len(rows)
         seconds = sum(row["seconds"] for row in rows) / len(rows)
         yield (
-            f"| {name} | {within} | **{100 * float(won.double().mean()):.0f}** ({low:.0f} to {high:.0f}) | "
+            f"| {name} | {within} | **{100 * share:.0f}** ({low:.0f} to {high:.0f}) | "
             f"{' | '.join(middles)} | {passes:,.0f} | {seconds:.2f} |"
         )
 
