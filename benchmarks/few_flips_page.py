@@ -24,7 +24,7 @@ SHARES = (0.1, 0.25, 0.5, 1, 2, 4, 8)
 """Of a sample's events, in %."""
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 VICTIMS = {"digits": "Simulated digits", "nmnist-plain": "N-MNIST", "nmnist-hard": "N-MNIST, adversarially trained"}
-COLOURS = ("#1f5f8b", "#c2571a", "#3d8168", "#8a4f9e", "#8c6d1f", "#a3344a", "#50607a", "#5d8a1f", "#111111")
+COLOURS = ("#1f5f8b", "#c2571a", "#3d8168", "#8a4f9e", "#8c6d1f", "#a3344a", "#50607a", "#5d8a1f", "#111111", "#d17fb0")
 NOT_DRAWN = ("scg own", "scg 0.7")
 
 Row = Mapping[str, Any]
@@ -94,7 +94,9 @@ def curves(
     """Success against what was changed, a panel a goal."""
     figure = Figure(figsize=(7.2, 3.3), layout="constrained")
     panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
-    names = [name for name in parts[0][1] if name not in NOT_DRAWN]
+    names = sorted({name for _, found in parts for name in found} - {*NOT_DRAWN})
+    if len(names) > len(COLOURS):
+        raise ValueError(f"{len(names)} attacks are to be drawn, and there are {len(COLOURS)} colours")
     for axes, (goal, found) in zip(panels, parts, strict=True):
         for colour, name in zip(COLOURS, names, strict=False):
             if name not in found:
