@@ -42,6 +42,15 @@ def test_the_table_counts_failures_events_and_seeds(scripts):
     ]
 
 
+def test_every_attack_of_the_table_is_drawn(scripts):
+    _, page = scripts
+    names = [f"attack {number}" for number in range(len(page.COLOURS))]
+    figure = page.curves([("untargeted", {name: [row(name)] for name in [*names, *page.NOT_DRAWN]})])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == names
+    with pytest.raises(ValueError, match="attacks are to be drawn"):
+        page.curves([("untargeted", {name: [row(name)] for name in [*names, "one more"]})])
+
+
 def test_the_page_is_that_of_the_results(scripts):
     attack_rows, page = scripts
     rows = attack_rows.rows_of(HOME / "results" / "binary-l0.json")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from spikeflip import Budget
+from spikeflip import Budget, load_images, load_victim
 from spikeflip.attacks.metrics import METRICS, Change
 from spikeflip.evaluation.battery import _ties, _unfinished
 from spikeflip.evaluation.regions import Ball, Flips, regions
@@ -179,3 +179,13 @@ def test_a_view_that_answers_otherwise_is_seen():
 
     assert disagreement(subject(victim, spikes, labels), spikes) == 0
     assert disagreement(subject(Twisted(victim.weights), spikes, labels), spikes) == 1
+
+
+def test_further_encodings_are_of_what_attacks_look_at(monkeypatch):
+    victim, digits = load_victim("demo-digits"), load_images("digits", "test")
+    quick = victim.on("event")
+    monkeypatch.setattr(victim, "probe", lambda *_: pytest.fail("the victim itself was asked for a gradient"))
+    images = digits.images[:4]
+    of = Subject(victim, images, digits.labels[:4], None, torch.arange(4), 0, 16, attacked=quick)
+    walk(of, Ball(Budget(0.1, "linf")), GradientRequest(), steps=1, encodings=3)
+    assert of.passes.backwards == 4 * 3
