@@ -125,7 +125,7 @@ EXPERIMENTS = (
         "The length T of the rate-coding window",
         "Victims trained and attacked at each T.",
         _windows,
-        _below("More of the success is verified over a longer window.", "verified", "T = 5", "T = 30"),
+        _below("More inputs are fooled, verified, over a longer window.", "verified", "T = 5", "T = 30"),
     ),
     _experiment(
         "codings",

@@ -44,7 +44,8 @@ CPU = Preset(
         "MNIST": DataSet(
             kind="images",
             source={"data": "mnist"},
-            training={**IMAGES, "updates": 250},
+            # All else as train chooses it; with IMAGES and 250 updates it classifies 96.7 % (MSE) and 94.4 % (CE).
+            training={"network": "paper-image", "width": 0.25, "test_samples": 2000},
             untargeted={"per_class": 10},
             targeted={"per_class": 2},
             draws=(10, 3),
