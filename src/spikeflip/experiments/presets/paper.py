@@ -16,6 +16,7 @@ _FULL = {
     "test_samples": None,
     "engine": "torch",
 }
+_LONG = {"updates": 14_000, "validation": 0, "dropout": 0.15, "widest_dropout": 0.25, "initial_rate": 0.02}
 _UNTARGETED = {"per_class": 50, "micro_batch": 64}
 _TARGETED = {"per_class": 10, "micro_batch": 64}
 
@@ -34,15 +35,8 @@ def _images(data: str, recipe: Mapping[str, Any], start: Mapping[str, Any], each
     )
 
 
-def _events(data: str, updates: int) -> DataSet:
-    recipe = {"updates": updates, "validation": 0, "dropout": 0.15, "widest_dropout": 0.25, "initial_rate": 0.02}
-    return DataSet(
-        kind="events",
-        source={"data": data},
-        training={**SPIKES, **_FULL, **recipe},
-        untargeted=_UNTARGETED,
-        targeted=_TARGETED,
-    )
+def _events(data: str, training: Mapping[str, Any]) -> DataSet:
+    return DataSet(kind="events", source={"data": data}, training=training, untargeted=_UNTARGETED, targeted=_TARGETED)
 
 
 PAPER = Preset(
@@ -56,8 +50,9 @@ PAPER = Preset(
             {"updates": 3000, "shift": 2},
             each=40,
         ),
-        "N-MNIST": _events("nmnist", 420),
-        "CIFAR10-DVS": _events("cifar10dvs", 14_000),
+        # All else as train chooses it.
+        "N-MNIST": _events("nmnist", {"network": "paper-spike", "width": 1.0, "shift": 2, "seed": 1}),
+        "CIFAR10-DVS": _events("cifar10dvs", {**SPIKES, **_FULL, **_LONG}),
         "Gesture-DVS": DataSet(
             kind="events",
             source={"data": "dvsgesture"},
