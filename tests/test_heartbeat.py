@@ -45,6 +45,14 @@ def test_the_speed_is_that_of_the_stage_since_it_was_first_heard_of(beat):
     assert beat(340, "judge", 10_000, 10_000) == ["judge: 10,000 of 10,000"]
 
 
+def test_a_stage_that_begins_anew_has_a_time_of_its_own(beat):
+    """As the second training of a reproduction, an hour after the first."""
+    beat(0, "train|first", 1, 400)
+    beat(3600, "train|first", 400, 400)
+    assert beat(3700, "train|second", 1, 400) == ["train second: 1 of 400"]
+    assert beat(3760, "train|second", 21, 400) == ["train second: 21 of 400, about 19 min left"]
+
+
 def test_long_commands_say_it_on_stderr_away_from_a_terminal_and_not_when_quiet(monkeypatch, capsys):
     monkeypatch.setattr(heartbeat, "_FIRST", 0.0)
     with Bars(quiet=False) as bars:

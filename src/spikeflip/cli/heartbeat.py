@@ -19,10 +19,17 @@ class Heartbeat:
         self._write, self._clock = write, clock
         self._next = clock() + _FIRST
         self._began: dict[str, tuple[float, int]] = {}
+        self._done: dict[str, int] = {}
 
     def stage(self, name: str, done: int, every: int) -> None:
-        """Hear that ``done`` of ``every`` steps of a stage are done; text after a ``|`` is not part of its name."""
+        """Hear that ``done`` of ``every`` steps of a stage are done; text after a ``|`` is not part of its name.
+
+        A stage of which fewer steps are done than before is another of that name: its time counts from here.
+        """
         now, key = self._clock(), name.partition("|")[0]
+        if done < self._done.get(key, 0):
+            del self._began[key]
+        self._done[key] = done
         began, first = self._began.setdefault(key, (now, done))
         if now < self._next:
             return
