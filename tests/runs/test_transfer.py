@@ -90,6 +90,18 @@ def test_the_command(undisturbed, small_victim, run):
     assert "run on small, n = 54" in out
     assert "verified success rate" in out
     assert "successes: mse 0.0" in out
+    assert "note:" not in out
+
+
+def test_the_command_says_that_failures_were_left_out(spikes_run, run):
+    victim, attacked = spikes_run
+    rows, summary = read(attacked)
+    won = int(rows["success"].sum())
+    assert 0 < won < summary["n"]
+    status, out, err = run("transfer", attacked, "--victim", victim)
+    assert (status, err) == (0, "")
+    assert f"note: these are the {won} of {summary['n']} inputs that fooled the victim they were made on" in out
+    assert "note: these are" not in run("transfer", attacked, "--victim", victim, "--all")[1]
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ from spikeflip.cli.reproduce import reproduce
 from spikeflip.cli.run_lists import print_comparison, print_differences, print_points, print_runs
 from spikeflip.cli.terminal import (
     Bars,
+    note,
     print_json,
     print_names,
     print_summary,
@@ -171,6 +172,11 @@ def transfer(
     elif not quiet:
         behind = "".join(f" behind {name}" for name in victim.defence or ())
         print_summary(f"{run.name} on {victim.victim.name}{behind}", found)
+        if found["n"] < found["of"]:
+            note(
+                f"these are the {found['n']} of {found['of']} inputs that fooled the victim they were made on, so the "
+                "rates say how well successes transfer, not how robust this victim is; --all shows it the others too"
+            )
 
 
 @app.command
