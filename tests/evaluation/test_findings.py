@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from spikeflip.evaluation.findings import THRESHOLDS, Finding, Rate, Verdict, sorted_findings
+from spikeflip.evaluation.masking import _of_freedom
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,19 @@ def test_surely_is_the_whole_interval():
     assert Rate(1, 10).surely_below(0.41)  # to 0.404
     assert not Rate(1, 10).surely_below(0.4)
     assert not Rate(0, 0).surely_above(0)
+
+
+@pytest.mark.parametrize(
+    ("free", "words"),
+    [
+        (Rate(0, 9), "gradient fools none of 9 inputs: it leads nowhere"),
+        (Rate(2, 9), "gradient fools only 2 of 9 inputs: it leads nowhere on the others"),
+    ],
+)
+def test_an_attack_without_bounds_says_how_many_it_fooled(free, words):
+    (found,) = _of_freedom(free)
+    assert found.sentence.endswith(words)
+    assert found.weight == "masked"
 
 
 def finding(weight):

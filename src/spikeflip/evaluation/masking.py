@@ -332,9 +332,10 @@ def _of_freedom(free: Rate) -> list[Finding]:
     if free.share >= THRESHOLDS["unconstrained"].value:
         return []
     surely = free.surely_below(THRESHOLDS["unconstrained"].value)
+    few = (f"only {free}", "it leads nowhere on the others") if free.hits else (f"none of {free.n}", "it leads nowhere")
     return [_finding(
         "unconstrained", free.share,
-        f"with nothing to bound it, the victim's own gradient fools on {free} inputs alone: it leads nowhere on others",
+        f"with nothing to bound it, the victim's own gradient fools {few[0]} inputs: {few[1]}",
         "masked" if surely else "doubtful",
     )]  # fmt: skip
 
