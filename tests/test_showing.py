@@ -1,5 +1,7 @@
 """What a prompt and a notebook show of results: figures with their names, no tensors, nothing that is markup."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from plain_styles import PaperNeuron
@@ -64,6 +66,20 @@ def test_a_judgement_without_what_an_attack_counts(digit_victim, digits):
     text = repr(spikeflip.judge(digit_victim, images, images, labels, draws=1))
     assert "vanished" not in text
     assert "clean accuracy" in text
+
+
+def test_a_set_of_images_is_a_few_lines(digits):
+    lines = [line.split("  ") for line in repr(digits).splitlines()]
+    assert lines[0] == [f"ImageSet digits of {len(digits)} inputs"]
+    assert {line[1]: line[-1].strip() for line in lines[1:]} == {
+        "split": digits.split,
+        "images": "(355, 1, 8, 8), from 0 to 1",
+        "classes": "0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
+        "source": "scikit-learn's bundled digits, 355 of 1,797 images",
+    }
+    empty = replace(digits, images=digits.images[:0], labels=digits.labels[:0])
+    assert "images   (0, 1, 8, 8)\n" in repr(empty)
+    assert "<td>(355, 1, 8, 8), from 0 to 1</td>" in digits._repr_html_()
 
 
 def test_a_network_says_what_it_is():

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.errors import SpikeflipError
+from spikeflip.showing import Shown
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +34,8 @@ _CIFAR10_RECORD = 1 + 3 * 32 * 32
 _Bytes = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, eq=False)
-class ImageSet:
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageSet(Shown):
     """One split of an image data set, in memory.
 
     Attributes:
@@ -57,6 +58,19 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def _shown(self) -> tuple[str, dict[str, str], tuple[str, ...]]:
+        low_high = f", from {self.images.min():g} to {self.images.max():g}" if self.images.numel() else ""
+        return (
+            f"ImageSet {self.name} of {len(self):,} inputs",
+            {
+                "split": self.split,
+                "images": f"{tuple(self.images.shape)}{low_high}",
+                "classes": ", ".join(self.classes),
+                "source": self.source,
+            },
+            (),
+        )
 
 
 def load_images(name: str, split: str = "test", *, root: Path | str | None = None, download: bool = False) -> ImageSet:
