@@ -281,6 +281,18 @@ def test_what_cannot_be_compared_is_one_sentence(tmp_path: Path, run: Callable[.
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("numbers", "words"), [("12", "One pair of runs is not"), ("123", "3 pairs of runs are not")], ids=["two", "three"]
+)
+def test_runs_on_other_data_are_named_as_such(tmp_path: Path, numbers: str, words: str) -> None:
+    about = {"attack": "scg", "victim": {"weights_sha256": "a" * 64}}
+    runs = [make_run(tmp_path / n, config=about | {"data": {"name": "d", "sha256": n * 64}}) for n in numbers]
+    html = write_comparison(runs, tmp_path / "page.html").read_text()
+    text = re.sub(r"\s+", " ", unescape(re.sub("<[^>]+>", " ", html)))
+    assert f"{words} compared input by input: they have other data, or share no input with the same target." in text
+
+
 # ---------------------------------------------------------------- room for every label
 
 

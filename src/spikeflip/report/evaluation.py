@@ -44,6 +44,8 @@ _UNITS = {
     "mse": "mean squared change",
 }
 """By metric, what a distance is."""
+_ONE = {"l0": "spike flipped", "l0_events": "event taken out or put in", "moved": "spike moved"}
+"""By metric, what a distance of 1 is."""
 
 
 def render_evaluation(folder: Path) -> str:
@@ -73,6 +75,7 @@ def render_evaluation(folder: Path) -> str:
             simulated=data.get("simulated") is True,
             right=int(rows["right"].sum()),
             unit=_UNITS.get(figures.metric, figures.metric),
+            one=_ONE.get(figures.metric),
             share=figures.metric in ("l0", "l0_events", "moved"),
             attacks=_attacks(figures, manifest, named),
             curve=_inline(_success(figures, int(rows["right"].sum())), "Success against the budget", "c-"),

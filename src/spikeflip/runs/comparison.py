@@ -55,4 +55,5 @@ def _paired(paths: Mapping[str, Path]) -> tuple[list[dict[str, Any]], str]:
             apart += 1
     if not apart:
         return pairs, ""
-    return pairs, f"{'One pair' if apart == 1 else f'{apart} pairs'} of runs attacked no input towards the same target."
+    which = "One pair of runs is" if apart == 1 else f"{apart} pairs of runs are"
+    return pairs, f"{which} not compared input by input: they have other data, or share no input with the same target."
