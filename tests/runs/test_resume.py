@@ -46,6 +46,29 @@ def test_a_finished_run_that_lost_a_file_is_attacked_again(command, undisturbed,
     assert run("report", lost, "--out", tmp_path / "page.html")[0] == 0
 
 
+@pytest.mark.parametrize("name", ["trace.parquet", "outputs.safetensors"])
+def test_a_finished_run_that_lost_what_not_all_runs_have_is_attacked_again(
+    command, undisturbed, results, run, tmp_path, name
+):
+    lost = shutil.copytree(undisturbed, tmp_path / "run")
+    (lost / name).unlink()
+    status, out, err = run(*(part for part in command if part != "--quiet"), lost)
+    assert (status, err, "was finished already" in out) == (0, "", False)
+    assert results(lost) == results(undisturbed)
+
+
+def test_a_finished_run_that_lost_a_recording_is_attacked_again(small_recordings, results, tmp_path):
+    victim, data = small_recordings
+    options = AttackConfig(victim=victim, input=data, shard_size=2, steps=3)
+    run_attack(options, tmp_path / "whole")
+    lost = shutil.copytree(tmp_path / "whole", tmp_path / "lost")
+    next((lost / "adversarial").rglob("*.npz")).unlink()
+    assert attack.is_finished(tmp_path / "whole")
+    assert not attack.is_finished(lost)
+    run_attack(options, lost)
+    assert results(lost) == results(tmp_path / "whole")
+
+
 def test_recordings_of_a_run_that_lost_its_rows_are_written_again(small_recordings, results, tmp_path):
     victim, data = small_recordings
     options = AttackConfig(victim=victim, input=data, shard_size=2, steps=3)

@@ -24,7 +24,7 @@ from spikeflip.runs.folder import (
     write_trouble,
 )
 from spikeflip.runs.lock import check_unlocked, locked
-from spikeflip.runs.merge import damage_told, merge, summarise
+from spikeflip.runs.merge import DAMAGE, damage_told, merge, recordings_in, summarise
 from spikeflip.runs.plan import (
     Plan,
     Task,
@@ -97,7 +97,19 @@ def is_finished(out: Path, *, page: bool = True) -> bool:
 
 
 def _has_results(out: Path) -> bool:
-    return all((out / name).is_file() for name in _RESULTS)
+    return all((out / name).is_file() for name in _RESULTS) and not _lost_more(out)
+
+
+def _lost_more(out: Path) -> bool:
+    """Whether a file is missing that this finished run held and others do not: trace, outputs or a recording.
+
+    Damage is told by what reads the files; nothing is known of it here.
+    """
+    try:
+        held = [*read_json(out / _MANIFEST).get("files", ()), *recordings_in(out / ROWS)]
+        return not all((out / name).is_file() for name in held)
+    except (*DAMAGE, OSError, SpikeflipError):
+        return False
 
 
 def is_done(config: AttackConfig, out: Path, checksum: Callable[[AttackConfig], str]) -> bool:
@@ -185,7 +197,9 @@ class _Run:
             known = circumstances(plan)
             summary = summarise(self.out / ROWS, goal=plan.goal, kind=plan.task.kind, draws=plan.draws, known=known)
             seconds = self.finished.seconds()
-        write_json(self.out / _MANIFEST, facts | {"finished": moment(), "seconds": round(seconds, 1)})
+        files = [name for name in (ROWS, INPUTS, OUTPUTS, TRACE) if (self.out / name).exists()]
+        now = {"finished": moment(), "seconds": round(seconds, 1), "files": files}
+        write_json(self.out / _MANIFEST, facts | now)
         sync([self.out, *_folders(self.out / RECORDINGS)])
         write_json(self.out / _SUMMARY, summary)  # from here on, the shards are not needed any more
 

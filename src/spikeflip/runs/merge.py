@@ -123,6 +123,15 @@ def _write_header(file: BinaryIO, kinds: dict[str, str], shapes: dict[str, list[
 _BYTES = {"U8": 1, "F32": 4, "I64": 8}
 
 
+def recordings_in(path: Path) -> list[str]:
+    """The files of the recordings that the rows in ``path`` name; none where the inputs are images."""
+    with pyarrow.parquet.ParquetFile(path.absolute()) as file:
+        if "file" not in file.schema_arrow.names:
+            return []
+        check_claims(file, file.metadata.num_rows)
+        return list(map(str, file.read(columns=["file"])["file"].to_pylist()))
+
+
 def summarise(path: Path, *, goal: str, kind: Kind, draws: int, known: Circumstances | None = None) -> dict[str, Any]:
     """The summary of the rows in ``path``; its notices also go by what is ``known`` beside them."""
     with pyarrow.parquet.ParquetFile(path.absolute()) as file:
