@@ -6,6 +6,7 @@ from few_steps import few_steps
 
 from spikeflip import SpikeflipError, SpikingNetwork, simulate_saccades
 from spikeflip.attacks import ATTACKS
+from spikeflip.attacks.options import options_of
 from spikeflip.snn.coding import winner
 
 FORWARDS = {"conversion": 2, "greedy-pixels": 1 + 2 * 2, "greedy-flips": 1 + 4, "gumbel-flips": 2}
@@ -129,6 +130,14 @@ def test_only_inputs_of_the_attack_s_kind(setting, name, kind, goal):
     for other in {"images", "spikes"} - set(ATTACKS[name].inputs):
         with pytest.raises(SpikeflipError, match=f"are {other}, but this attack is defined on {kind} only: choose"):
             run(setting, name, other, goal)
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if "loss" in options_of(ATTACKS[name].settings)])
+def test_a_loss_of_more_classes_than_there_are_is_refused_before_an_input_is_looked_at(name):
+    two = SpikingNetwork("2FC", (6,), time_steps=4)
+    shape = (0, 6) if "images" in ATTACKS[name].inputs else (0, 4, 6)
+    with pytest.raises(SpikeflipError, match="dlr compares three classes, and the victim has 2: choose margin"):
+        ATTACKS[name].settings(loss="dlr")(two, torch.empty(shape), torch.arange(0))
 
 
 def test_progress_ends_with_all(setting):

@@ -119,6 +119,13 @@ def test_a_budget_in_another_unit_is_refused_before_anything_is_written(small_re
         assert not (tmp_path / "run").exists()
 
 
+def test_a_loss_of_more_classes_than_there_are_is_refused_before_anything_is_written(small_recordings, tmp_path):
+    config = AttackConfig(victim=small_recordings[0], input=small_recordings[1], loss="dlr")
+    with pytest.raises(SpikeflipError, match="dlr compares three classes, and the victim has 2: choose margin"):
+        run_attack(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_recordings_are_judged_from_the_files(small_recordings, tmp_path, monkeypatch):
     """Files that hold every second event of what the attack made: the frames judged are those of the files."""
     victim, data = small_recordings

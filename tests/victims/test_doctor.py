@@ -81,7 +81,7 @@ def test_an_input_that_the_model_does_not_take():
     [
         (lambda s: (s, s), "the model returns 2 parts: choose one with output=, of 0 (a tensor (6, 3, 5)), 1"),
         (lambda s: s.unsqueeze(-1), "has shape (6, 3, 5, 1), from which readout 'mean' makes no scores (N, K)"),
-        (lambda s: s[..., :1], "the scores of 3 samples have shape (3, 1), not (N, K): choose another layout="),
+        (lambda s: s[..., :1], "the scores of 3 samples have shape (3, 1), of one class alone: choose another layout="),
         (lambda s: s.mean(0) / 0, "the scores are not finite: check the model's weights"),
     ],
 )

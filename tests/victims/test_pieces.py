@@ -255,6 +255,8 @@ def test_the_checks_tell_what_is_wrong():
     assert not verdict(checks.batch_independence, lambda s: s + torch.arange(len(s))[:, None])
     assert verdict(checks.batch_independence, lambda s: s * (1 + 1e-4 * len(s)))
     assert not verdict(checks.score_shape, lambda s: s[:, :1])
+    assert "(3, 1), of one class alone" in str(verdict(checks.score_shape, lambda s: s[:, :1]))
+    assert "not (N, K): choose another layout=" in str(verdict(checks.score_shape, lambda s: s[:, :0]))
     assert not verdict(checks.score_shape, lambda s: s / 0)
 
 

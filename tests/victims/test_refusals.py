@@ -265,7 +265,7 @@ class Outputs(nn.Module):
         (lambda s: "spikes", {}, "returns a value of type str"),
         (lambda s: s.unsqueeze(-1), {}, "has shape (6, 3, 5, 1)"),
         (lambda s: s.mean((0, 2)), {}, "has shape (3,)"),
-        (lambda s: s[..., :1], {}, "shape (3, 1), not (N, K)"),
+        (lambda s: s[..., :1], {}, "shape (3, 1), of one class alone"),
         (lambda s: s.mean(0).mT, {}, "shape (5, 3), not (N, K)"),
         (lambda s: s, {"readout": "none"}, "with an axis of time: choose readout 'mean'"),
         (lambda s: s.mean(0), {"readout": "last"}, "from which readout 'last' makes no scores"),

@@ -10,11 +10,10 @@ from torch import Tensor
 from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.following import GradientAttack
 from spikeflip.attacks.result import Trace
-from spikeflip.attacks.step import Move, Rule, Step
+from spikeflip.attacks.step import Move, Step
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.losses import Loss, resolve
 from spikeflip.snn.validation import Kind
-from spikeflip.victims import Victim
 
 EPSILON = Budget(8 / 255, "linf")
 
@@ -105,12 +104,6 @@ class DenseAttack(GradientAttack):
     def iterations(self) -> int:
         """See :class:`spikeflip.attacks.iterated.Iterated`."""
         return self.steps + self.starts_at_random
-
-    def prepare(self, victim: Victim, inputs: Tensor) -> Rule:
-        """See :class:`spikeflip.attacks.iterated.Iterated`."""
-        if callable(self.loss) or self.loss != "dlr" or victim.classes >= 3:
-            return super().prepare(victim, inputs)
-        raise SpikeflipError(f"dlr compares three classes, and the victim has {victim.classes}: choose margin")
 
     def update(self, step: Step) -> Move:
         """A random start in the first iteration, and then steps; the first gradient is that of the original."""

@@ -19,6 +19,7 @@ from spikeflip.attacks.stop import Stop
 from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.notices import Notice
 from spikeflip.snn.gradients import GradientRequest
+from spikeflip.snn.losses import Loss, check_loss
 from spikeflip.snn.validation import Kind, check_tensor
 from spikeflip.victims import Victim
 from spikeflip.victims.victim import check_victim, takes_counts
@@ -179,6 +180,9 @@ class Iterated(Described):
 
     def prepare(self, victim: Victim, inputs: Tensor) -> Rule:
         """The update rule; a SpikeflipError where it is not defined on the victim or the inputs."""
+        loss: Loss | None = getattr(self, "loss", None)
+        if loss is not None:
+            check_loss(loss, victim.classes)
         return self.update
 
     def update(self, step: Step) -> Move:

@@ -41,8 +41,7 @@ def dlr(scores: Tensor, classes: Tensor) -> Tensor:
     Raises:
         SpikeflipError: there are fewer than three classes.
     """
-    if scores.shape[1] < 3:
-        raise SpikeflipError(f"dlr compares three classes, and the victim has {scores.shape[1]}: choose margin")
+    check_loss(dlr, scores.shape[1])
     highest = scores.topk(3, dim=1).values
     between = highest[:, 0] - highest[:, 2]
     return margin(scores, classes) / torch.where(between > 0, between, 1)
@@ -59,6 +58,12 @@ def resolve(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
     if loss not in LOSSES:
         raise SpikeflipError(f"loss is {loss!r}: {choose_from(loss, LOSSES)}, or give a function")
     return LOSSES[loss]
+
+
+def check_loss(loss: Loss, classes: int) -> None:
+    """Raise a SpikeflipError if a loss is none, or compares more classes than the victim has."""
+    if resolve(loss) is dlr and classes < 3:
+        raise SpikeflipError(f"dlr compares three classes, and the victim has {classes}: choose margin")
 
 
 def score_gradient(loss: Loss, scores: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:

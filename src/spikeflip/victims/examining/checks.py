@@ -66,7 +66,14 @@ def score_shape(victim: Probed, inputs: Tensor) -> Verdict:
     """Scores are ``(N, K)`` with at least two classes, and finite."""
     found = victim.scores(inputs)
     shape = tuple(found.shape)
-    if found.ndim != 2 or shape[0] != len(inputs) or shape[1] < 2:
+    if shape == (len(inputs), 1):
+        return Verdict(
+            "score shape",
+            False,
+            f"the scores of {len(inputs)} samples have shape {shape}, of one class alone",
+            "choose another layout=, output= or readout=, or give a victim of two classes or more",
+        )
+    if found.ndim != 2 or shape[0] != len(inputs) or shape[1] < 1:
         return Verdict(
             "score shape",
             False,
