@@ -175,6 +175,17 @@ def test_zero_cells_change_nothing(votes, firsts):
     assert not result.success.any()
 
 
+def test_what_is_the_same_in_all_inputs_is_not_reduced_in_each(votes, firsts):
+    labels = labels_of(votes, firsts)
+    flips = learn_universal(votes, firsts, labels, cells=8)
+    square = learn_patch(votes, firsts, labels, side=3, place=(2,))
+    for attack, pattern in ((universal, flips), (patch, square)):
+        with pytest.raises(SpikeflipError, match="this attack does the same to all: leave it out"):
+            attack(votes, firsts, labels, pattern=pattern, reduce=True)
+        plain, said = (attack(votes, firsts, labels, pattern=pattern, reduce=given) for given in (None, False))
+        assert torch.equal(plain.adversarials, said.adversarials)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.uint8, torch.bool])
 def test_a_pattern_on_spikes_of_any_type(firsts, dtype):
     bits = (torch.arange(firsts[0].numel()) % 3 == 0).view_as(firsts[0]).to(torch.uint8)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from linear_victim import Linear, fewest_moves, random_case
 
-from spikeflip import Budget, SpikeflipError, SpikingNetwork
+from spikeflip import LIF, Budget, SpikeflipError, SpikingNetwork
 from spikeflip.attacks import (
     METRICS,
     Change,
@@ -299,6 +299,20 @@ def test_the_smallest_success_is_kept_where_that_is_asked_for():
     first = retiming(victim, spikes, labels, moves=50, reduce=False)
     best = retiming(victim, spikes, labels, moves=50, reduce=False, stop=Smallest("moved"), steps=5)
     assert measured("moved", spikes, best.adversarials) <= measured("moved", spikes, first.adversarials)
+
+
+def test_reduced_random_retiming_is_of_moves():
+    network = SpikingNetwork("32FC-3FC", (20,), time_steps=8, neuron=LIF(0.3, 0.5), seed=1)
+    spikes = (torch.rand(40, 8, 20, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    labels = network.scores(spikes).argmax(1)
+    result = random_retiming(network, spikes, labels, share=1, window=2, reduce=True)
+    whole = random_retiming(network, spikes, labels, share=1, window=2)
+    assert int(result.success.sum()) > 3
+    assert torch.equal(result.success, whole.success)
+    assert torch.equal(per_line(result.adversarials), per_line(spikes))
+    assert max(measured("moved_bins_max", spikes, result.adversarials)) <= 2
+    moved, before = (torch.tensor(measured("moved", spikes, x.adversarials)) for x in (result, whole))
+    assert (moved[result.success] < before[result.success]).all()
 
 
 @pytest.mark.parametrize(("share", "window"), [(0.1, None), (0.5, 1), (1, 2)])

@@ -30,6 +30,7 @@ class Universal(Iterated):
 
     only: ClassVar[Kind | None] = "spikes"
     kind: ClassVar[PatternKind] = "universal"
+    same_in_all: ClassVar[bool] = True
     summary: ClassVar = "universal perturbation: the same cells flipped in every input, learned on others"
     source: ClassVar = "Moosavi-Dezfooli et al., CVPR 2017; on spikes Büchel et al., 2022"
 

@@ -102,6 +102,8 @@ class Iterated(Described):
     """Whether the rule is defined on counts of events too."""
     reduces: ClassVar[bool] = False
     """Whether flips that are not needed are undone where nothing else is asked for."""
+    same_in_all: ClassVar[bool] = False
+    """Whether it does the same to every input, of which nothing can be undone in one alone."""
     units: ClassVar[Units] = each_flip
     """What the reduction undoes together."""
     decisions_only: ClassVar[bool] = False
@@ -152,6 +154,10 @@ class Iterated(Described):
         options["stop"] = options.get("stop") or self.best
         if options.get("reduce") is None:
             options["reduce"] = self.reduces
+        if options["reduce"] and self.same_in_all:
+            raise SpikeflipError(
+                "reduce undoes other flips in each input, and this attack does the same to all: leave it out"
+            )
         budget: Budget | None = None if self.bounds_path else getattr(self, "budget", None)
         if budget is not None:
             budget.check("spikes", recorded=options.get("recorded") is not None)

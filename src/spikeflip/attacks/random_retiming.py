@@ -11,6 +11,7 @@ from spikeflip.attacks.metrics import Change
 from spikeflip.attacks.moves import Moving
 from spikeflip.attacks.options import option
 from spikeflip.attacks.random_flips import flips_of
+from spikeflip.attacks.reduce import Units, each_move
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.step import Move, Step
 from spikeflip.snn.validation import Kind
@@ -33,6 +34,7 @@ class RandomRetiming(Iterated):
     only: ClassVar[Kind | None] = "spikes"
     summary: ClassVar = "control: random moves in time of a given share of the spikes, each try from the original"
     source: ClassVar = "a control, from no paper"
+    units: ClassVar[Units] = each_move
 
     share: float = option(0.02, gt=0, le=1)
     window: int | None = option(None, ge=1)
