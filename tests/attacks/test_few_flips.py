@@ -205,6 +205,13 @@ def test_budgets_that_say_nothing_are_refused(name):
             FEWEST[name](victim, spikes, labels, budget=Budget(5, "l0_events"), **given)
 
 
+@pytest.mark.parametrize("name", ["sigma-zero", "gumbel-flips", "flip-search"])
+def test_the_success_that_is_kept_is_the_smallest_by_the_budget(name):
+    attack = ATTACKS[name].settings
+    assert attack().best == Smallest("l0")
+    assert attack(budget=Budget(5, "l0_events")).best == Smallest("l0_events")
+
+
 @pytest.mark.parametrize("name", BLACK)
 def test_black_boxes_ask_for_no_gradient(name):
     victim, spikes, labels = made(3, (5, 8), 8, seed=1, gradients=False)

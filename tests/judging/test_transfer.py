@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from spikeflip import LIF, Rectangular, ReluNetwork, SpikeflipError, SpikingNetwork, judge, scg
+from spikeflip.snn.coding import encode_for, winner
 
 
 def reader(order, *, twin=False):
@@ -30,6 +31,16 @@ def test_rates_are_over_what_the_victim_has_right():
     swapped = judge(reader((1, 0)), ORIGINALS, ADVERSARIALS, LABELS)
     assert swapped.rows["already_wrong"].all()
     assert swapped.summary()["attack_success_rate"] is None
+
+
+def test_the_encoding_that_decides_is_none_that_an_attack_has_seen():
+    """What succeeded by luck, in the encoding of the first step, is shown in another one."""
+    victim, images = reader((0, 1)), torch.tensor([[1.0, 0.0]]).repeat(400, 1)
+    labels, unsure = torch.zeros(400, dtype=torch.int64), torch.tensor([[0.0, 0.5]]).repeat(400, 1)
+    first = encode_for(victim, unsure, seed=0, samples=torch.arange(400), step=torch.ones(400, dtype=torch.int64))
+    lucky = winner(victim.scores(first)) == 1
+    found = judge(victim, images, unsure, labels, draws=1)
+    assert 0.4 < found.rows["success"][lucky].double().mean() < 0.6
 
 
 def test_towards_targets():

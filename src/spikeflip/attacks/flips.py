@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.step import Step
 from spikeflip.attacks.stop import Smallest, Stop
 from spikeflip.snn.coding import reached, winner
@@ -29,7 +30,12 @@ class FewestFlips:
 class GoesOn(FewestFlips):
     """The same of an attack that goes on after a success, towards a smaller one."""
 
-    best: ClassVar[Stop | None] = Smallest("l0")
+    budget: Budget | None
+
+    @property
+    def best(self) -> Stop:
+        """All steps, and the success that changes least by the budget's metric; without one, that of fewest flips."""
+        return Smallest("l0" if self.budget is None else self.budget.metric)
 
 
 def gains(gradient: Tensor, spikes: Tensor) -> Tensor:

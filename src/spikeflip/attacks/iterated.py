@@ -108,8 +108,6 @@ class Iterated(Described):
     """What the reduction undoes together."""
     decisions_only: ClassVar[bool] = False
     """Whether it looks at nothing but what the victim says."""
-    best: ClassVar[Stop | None] = None
-    """When a sample is done where nothing else is asked for; at its first success if None."""
     bounds_path: ClassVar[bool] = True
     """Whether a budget ends a sample on the way; else it bounds the success alone."""
 
@@ -130,6 +128,11 @@ class Iterated(Described):
     def most_iterations(self) -> int:
         """Iterations that a sample can have in all, for each time that it begins."""
         return self.iterations
+
+    @property
+    def best(self) -> Stop | None:
+        """When a sample is done where nothing else is asked for; at its first success if None."""
+        return None
 
     @property
     def bound(self) -> Budget | None:

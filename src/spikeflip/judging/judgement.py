@@ -38,6 +38,9 @@ from spikeflip.victims.victim import check_victim, takes_counts
 
 Progress = Callable[[int, int], None]
 
+_UNSEEN = 2**32 - 1
+"""A moment of the encodings that no attack comes to."""
+
 
 @dataclass(frozen=True, repr=False)
 class Judgement(Shown):
@@ -146,8 +149,8 @@ def judge(
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64, or None.
         result: of the attack, for its counts; its successes are not believed. Without it, as for what another tool
-            made, or for adversarials of another victim's attack, one encoding of each image decides, and nothing is
-            said of steps, passes and vanished gradients.
+            made, or for adversarials of another victim's attack, one encoding of each image decides that no attack has
+            seen, and nothing is said of steps, passes and vanished gradients.
         draws: fresh encodings of every final image; one is enough, and made, where the victim's coding is not random
             (``"latency"``, ``"direct"``).
         seed: the attack's.
@@ -172,7 +175,9 @@ def judge(
     check_goals(labels, targets, n, victim.classes)
     check_counts(draws=draws, micro_batch=micro_batch)
     steps = torch.ones(n, dtype=torch.int64) if result is None else result.steps
-    moments = steps if result is None or result.moments is None else result.moments
+    moments = torch.full_like(steps, _UNSEEN)
+    if result is not None:
+        moments = steps if result.moments is None else result.moments
     if len(steps) != n:
         raise SpikeflipError(f"result is of {len(steps)} samples, for {n} inputs: give that of their attack")
     draws = fresh_draws(kind, victim.coding, draws)
