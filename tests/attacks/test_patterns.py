@@ -311,6 +311,7 @@ def test_budgets_bind(votes, firsts):
         ({"micro_batch": 0}, "micro_batch is 0: give at least 1"),
         ({"seed": -1}, "seed is -1: give a whole number"),
         ({"loss": "l2"}, "loss is 'l2': choose from"),
+        ({"loss": "dlr"}, "dlr compares three classes, and the victim has 2: choose margin"),
         ({"gradient": "none"}, "none"),
         (
             {"inputs": torch.zeros(3, F)},
@@ -325,6 +326,13 @@ def test_what_nothing_can_be_learned_from(votes, firsts, wrong, words):
     given = {"inputs": firsts, "labels": torch.zeros(3, dtype=torch.int64), "cells": 3} | wrong
     with pytest.raises(SpikeflipError, match=words):
         learn_universal(votes, **given)
+
+
+def test_a_gradient_that_is_not_finite_is_named_and_teaches_nothing(votes, firsts, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.WEIGHT", WEIGHT / torch.zeros(()))
+    monkeypatch.setattr(votes, "scores", lambda spikes: torch.tensor([[1.0, 0.0]]).repeat(len(spikes), 1))
+    with pytest.raises(SpikeflipError, match="input gradient is not finite for sample 0: check its weights"):
+        learn_universal(votes, firsts, torch.zeros(3, dtype=torch.int64), cells=3)
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks.pattern import Pattern
+from spikeflip.attacks.step import check_finite
 from spikeflip.attacks.tuned import THRESHOLD
 from spikeflip.errors import SpikeflipError
 from spikeflip.snn.coding import winner
 from spikeflip.snn.estimators import estimator
 from spikeflip.snn.gradients import GradientRequest
-from spikeflip.snn.losses import Loss, resolve, score_gradient
+from spikeflip.snn.losses import Loss, check_loss, score_gradient
 from spikeflip.snn.validation import (
     at_a_time,
     check_counts,
@@ -179,7 +180,7 @@ class _Task:
     cells: int
 
     def __post_init__(self) -> None:
-        resolve(self.loss)
+        check_loss(self.loss, self.victim.classes)
         estimator(self.gradient, self.output_window)
         check_counts(micro_batch=self.micro_batch)
         check_streams(self.seed, torch.arange(0), 0)
@@ -257,6 +258,7 @@ class _Task:
             if not len(standing):
                 continue
             felt = self._felt(probe, labels, standing).to(originals)
+            check_finite(felt, index[standing.cpu()])
             if blank.kind == "universal":
                 felt = felt * (1 - 2 * originals[standing])
             else:

@@ -146,9 +146,7 @@ class Step:
             found = self._expected(
                 found, direction, replace(request, rows=None, memory=memory.frozen()), rows, encodings
             )
-        finite = torch.isfinite(found.values.flatten(1).sum(1))
-        if not bool(finite.all()):
-            raise NotFiniteError(self.samples[rows.cpu()][~finite.cpu()].tolist())
+        check_finite(found.values, self.samples[rows.cpu()])
         return replace(found, values=found.values.to(self.spikes.dtype))  # whatever the victim computes in
 
     def _expected(
@@ -172,6 +170,13 @@ class Step:
         """
         rows = rows.cpu()
         return self._call.victim.scores(encode_again(self._call, inputs, self.samples[rows], self._moments[rows]))
+
+
+def check_finite(gradient: Tensor, samples: Tensor) -> None:
+    """Raise a NotFiniteError that names the samples ``(n,)`` whose gradient, of ``(n, ...)``, is not finite."""
+    finite = torch.isfinite(gradient.flatten(1).sum(1))
+    if not bool(finite.all()):
+        raise NotFiniteError(samples[~finite.cpu()].tolist())
 
 
 @dataclass(frozen=True)
