@@ -152,8 +152,8 @@ EVERY = {
         lambda: notices.events_unseen(recordings()),
         "events-unseen",
         2854 / 4244,
-        "the victim did not see 67.2 % of the events: a change of 16.1 % of all events is one of 49.1 % of those that "
-        "it saw; train with more or longer time bins to show it more",
+        "the victim did not see 67.2 % of the successes' events: a change of 16.1 % of all events is one of 49.1 % of "
+        "those that it saw; train with more or longer time bins to show it more",
     ),
     "one draw": (
         lambda: notices.one_draw("images", 1_500, (0.9, 0.85, 0.95), (0.8, 0.7, 0.84)),

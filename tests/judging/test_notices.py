@@ -243,7 +243,7 @@ def test_unseen_events_are_said_from_a_tenth_on(outside, said):
     found = notices.events_unseen(of_recordings(outside))
     assert (found is not None) == said
     if said:
-        assert f"did not see {outside:.1f} % of the events" in found.text
+        assert f"did not see {outside:.1f} % of the successes' events" in found.text
         assert f"a change of 20.0 % of all events is one of {100 * 20 / (100 - outside):.1f} %" in found.text
 
 

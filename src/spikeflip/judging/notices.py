@@ -284,8 +284,8 @@ def events_unseen(rows: Rows) -> Notice | None:
     of_all, of_seen = map(_percent, shares)
     return Notice(
         "events-unseen",
-        f"the victim did not see {_percent(outside / events)} of the events: a change of {of_all} of all events is one "
-        f"of {of_seen} of those that it saw; train with more or longer time bins to show it more",
+        f"the victim did not see {_percent(outside / events)} of the successes' events: a change of {of_all} of all "
+        f"events is one of {of_seen} of those that it saw; train with more or longer time bins to show it more",
         outside / events,
     )
 
