@@ -79,6 +79,17 @@ def test_every_figure_of_a_run_is_in_its_own_column(capsys):
     assert second == "b w targeted gamma=0.25 7 91.0 (80.0–95.0) 62.0 (50.0–70.0) – 3.2 7.8 –"
 
 
+def test_of_several_attacks_only_what_is_not_their_own_default_is_said(capsys):
+    of_scg = {"attack": "scg", "steps": 50, "gamma": 0.05, "sigma": None, "epsilon": 0.1, "seed": 0}
+    of_another = {"attack": "adv-lib:fmn", "steps": 100, "gamma": None, "sigma": None, "epsilon": None, "seed": 1}
+    print_runs([listed("a", settings=of_scg), listed("b", settings=of_another)])
+    first, second = lines_of(capsys)[1:3]
+    assert first.startswith("a attack=scg, steps=50, epsilon=0.1, seed=0 1,200 ")
+    assert second.startswith("b attack=adv-lib:fmn, steps=100, seed=1 1,200 ")
+    print_runs([listed("a", settings={"threshold": None}), listed("b", settings={"threshold": 1.0})])
+    assert lines_of(capsys)[1].startswith("a threshold=– 1,200 ")
+
+
 def test_what_all_runs_share_is_said_below_and_settings_where_there_are_any(capsys):
     damaged = dict.fromkeys(listed("x")) | {"name": "bad", "state": "damaged", "note": "it is [bold]broken[/bold]"}
     print_runs([listed("a"), listed("b", victim="w"), damaged])

@@ -1,6 +1,7 @@
 """Lists of runs, two runs beside each other, and a run beside its recomputation, as tables."""
 
 from collections.abc import Container, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from rich.cells import cell_len
@@ -23,7 +24,7 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
     Figures that lines have no room for are left out and named; where there is no room for the rates, each run has a
     line of its own.
     """
-    whole = [row for row in rows if row["state"] != "damaged"]
+    whole = _told_apart([row for row in rows if row["state"] != "damaged"])
     same = common(whole, ("victim", "goal"))
     unset = [] if any(row["settings"] for row in whole) else ["settings"]
     lines = [dict(zip(COLUMNS, map(one_line, cells(row)), strict=True)) for row in whole]
@@ -44,6 +45,21 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         if row["state"] == "damaged":
             say(f"damaged: {row['note']}")
+
+
+def _told_apart(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows of several attacks without what each attack does not have, or does where nothing is said."""
+    if len({settings["attack"] for row in rows if "attack" in (settings := row["settings"] or {})}) < 2:
+        return list(rows)
+    from spikeflip.attacks.registry import ATTACKS  # imports PyTorch, which lists do without otherwise
+
+    told: list[Mapping[str, Any]] = []
+    for row in rows:
+        own = ATTACKS.get(row["settings"]["attack"])
+        default = {} if own is None else {one.name: one.default for one in fields(own.settings)}
+        kept = {k: v for k, v in row["settings"].items() if v is not None and v != default.get(k)}
+        told.append({**row, "settings": kept})
+    return told
 
 
 def _table(columns: Mapping[str, Sequence[str]], width: int) -> Table:
