@@ -3,9 +3,9 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -178,14 +178,19 @@ print(*(line.split()[1] for line in lines if line.startswith("VmHWM")), file=sys
 """
 
 
+def worked():
+    """Processor seconds of all commands so far, whatever else the machine does."""
+    return os.times().children_user + os.times().children_system
+
+
 @pytest.mark.processes
 def test_a_hundred_thousand_rows_are_listed_and_shown_in_seconds_and_little_memory(tmp_path):
     big, page = write_run(tmp_path / "big", 100_000, shape=(1, 28, 28)), tmp_path / "page.html"
     for arguments in (["runs", big], ["runs", "--compare", big, big], ["report", big, "--out", page]):
         command = [sys.executable, "-c", MEASURED, *map(str, arguments)]
-        started = time.monotonic()
+        before = worked()
         answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-        assert time.monotonic() - started < 5
+        assert worked() - before < 5
         assert int(answer.stderr or 0) < 500 * 1024  # KiB, at the highest
 
 
