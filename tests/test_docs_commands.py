@@ -13,7 +13,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -22,16 +21,14 @@ from typing import Any
 
 import pytest
 import torch
-from documents import DOCUMENTS, HOME, Block, blocks, commands, inline, lines_of
+from documents import ALL, ELSEWHERE, Block, blocks, commands, kind_of
 from stand_ins import few_digits, small_networks, small_sizes, write_data
 
 import spikeflip
-from spikeflip.cli.app import app, main, take_options
-from spikeflip.cli.command_line import split_options
+from spikeflip.cli.app import main
 from spikeflip.evaluation import SUITES
 from spikeflip.experiments import EXPERIMENTS
 from spikeflip.experiments.presets import SMOKE
-from spikeflip.interop import EVERY_ATTACK
 from spikeflip.runs import sharded
 
 APPENDED: dict[str, dict[str, str]] = {
@@ -47,124 +44,6 @@ APPENDED: dict[str, dict[str, str]] = {
     "certify": {"--samples": "3", "--draws": "9"},
 }
 """Options that are added to a command where it is not typed with them already: short trainings, few encodings."""
-
-NOT_RUN = {
-    "pip install . && spikeflip demo": "run by .ci/run, in a fresh environment",
-    "pip install -e '.[test]' && pytest -n auto": "run by .ci/run, in a fresh environment",
-    "pip install .": "the tutorial on a first attack runs its second line",
-    "#!/bin/bash": "needs Slurm",
-    "array=$(sbatch --parsable array.sh)": "needs Slurm",
-    "export RAY_AUTH_MODE=token": "needs Ray on several machines",
-    "helm repo add kuberay https://ray-project.github.io/kuberay-helm/": "needs Kubernetes",
-    "snn/        networks: neuron, surrogate, coding, architecture string, network and its ReLU twin, training, "
-    "checkpoint, engines/": "lists what there is: test_the_folders_that_are_listed_are_there",
-}
-"""Blocks by their first line, and why they are not run here; ``spikeflip`` in them must still be right."""
-
-ELSEWHERE = {
-    "docs/interop.md": "tests/interop/test_page.py",
-    **{page: "tests/test_docs_tutorials.py" for page in DOCUMENTS if page.startswith("docs/tutorials/")},
-}
-"""Documents whose code another test runs."""
-
-OF_OTHERS = {"--help", "--no-build-isolation", "--no-deps", "--requeue", "--write"}
-"""Options in the text that are not of a command of ours, or of all."""
-
-ALL = [block for document in DOCUMENTS for block in blocks(document)]
-
-
-def kind_of(block: Block) -> str | None:
-    """What is done with a block; None for one that nobody thought of."""
-    if block.language.startswith("{"):
-        return "directive"  # for Sphinx, which warns of a wrong one
-    if block.start in NOT_RUN:
-        return "not run"
-    if re.fullmatch(r"# \S+\.(toml|py|mplstyle)", block.start):
-        return "file"
-    if block.language == "python":
-        return "python"
-    if block.language == "" and all(words[0] == "spikeflip" for words in lines_of(block.text)):
-        return "commands"
-    return None
-
-
-def test_every_block_is_known():
-    assert [f"{block.document}: {block.start}" for block in ALL if kind_of(block) is None] == []
-    assert {block.start for block in ALL if kind_of(block) == "not run"} == set(NOT_RUN)
-    assert all((HOME / test).is_file() and blocks(document) for document, test in ELSEWHERE.items())
-
-
-def test_what_needs_a_cluster_is_right_in_its_syntax():
-    shell = [block for block in ALL if block.language == "bash"]
-    assert {block.document for block in shell} >= {f"docs/how-to/{name}.md" for name in ("cluster", "kubernetes")}
-    for block in shell:
-        subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
-
-
-def test_the_folders_that_are_listed_are_there():
-    (tree,) = (block for block in blocks("docs/architecture.md") if kind_of(block) == "not run")
-    names = re.findall(r"^(\w+/|(?:\w+\.py(?:, )?)+)", tree.text, re.MULTILINE)
-    for name in (part.strip() for line in names for part in line.split(",")):
-        assert (HOME / "src" / "spikeflip" / name).exists(), name
-
-
-# --- in form ----------------------------------------------------------------------------------------------------------
-
-
-def understood(words: list[str], folder: Path) -> None:
-    """Raise what the command would raise of its arguments."""
-    rest, file = split_options(words)
-    if file is not None:
-        (folder / "run.toml").write_text('victim = "victims/digits"\n')
-        file = folder / "run.toml"
-    take_options(rest, file)
-    try:
-        app.parse_args(rest, exit_on_error=False, print_error=False)
-    finally:
-        app.config = ()
-
-
-@pytest.mark.parametrize("document", [*DOCUMENTS, "results/README.md"])
-def test_all_that_is_typed_is_understood(document, tmp_path):
-    shell = [b for b in blocks(document) if b.language in ("", "bash") and not b.start.startswith("snn/")]
-    typed = [words for block in shell for words in commands(block.text)]
-    pieces = [piece for piece in inline(document) if re.match(r"spikeflip \w+ .", piece)]  # not a command's name alone
-    typed += [words for piece in pieces for words in commands(piece)]
-    for words in typed:
-        understood([re.sub(r"\$\w+", "1", word) for word in words], tmp_path)  # variables of a shell's script
-
-
-def test_options_and_commands_in_the_text_exist():
-    known, missing = set(OF_OTHERS), []
-    for one in EVERY_ATTACK:
-        take_options(["attack", "--attack", one], None)
-        for argument in app["attack"].assemble_argument_collection():
-            known.update(argument.names)
-    names = {name for name in app if not name.startswith("-")}
-    for name in names:
-        for argument in app[name].assemble_argument_collection():
-            known.update(argument.names)
-    for document in DOCUMENTS:
-        for piece in inline(document):
-            options = re.findall(r"(?<![\w-])--[a-z][a-z-]*", piece)
-            found = re.findall(r"^spikeflip ([a-z]\S*)", piece)
-            missing += [(document, word) for word in options if word not in known]
-            missing += [(document, word) for word in found if word not in names]
-    assert missing == []
-
-
-def test_a_wrong_line_is_found_out(tmp_path):
-    for line in ("attack --victim v --out r --dat mnist", "train --out v --updates many", "attack -c run.toml"):
-        with pytest.raises(Exception, match=r"(?i)unknown option|valid integer|requires an argument"):
-            understood(line.split(), tmp_path)
-    odd = Block("README.md", "", "make install\n")
-    assert kind_of(odd) is None
-    assert kind_of(Block("README.md", "yaml", "a: 1\n")) is None
-    typed = "spikeflip train --out v \\\n  --seed 1  # again\nsrun x -- \\\n  spikeflip runs && spikeflip list data\n"
-    assert list(commands(typed)) == [["train", "--out", "v", "--seed", "1"], ["runs"], ["list", "data"]]
-
-
-# --- run --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -473,6 +352,6 @@ def test_page_on_recordings():
 
 def test_code_is_on_these_pages_alone():
     """Every page whose commands or code are to be run has a test here, or in another place."""
-    source = Path(__file__).read_text()
-    tested = {"README.md", *re.findall(r"\bdocs/\S+\.md\b", source.partition("# --- run ---")[2])} | set(ELSEWHERE)
+    source = Path(__file__).read_text(encoding="utf-8")
+    tested = {"README.md", *re.findall(r"\bdocs/\S+\.md\b", source)} | set(ELSEWHERE)
     assert {block.document for block in ALL if kind_of(block) in ("python", "commands", "file")} == tested

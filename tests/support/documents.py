@@ -1,4 +1,4 @@
-"""The fenced blocks of README.md and docs/, and the commands in them and in the text around them."""
+"""The fenced blocks of README.md and docs/ and what is done with each, and the commands in them and around them."""
 
 import re
 import shlex
@@ -59,3 +59,41 @@ def commands(text: str) -> Iterator[list[str]]:
 def inline(document: str) -> list[str]:
     """The pieces of code in the prose."""
     return re.findall(r"(?<!`)`([^`\n]+)`(?!`)", prose(document))
+
+
+NOT_RUN = {
+    "pip install . && spikeflip demo": "run by .ci/run, in a fresh environment",
+    "pip install -e '.[test]' && pytest -n auto": "run by .ci/run, in a fresh environment",
+    "pip install .": "the tutorial on a first attack runs its second line",
+    "#!/bin/bash": "needs Slurm",
+    "array=$(sbatch --parsable array.sh)": "needs Slurm",
+    "export RAY_AUTH_MODE=token": "needs Ray on several machines",
+    "helm repo add kuberay https://ray-project.github.io/kuberay-helm/": "needs Kubernetes",
+    "snn/        networks: neuron, surrogate, coding, architecture string, network and its ReLU twin, training, "
+    "checkpoint, engines/": "lists what there is: test_the_folders_that_are_listed_are_there",
+}
+"""Blocks by their first line, and why they are not run here; ``spikeflip`` in them must still be right."""
+
+ELSEWHERE = {
+    "docs/interop.md": "tests/interop/test_page.py",
+    **{page: "tests/test_docs_tutorials.py" for page in DOCUMENTS if page.startswith("docs/tutorials/")},
+}
+"""Documents whose code another test runs."""
+
+
+def kind_of(block: Block) -> str | None:
+    """What is done with a block; None for one that nobody thought of."""
+    if block.language.startswith("{"):
+        return "directive"  # for Sphinx, which warns of a wrong one
+    if block.start in NOT_RUN:
+        return "not run"
+    if re.fullmatch(r"# \S+\.(toml|py|mplstyle)", block.start):
+        return "file"
+    if block.language == "python":
+        return "python"
+    if block.language == "" and all(words[0] == "spikeflip" for words in lines_of(block.text)):
+        return "commands"
+    return None
+
+
+ALL = [block for document in DOCUMENTS for block in blocks(document)]
