@@ -237,3 +237,21 @@ def test_both_sdas_are_timed_on_the_same_samples(sda_case):
     assert row["search_speedup"] == pytest.approx(ratio, rel=0.1)
     unreduced = SDA(steps=30, threshold=None, output_window=None)(network, values, labels, reduce=False)
     assert row["search_l0"] == (unreduced.adversarials != values).flatten(1).sum(1).tolist() != row["ours_l0"]
+
+
+def test_an_iteration_is_in_the_precision_that_its_row_names(script, digit_victim, monkeypatch):
+    iteration, seen = script("attack_iteration"), []
+
+    def gradient(network):
+        return network.engine.input_gradient(0, torch.full((1, 15, *network.engine.chain.shapes[1]), 1 / 3)).clone()
+
+    def seconds(network, values, steps):
+        seen.append(gradient(network))
+        return float(steps)
+
+    monkeypatch.setattr(iteration, "victim", lambda name, width: digit_victim)
+    monkeypatch.setattr(iteration, "attack_seconds", seconds)
+    row = iteration.measure("small-image", 1.0, 2, 1, "cpu", "bf16-gradient")
+    assert row["precision"] == "bf16-gradient"
+    full = gradient(digit_victim)
+    assert all(torch.allclose(one, full, rtol=0.05, atol=0.01) and not torch.equal(one, full) for one in seen)
