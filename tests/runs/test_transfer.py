@@ -58,6 +58,8 @@ def test_nothing_fools_a_victim_that_always_says_the_same(undisturbed, tmp_path)
     save_checkpoint(network, tmp_path / "constant", {"loss": "mse"})
     rows, _ = read(undisturbed)
     found = transfer_run(undisturbed, tmp_path / "constant", successes=False)
+    (at_chance,) = (notice["text"] for notice in found["notices"] if notice["code"] == "victim-at-chance")
+    assert "of 6 originals are right" in at_chance  # of 54 rows, nine targets each
     assert found["attack_success_rate_n"] == int((rows["label"] == 5).sum()) > 0
     assert found["attack_success_rate"] == found["verified_success_rate"] == 0.0
 

@@ -89,7 +89,8 @@ def transfer_run(
         parts.append(judgement.rows)
         if progress is not None:
             progress("transfer", min(len(chosen), (number + 1) * _TOGETHER), len(chosen))
-    together = {name: torch.cat([rows[name] for rows in parts]) for name in parts[0]}
+    together = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    together["input"] = torch.tensor(rows["input"][chosen])
     known = replace(
         judgement.circumstances,
         learned=learned(loaded.facts),
