@@ -1,6 +1,7 @@
 import pytest
 
 from spikeflip import SpikeflipError
+from spikeflip.runs import run_training
 from spikeflip.runs.config import TrainConfig
 from spikeflip.runs.recipe import choose_recipe, held_out
 from spikeflip.snn.training_settings import Training
@@ -22,6 +23,33 @@ def test_what_is_not_said_is_chosen_by_kind_and_number(kind, samples, updates, b
     assert (made.updates, made.batch_size, made.shift) == (updates, batch_size, shift)
     assert (made.dropout, made.widest_dropout) == (dropout, dropout)
     assert (made.learning_rate, made.relative_rate, made.initial_share) == (None, 0.05, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "fan_in", "rate"),
+    [
+        ("recordings", 2, 6144, 0.05),  # the paper's networks at a quarter of their width
+        ("images", 1, 6272, 0.05),
+        ("images", 3, 8192, 0.02),
+        ("recordings", 2, 24_576, 0.0253),  # and at all of it
+        ("images", 1, 25_088, 0.025),
+        ("images", 3, 32_768, 0.01),
+    ],
+)
+def test_wide_networks_learn_at_a_lower_rate(kind, channels, fan_in, rate):
+    made = choose_recipe(TrainConfig(), kind, 1_000, channels, fan_in)
+    assert made.training.relative_rate == rate
+    assert f"learning rate {rate:g} of the weights" in made.sentence(1_000)
+    if kind == "images":
+        twin = made.twin or choose_recipe(TrainConfig(twin=True), kind, 1_000, channels, fan_in).training
+        assert twin.relative_rate == (0.03 if fan_in < 10_000 else 0.015)
+    said = choose_recipe(TrainConfig(relative_rate=0.05), kind, 1_000, channels, fan_in)
+    assert said.training.relative_rate == 0.05
+
+
+def test_a_training_has_the_rate_of_its_network(tmp_path):
+    config = TrainConfig(network="7000FC-10FC", updates=1, batch_size=4, test_samples=10)
+    assert run_training(config, tmp_path / "victim").facts["recipe"]["relative_rate"] == 0.0473
 
 
 def test_colour_images_are_coded_in_few_time_steps_while_training():

@@ -1,5 +1,6 @@
 """The recipe of a training: what the user does not say is chosen by the data, their number and the network."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ class _Amount:
         shift: augmentation, where there are enough samples to need an answer that does not depend on the place.
         dropout: after every hidden weight layer.
         relative_rate: the learning rate as a share of the weights.
+        fan_in: most inputs of a neuron in the networks that the rate was measured on; of more it is lower.
         coding_steps: time steps that images are coded in while training, the network's if None.
     """
 
@@ -32,19 +34,20 @@ class _Amount:
     shift: int = 0
     dropout: float = 0.1
     relative_rate: float = 0.05
+    fan_in: int = 6272
     coding_steps: int | None = None
 
 
 # A colour image needs more than a digit: weights that see some already, and more time.
 _AMOUNTS: dict[str, _Amount] = {
     "images": _Amount(64, 12, 24_000),
-    "colour": _Amount(64, 18, 172_800, shift=2, dropout=0.0, relative_rate=0.02, coding_steps=4),
+    "colour": _Amount(64, 18, 172_800, shift=2, dropout=0.0, relative_rate=0.02, fan_in=8192, coding_steps=4),
     "simulated": _Amount(64, 26, 38_000, shift=1),
     "recordings": _Amount(40, 14, 16_000, shift=2, dropout=0.15),
 }
 _TWINS: dict[str, _Amount] = {
     "images": _Amount(64, 60, 100_000, relative_rate=0.03),
-    "colour": _Amount(64, 60, 100_000, shift=2, relative_rate=0.03),
+    "colour": _Amount(64, 60, 100_000, shift=2, relative_rate=0.03, fan_in=8192),
 }
 _MSE_FIRST = 0.6
 """Of trainings with CE: from random weights it gave 69 to 85 % where MSE gave 98 % (N-MNIST), and so 96 %."""
@@ -127,7 +130,7 @@ def held_out(config: TrainConfig, samples: int) -> int:
 
 
 def choose_recipe(
-    config: TrainConfig, kind: Kind, samples: int, channels: int, *, spiking_start: bool = False
+    config: TrainConfig, kind: Kind, samples: int, channels: int, fan_in: int = 1, *, spiking_start: bool = False
 ) -> Recipe:
     """The settings of a training: those given, and for the others what was measured to work on data of their kind.
 
@@ -137,6 +140,7 @@ def choose_recipe(
         samples: number of training samples, without those held out.
         channels: of an input. Colour images begin with the weights of a ReLU twin unless ``--start`` gives others: a
             deep spiking network learns them from random weights slowly or not at all.
+        fan_in: most inputs of a neuron of the network.
         spiking_start: whether ``--start`` gives the weights of a spiking victim, which fire as they are.
 
     Raises:
@@ -153,7 +157,7 @@ def choose_recipe(
         given["initial_share"] = 0.0
     colour = kind == "images" and channels == 3
     amounts = _TWINS if config.twin else _AMOUNTS
-    chosen = _chosen(amounts["colour" if colour else kind], samples, given)
+    chosen = _chosen(amounts["colour" if colour else kind], samples, fan_in, given)
     if config.coding != "rate":
         del chosen["coding_steps"]
     if config.loss == "ce" and not config.twin:
@@ -162,7 +166,7 @@ def choose_recipe(
     if not colour or config.twin or config.start is not None or not config.twin_first:
         return Recipe(training, of_twin=config.twin, adversarial=_adversarial(config, kind))
     kept = {name: given[name] for name in _ELSEWHERE}
-    twin = Training(**(_chosen(_TWINS["colour"], samples, {}) | kept | {"loss": "ce"}))
+    twin = Training(**(_chosen(_TWINS["colour"], samples, fan_in, {}) | kept | {"loss": "ce"}))
     return Recipe(training, twin, adversarial=_adversarial(config, kind))
 
 
@@ -183,16 +187,18 @@ def _how_attacked(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _chosen(amount: _Amount, samples: int, given: dict[str, Any]) -> dict[str, Any]:
-    """How much of the data is seen, in which batches."""
+def _chosen(amount: _Amount, samples: int, fan_in: int, given: dict[str, Any]) -> dict[str, Any]:
+    """How much of the data is seen, in which batches, and how fast it is learned."""
     size = given.get("batch_size", min(samples, amount.batch_size))
     seen = min(amount.epochs * samples, amount.most)
+    # A neuron's potential moves by what its inputs' weights do together, which grows as the root of their number.
+    slower = min(1.0, math.sqrt(amount.fan_in / fan_in))
     return {
         "updates": max(_FEWEST_UPDATES, round(seen / size)),
         "batch_size": size,
         "shift": amount.shift if samples >= _FEW_SAMPLES else 0,
         "dropout": amount.dropout,
         "widest_dropout": amount.dropout,
-        "relative_rate": amount.relative_rate,
+        "relative_rate": float(f"{amount.relative_rate * slower:.3g}"),
         "coding_steps": amount.coding_steps,
     }

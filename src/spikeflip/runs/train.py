@@ -88,12 +88,12 @@ def run_training(
     start = None if config.start is None else _begin_with(network, config.start)
     placed(network, config.device)
     kind: Kind = "recordings" if recordings else "simulated" if config.simulate_events else "images"
-    recipe = choose_recipe(config, kind, cut, network.input_shape[0], spiking_start=_is_spiking(config.start))
+    fan_in = max(weight[0].numel() for weight in network.weights)
+    recipe = choose_recipe(config, kind, cut, network.input_shape[0], fan_in, spiking_start=_is_spiking(config.start))
     engine = network.best_engine() if config.engine == "auto" else config.engine
     runner = network.on(engine)
     fingerprint = f"{data.facts['sha256']} {data.facts.get('frames', config.simulate_events)} {cut} {engine}"
-    if start is not None:
-        fingerprint += f" {start}"
+    fingerprint += "" if start is None else f" {start}"
     progress = _announcing(f"{network.architecture}; {recipe.sentence(cut)}", announce, progress)
     parts = (data.values[:cut], data.labels[:cut]), (data.values[cut:], data.labels[cut:])
     claim = {"options": _stored(config), "start_sha256": start}
