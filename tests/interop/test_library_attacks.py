@@ -10,6 +10,7 @@ from stand_in_attacks import AdvLib, Foolbox, PyAutoAttack, climb
 from spikeflip import Budget, ReluNetwork, SpikeflipError, SpikingNetwork, judge
 from spikeflip.attacks import ATTACKS, Smallest
 from spikeflip.interop import EVERY_ATTACK, LIBRARY_ATTACKS, library_attack
+from spikeflip.interop.calling import run
 from spikeflip.interop.libraries.counted import CountedModule
 from spikeflip.runs import AttackConfig, run_attack, verify_run
 from spikeflip.snn.coding import encode, winner
@@ -65,6 +66,15 @@ def test_success_is_what_our_rule_says_of_one_encoding_that_the_library_has_not_
     assert torch.equal(goals, (targets if targeted else labels)[right])
     assert {call[3] for call in adv_lib.calls} == {targeted}
     assert max(call[1] for call in adv_lib.calls) == 5
+
+
+def test_called_their_way_the_scores_are_those_of_the_encoding_that_decided(adv_lib, digit_victim, data):
+    """The number of steps says nothing of where in its stream a sample was judged."""
+    attack = library_attack("adv-lib:fmn", encodings=2)
+    outcome = run(attack, digit_victim, *data, None, seed=0, samples=None, micro_batch=5)
+    right = attacked(digit_victim, *data)
+    seen = encode(outcome.adversarials, (1, 8, 8), 10, seed=0, samples=torch.arange(N), step=2)
+    assert torch.equal(outcome.scores[right], digit_victim.scores(seen)[right])
 
 
 def test_passes_are_those_of_the_calls(adv_lib, digit_victim, data):

@@ -170,10 +170,10 @@ def run(
     check_streams(seed, samples, len(inputs))
     samples = samples.cpu()
 
-    def scores(values: Tensor, steps: Tensor) -> Tensor:
-        return _scores(victim, values, samples, steps, seed=seed, micro_batch=micro_batch)
+    def scores(values: Tensor, moments: Tensor) -> Tensor:
+        return _scores(victim, values, samples, moments, seed=seed, micro_batch=micro_batch)
 
-    steps = torch.zeros_like(samples)
+    moments = torch.zeros_like(samples)
     attacked = torch.arange(len(inputs))
     if labels is not None:
         check_classes("label", labels, len(inputs), victim.classes)
@@ -181,7 +181,7 @@ def run(
         check_classes("target", targets, len(inputs), victim.classes)
         targets = targets.detach().cpu()
     if labels is None:
-        labels = scores(cast, steps).argmax(1)
+        labels = scores(cast, moments).argmax(1)
         attacked = attacked if targets is None else (labels != targets).nonzero().squeeze(1)
     labels = labels.detach().cpu()
     result = attack(
@@ -195,13 +195,13 @@ def run(
     )
     adversarials = cast.clone()
     adversarials[attacked] = result.adversarials
-    steps[attacked] = result.steps
-    decided = scores(adversarials, steps).to(inputs.device)
+    moments[attacked] = result.steps if result.moments is None else result.moments
+    decided = scores(adversarials, moments).to(inputs.device)
     return Outcome(adversarials.to(inputs.dtype), decided)
 
 
-def _scores(victim: Victim, values: Tensor, samples: Tensor, steps: Tensor, *, seed: int, micro_batch: int) -> Tensor:
-    """Of one encoding each, drawn as the attack draws that of an iteration; ``(N, K)`` on the CPU."""
+def _scores(victim: Victim, values: Tensor, samples: Tensor, moments: Tensor, *, seed: int, micro_batch: int) -> Tensor:
+    """Of one encoding each, drawn at these moments of the samples' streams; ``(N, K)`` on the CPU."""
     parts = [torch.empty(0, victim.classes)]
     for rows in torch.arange(len(values)).split(micro_batch) if len(values) else ():
         seen = encode_for(
@@ -209,7 +209,7 @@ def _scores(victim: Victim, values: Tensor, samples: Tensor, steps: Tensor, *, s
             values[rows].to(victim.device),
             seed=seed,
             samples=samples[rows],
-            step=steps[rows],
+            step=moments[rows],
         )
         parts.append(victim.scores(seen).cpu())
     return torch.cat(parts)
