@@ -331,6 +331,12 @@ class TestCards:
         assert (tmp_path / "new" / "card.json").is_file()
         assert (tmp_path / "notes.json").read_text() == "{}"
 
+    @pytest.mark.parametrize("name", ["", "evaluation.json", "report.html"])
+    def test_a_card_does_not_take_the_place_of_the_evaluation(self, few, small_victim, run, tmp_path, name):
+        given = ("evaluate", "--victim", small_victim, *GIVEN, "--out", tmp_path / "e")
+        assert "is the place of the evaluation itself" in run(*given, "--card", tmp_path / "e" / name)[2]
+        assert not (tmp_path / "e").exists()
+
 
 @pytest.mark.parametrize(
     ("options", "said"),

@@ -82,7 +82,7 @@ def run_evaluation(
     execution = execution or Execution()
     check_execution(execution)
     suite = suite_of(config.threat, config.suite)
-    _check_card(card)
+    _check_card(card, out)
     _check_folder(out)
     task = open_task(AttackConfig(attack="random", **{name: getattr(config, name) for name in _OF_ATTACKS}))
     _check_threat(config, task)
@@ -333,9 +333,12 @@ def _check_same(out: Path, described: dict[str, Any]) -> None:
         )
 
 
-def _check_card(card: Path | None) -> None:
+def _check_card(card: Path | None, out: Path) -> None:
     if card is None:
         return
+    own = out.resolve()
+    if card.resolve() in (own, *(own / name for name in _WRITTEN)):
+        raise SpikeflipError(f"--card {card} is the place of the evaluation itself: give another, such as card.json")
     if next(path for path in card.absolute().parents if path.exists()).is_file():
         raise SpikeflipError(f"--card {card} lies in a file: give one in a folder")
     if not may_replace(card, FORMAT.encode()):
