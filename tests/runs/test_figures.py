@@ -319,6 +319,15 @@ def test_files_of_others_stay(name, images, run, monkeypatch, tmp_path):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
+@pytest.mark.parametrize("text", ["crow,1\nrun,2\n", "run,seed,accuracy\n1,0,0.5\n", "baseline,run,n\n", ""])
+def test_a_table_of_others_stays_though_it_has_a_column_of_that_name(text, images, run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f.csv").write_text(text)
+    status, _, err = run("plot", images, "--kind", "budget", "--out", "f.svg")
+    assert (status, "f.csv exists and is not the data of such a figure" in err) == (2, True)
+    assert (tmp_path / "f.csv").read_text() == text
+
+
 def test_a_figure_is_drawn_again_over_itself(images, run, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for metric in ("l0", "mse"):

@@ -33,6 +33,8 @@ _Drawn = tuple["Figure", bytes]
 """A figure, and its data as CSV."""
 _RATES = [f"{rate}{end}" for rate in ("success", "verified") for end in ("", "_low", "_high")]
 _GIF = b"GIF89a"
+_LONGEST_HEADER = 1 << 12
+"""Bytes of the first line of a table."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def plot(
         figure, table = _DRAWN[kind](place, Options(over, metric, row, columns))
         drawn = to_bytes(figure, ending)
     _check_free(out, FORMATS[ending], "a figure")
-    _check_free(data, table.partition(b",")[0] + b",", "the data of such a figure")
+    _check_data(data, table)
     _write(out, drawn)
     _write(data, table)
     return out, data
@@ -299,6 +301,22 @@ def _check_free(path: Path, mark: bytes, what: str) -> None:
             raise SpikeflipError(f"{path} exists and is not {what}: give another name, or delete it")
     except OSError as error:
         raise SpikeflipError(f"{path} cannot be read ({error.strerror or error}): give another name") from error
+
+
+def _check_data(path: Path, table: bytes) -> None:
+    """Raise a SpikeflipError unless ``path`` is free, or a table whose first and last columns are the same."""
+    first, *_, last = table.partition(b"\n")[0].split(b",")
+    try:
+        if not path.exists():
+            return
+        columns = [b""]
+        if path.is_file():
+            with path.open("rb") as file:
+                columns = file.readline(_LONGEST_HEADER).rstrip(b"\r\n").split(b",")
+    except OSError as error:
+        raise SpikeflipError(f"{path} cannot be read ({error.strerror or error}): give another name") from error
+    if (columns[0], columns[-1]) != (first, last):
+        raise SpikeflipError(f"{path} exists and is not the data of such a figure: give another name, or delete it")
 
 
 def _write(path: Path, content: bytes) -> None:
