@@ -144,6 +144,16 @@ def test_options_that_runs_do_not_list_and_names_of_other_columns_have_columns(s
     assert not (tmp_path / "out" / "pooled.csv").exists()
 
 
+def test_pooled_rows_say_what_is_swept_and_the_same_in_all_runs_or_not_listed_by_them(
+    sweep_file, small_victim, tmp_path
+):
+    grid = f'steps = [1]\nthreshold = [0.5]\nseed = [0, 1]\nvictim = ["{small_victim}"]\n'
+    run_sweep(sweep_file(f"[grid]\n{grid}"), tmp_path / "out")
+    (row,) = csv.DictReader((tmp_path / "out" / "pooled.csv").open())
+    said = [row[name] for name in ("option_steps", "threshold", "seed", "option_victim")]
+    assert said == ["1", "0.5", "0/1", str(small_victim)]
+
+
 def test_a_failing_point_is_named_and_the_others_stay(sweep_file, tmp_path):
     file = sweep_file('[grid]\ntarget = ["none", "77"]\n')
     with pytest.raises(SpikeflipError, match="point target=77: --target 77 is out of range"):

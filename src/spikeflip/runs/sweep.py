@@ -195,22 +195,34 @@ def _compare(sweep: Sweep, out: Path) -> list[dict[str, Any]]:
     pooled = list_runs(folders, merge=["seed"]) if "seed" in sweep.swept and len(folders) > 1 else rows
     page = render_sweep(out.resolve().name, rows, pooled, sweep.swept)
     try:
-        write_bytes(out / TABLE, to_csv(_said(rows, sweep), sweep.swept).encode())
+        write_bytes(out / TABLE, to_csv(_said(rows, sweep.points, sweep.swept), sweep.swept).encode())
         if pooled is not rows:
-            write_bytes(out / POOLED, to_csv(pooled, sweep.swept).encode())
+            write_bytes(out / POOLED, to_csv(_said(pooled, _first_of_seeds(sweep), sweep.swept), sweep.swept).encode())
         write_bytes(out / PAGE, page.encode())
     except OSError as error:
         raise SpikeflipError(f"{out} cannot be written to ({error.strerror or error}): mend that and go on") from error
     return rows
 
 
-def _said(rows: Sequence[Mapping[str, Any]], sweep: Sweep) -> list[dict[str, Any]]:
-    """Rows whose settings are all that is swept, also what runs do not list, such as their victim."""
+def _said(rows: Sequence[Mapping[str, Any]], points: Sequence[Point], swept: Sequence[str]) -> list[dict[str, Any]]:
+    """Rows whose settings are all that is swept, also what runs do not list, such as what is the same in all."""
     said = []
-    for row, point in zip(rows, sweep.points, strict=True):
-        given = {name: getattr(point.config, name, point.config.settings.get(name)) for name in sweep.swept}
+    for row, point in zip(rows, points, strict=True):
+        given = {name: _value(point, name) for name in swept}
         said.append({**row, "settings": given | dict(row["settings"] or {})})
     return said
+
+
+def _first_of_seeds(sweep: Sweep) -> list[Point]:
+    """The first of the points that differ in their seed alone, as runs are pooled."""
+    firsts: dict[str, Point] = {}
+    for point in sweep.points:
+        firsts.setdefault(repr([_value(point, name) for name in sweep.swept if name != "seed"]), point)
+    return list(firsts.values())
+
+
+def _value(point: Point, option: str) -> object:
+    return getattr(point.config, option, point.config.settings.get(option))
 
 
 @contextmanager
