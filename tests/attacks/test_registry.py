@@ -171,9 +171,10 @@ def test_settings_hand_the_loop_all_that_they_were_given(name, monkeypatch):
     own |= {"candidates": 3} if name == "sda" else {}
     own |= {"pattern": PATTERNS[name]} if name in PATTERNS else {}
     options = dict.fromkeys(Options.__annotations__, "given")
+    options |= {"reduce": False} if name in PATTERNS else {}  # which does the same to all inputs
     settings(**own)(network, images, labels, targets, **options)
     *given, rule = seen.pop("given")
-    assert seen.pop("units") is (each_move if name in TIMED else each_flip)
+    assert seen.pop("units") is (each_move if name in {*TIMED, "random-retiming"} else each_flip)
     known = {"only": seen["only"], "asks": seen["asks"], "counts": False, "decisions_only": name == "flip-search"}
     expected = {"steps": 1, "budget": None} | own | known | options
     for key in ("pattern", "candidates"):
@@ -206,9 +207,10 @@ def test_what_is_not_said_is_what_the_attack_is_for(name, monkeypatch):
         attack(*given, **options)
         assert seen["stop"] == (Smallest("l0") if name in GOES_ON else None)
         assert seen["reduce"] == (name in FEWEST)
-    attack(*given, stop=Smallest("mse"), reduce=name not in FEWEST)
+    other = name not in FEWEST and name not in PATTERNS
+    attack(*given, stop=Smallest("mse"), reduce=other)
     assert seen["stop"] == Smallest("mse")
-    assert seen["reduce"] == (name not in FEWEST)
+    assert seen["reduce"] == other
 
 
 @EVERY
