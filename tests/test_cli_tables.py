@@ -86,6 +86,8 @@ def test_of_several_attacks_only_what_is_not_their_own_default_is_said(capsys):
     first, second = lines_of(capsys)[1:3]
     assert first.startswith("a attack=scg, steps=50, epsilon=0.1, seed=0 1,200 ")
     assert second.startswith("b attack=adv-lib:fmn, steps=100, seed=1 1,200 ")
+    print_runs([listed("a", settings={"attack": ["scg", "bim"], "steps": 50}), listed("b", settings=of_another)])
+    assert lines_of(capsys)[1].startswith("a attack=scg/bim, steps=50 1,200 ")
     print_runs([listed("a", settings={"threshold": None}), listed("b", settings={"threshold": 1.0})])
     assert lines_of(capsys)[1].startswith("a threshold=– 1,200 ")
 

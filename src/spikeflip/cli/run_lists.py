@@ -49,13 +49,13 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _told_apart(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The rows of several attacks without what each attack does not have, or does where nothing is said."""
-    if len({settings["attack"] for row in rows if "attack" in (settings := row["settings"] or {})}) < 2:
+    if len({str((row["settings"] or {}).get("attack")) for row in rows}) < 2:
         return list(rows)
     from spikeflip.attacks.registry import ATTACKS  # imports PyTorch, which lists do without otherwise
 
     told: list[Mapping[str, Any]] = []
     for row in rows:
-        own = ATTACKS.get(row["settings"]["attack"])
+        own = ATTACKS.get(str(row["settings"]["attack"]))  # several, where rows are merged over it
         default = {} if own is None else {one.name: one.default for one in fields(own.settings)}
         kept = {k: v for k, v in row["settings"].items() if v is not None and v != default.get(k)}
         told.append({**row, "settings": kept})
