@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -130,22 +130,23 @@ def run_member(
     member that cannot attack such a victim, or whose library is not installed, is left out, with its reason; so are
     single samples whose gradient is not finite, or those that share a shard with them would be out of its reach.
     """
-    if not len(rows):
-        return Found.nothing(samples.inputs)
     if member.on == "twin" and how.twin is None:
         return Found.nothing(samples.inputs, left_out="the victim has no ReLU twin")
-    begun = time.monotonic()
-    some = samples.rows(rows)
-    try:
-        adversarials, forwards, backwards = _attacked(member, some, how, progress)
-    except NoMemoryError:
-        raise
-    except NotFiniteError as error:
-        finite = ~torch.isin(some.ids, torch.tensor(error.samples))
-        found = run_member(member, samples, rows[finite], how, progress)
-        return replace(found, seconds=time.monotonic() - begun, left_out=found.left_out or str(error))
-    except SpikeflipError as error:
-        return Found.nothing(samples.inputs, left_out=str(error))
+    begun, left_out = time.monotonic(), None
+    while len(rows):
+        some = samples.rows(rows)
+        try:
+            adversarials, forwards, backwards = _attacked(member, some, how, progress)
+            break
+        except NoMemoryError:
+            raise
+        except NotFiniteError as error:
+            left_out = str(error)
+            rows = rows[~torch.isin(some.ids, torch.tensor(error.samples))]
+        except SpikeflipError as error:
+            return Found.nothing(samples.inputs, left_out=str(error))
+    else:
+        return Found.nothing(samples.inputs, left_out)
     adversarials = how.threat.keep(some.inputs, adversarials, some.limits)
     fooled, _ = how.fooled(some, adversarials)
     distance = how.threat.distances(some.inputs, adversarials, some.recorded)
@@ -159,6 +160,7 @@ def run_member(
         forwards,
         backwards,
         time.monotonic() - begun,
+        left_out,
     )
 
 
