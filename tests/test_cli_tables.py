@@ -166,6 +166,21 @@ def test_where_not_even_the_rates_have_room_each_run_is_a_line(terminal_of, caps
     assert lines_of(capsys)[0].startswith("a-run-of-x: gamma=0.5, n = 1,200, success 91.0")
 
 
+def test_where_words_would_be_folded_into_many_lines_each_run_is_a_line(terminal_of, capsys):
+    long = {"goal": "targeted", "victim": "32C3-64C3-AP2-128C3-AP2-256C3-128C3-256FC-128FC-10FC (715faee5)"}
+    settings = {"target": "all", "per_class": 2, "epsilon": None, "threshold": 1.0, "tuning": True}
+    rows = [listed("mnist,loss=mse,targeted,bfe41752fa", settings=settings, **long), listed("b", victim="w")]
+    terminal_of(100)
+    print_runs(rows)
+    first, second = lines_of(capsys)[:2]
+    said = "targeted, target=all, per_class=2, threshold=1, tuning=True, n = 1,200, success 91.0"
+    assert first.startswith(f"mnist,loss=mse,targeted,bfe41752fa: {long['victim']}, {said}")
+    assert second.startswith("b: w, untargeted, n = 1,200")
+    terminal_of(160)
+    print_runs(rows)
+    assert Text.from_ansi(lines_of(capsys)[0]).plain.split()[:4] == ["name", "victim", "goal", "settings"]
+
+
 def test_points_are_lines(capsys):
     print_points(
         [

@@ -16,22 +16,24 @@ _BETWEEN = 2  # blanks between two columns
 _WANTED_NAME = 16  # rather than another figure
 _LEAST_WANTED = ("s", "passes", "steps", "mse")
 """Figures that a table does without where lines are short, the first first."""
+_MOST_FOLDS = 3
+"""Lines of a table that words take on average, at most: more are no longer read as a table."""
 
 
 def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows of a list of runs as a table, and a line for each that is damaged.
 
-    Figures that lines have no room for are left out and named; where there is no room for the rates, each run has a
-    line of its own.
+    Figures that lines have no room for are left out and named; where there is no room for the rates, or words would be
+    folded into many lines, each run has a line of its own.
     """
-    whole = _told_apart([row for row in rows if row["state"] != "damaged"])
+    whole = list(map(_without_unset, _told_apart([row for row in rows if row["state"] != "damaged"])))
     same = common(whole, ("victim", "goal"))
     unset = [] if any(row["settings"] for row in whole) else ["settings"]
     lines = [dict(zip(COLUMNS, map(one_line, cells(row)), strict=True)) for row in whole]
     wanted = {name: [line[name] for line in lines] for name in COLUMNS if name not in (*same, *unset)}
     out = Console()
     kept = _fitting(wanted, out.width)
-    if not kept:
+    if not kept or _folds(kept, out.width) > _MOST_FOLDS:
         print_points(whole, leave_out=same)
     elif whole:
         out.print(_table(kept, out.width))
@@ -62,6 +64,12 @@ def _told_apart(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return told
 
 
+def _without_unset(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row without settings that it does not set, if it sets any."""
+    settings = row["settings"] or {}
+    return {**row, "settings": {name: value for name, value in settings.items() if value is not None} or settings}
+
+
 def _table(columns: Mapping[str, Sequence[str]], width: int) -> Table:
     """A table of columns, in lines of a width."""
     table = Table(box=None, pad_edge=False)
@@ -83,6 +91,13 @@ def _fitting(columns: Mapping[str, Sequence[str]], width: int) -> dict[str, Sequ
             return kept
         kept.pop(name, None)
     return {}
+
+
+def _folds(columns: Mapping[str, Sequence[str]], width: int) -> float:
+    """Into how many lines of a width words are folded, on average."""
+    widths = _widths(columns)
+    words = sum(widths[name] for name in columns if name in WORDS)
+    return words / (width - _BETWEEN * (len(columns) - 1) - (sum(widths.values()) - words))
 
 
 def _narrowest(column: str, wide: int) -> int:
