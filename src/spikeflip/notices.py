@@ -4,6 +4,25 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+_WARNINGS = frozenset(
+    {
+        "confidence-not-reached",
+        "gradients-vanished",
+        "labels-of-another-victim",
+        "learned-on-the-same",
+        "nothing-correct",
+        "nothing-moved",
+        "one-class",
+        "one-draw-overstates",
+        "own-labels",
+        "pattern-of-another-goal",
+        "pattern-of-another-victim",
+        "silent-victim",
+        "victim-at-chance",
+        "victim-did-not-learn",
+    }
+)
+
 
 @dataclass(frozen=True)
 class Notice:
@@ -22,6 +41,11 @@ class Notice:
     code: str
     text: str
     figure: float | None = None
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether a figure misleads who does not know it; else it says what the figures are of."""
+        return self.code in _WARNINGS
 
     def as_json(self) -> dict[str, Any]:
         """The notice as plain values."""

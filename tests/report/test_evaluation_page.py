@@ -100,6 +100,15 @@ def test_the_word_of_a_verdict(folder, given, said, tone):
     assert page.index(said) < page.index("The data are simulated.")
 
 
+def test_its_notices_are_sentences_and_what_they_are_of_is_no_warning(folder):
+    weak = {"code": "victim-did-not-learn", "text": "the victim did <not> learn: train it again", "figure": None}
+    few = {"code": "fewer-inputs", "text": "there are 12 inputs, fewer than asked for: give more", "figure": 12.0}
+    page = render_evaluation(folder(notices=[few, weak]))
+    warning = page.index('<div class="notice warning" role="note">')
+    note = page.index("<p><strong>There are 12 inputs, fewer than asked for.</strong> Give more.</p>")
+    assert warning < page.index("<strong>The victim did &lt;not&gt; learn.</strong> Train it again.</p>") < note
+
+
 def test_figures_and_attacks(folder):
     text = text_of(render_evaluation(folder()))
     assert "Of 12 inputs, 25.0 % are answered rightly whatever the suite tries within a budget of 0.2" in text

@@ -71,6 +71,14 @@ def test_the_notices_of_a_run_are_sentences_on_its_page(tmp_path: Path) -> None:
     assert 0 < html.index(first) < html.index(second) < html.index("<h3>Rates")
 
 
+def test_what_takes_the_meaning_from_figures_is_apart_from_what_they_are_of(tmp_path: Path) -> None:
+    """Fewer inputs than asked for do not make a figure wrong; a silent victim does."""
+    fewer = {"code": "fewer-inputs", "text": "fewer inputs than asked for: 5 of 10", "figure": 5.0}
+    html = render_report([make_run(tmp_path / "run", summary={"notices": [fewer, SILENT]})])
+    warning, note = (html.index(f'<div class="notice {kind}"') for kind in ("warning", "note"))
+    assert warning < html.index("The victim is silent.") < note < html.index("Fewer inputs than asked for.")
+
+
 @pytest.mark.parametrize("summary", [{}, {"notices": []}])
 def test_a_run_without_notices_has_no_box(tmp_path: Path, summary: dict[str, Any]) -> None:
     assert 'class="notice warning"' not in render_report([make_run(tmp_path / "run", summary=summary)])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.intervals import wilson
+from spikeflip.notices import Notice
 from spikeflip.report import pictures, pixels
 from spikeflip.report.cards import CardFigures, CardMember, read_figures
 from spikeflip.report.curves import COLOURS
@@ -73,6 +74,7 @@ def render_evaluation(folder: Path) -> str:
             title=f"{figures.suite} on {data.get('name', 'a data set')}",
             figures=figures,
             simulated=data.get("simulated") is True,
+            notices=[Notice(**notice.model_dump()) for notice in figures.notices],
             right=int(rows["right"].sum()),
             unit=_UNITS.get(figures.metric, figures.metric),
             one=_ONE.get(figures.metric),

@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from spikeflip.errors import SpikeflipError
@@ -36,8 +35,6 @@ from spikeflip.writing import write_bytes
 
 GENERATOR = b'<meta name="generator" content="spikeflip">'
 """What all pages begin with, and tells them from a file that is not to be written over."""
-
-_OPTION = re.compile("(--[a-z][a-z-]*)")
 
 
 def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -> Path:
@@ -213,7 +210,7 @@ def _view(run: Run, number: int, characters: int = MOST_CHARACTERS) -> dict[str,
         "config": {key: value for key, value in run.config.items() if value is not None},
         "summary": run.summary,
         "rates": rates(run.summary),
-        "notices": [_in_two(notice.text) for notice in told],
+        "notices": told,
         "hints": hints({"notices": [notice.code for notice in told]}),
         "fresh": _fresh(run),
         "curve": curve,
@@ -263,24 +260,6 @@ def _course(run: Run, number: int) -> list[dict[str, Any]]:
         picture = _inline(figure, "Spikes of the penultimate layer, by step", f"r{number}n-")
         found.append({"title": "Penultimate spikes by step", "words": words, "picture": picture})
     return found
-
-
-def _in_two(text: str) -> dict[str, Markup]:
-    """A notice's fact, and what follows from it, as sentences."""
-    fact, _, rest = text.partition(": ")
-    return {"fact": _sentence(fact), "rest": _sentence(rest)}
-
-
-def _sentence(text: str) -> Markup:
-    """Escaped, with the options of the command as such: no line ends within one."""
-    if not text:
-        return Markup("")
-    parts = _OPTION.split(f"{text[:1].upper()}{text[1:]}.")
-    shown = (
-        Markup('<span class="option">{}</span>').format(part) if at % 2 else escape(part)
-        for at, part in enumerate(parts)
-    )
-    return Markup("").join(shown)
 
 
 def _fresh(run: Run) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import jinja2
+from markupsafe import Markup, escape
 
 from spikeflip.rates import RATES
+
+_OPTION = re.compile("(--[a-z][a-z-]*)")
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,24 @@ def plain(value: object) -> str:
     return "–" if value is None else str(value)[:400]
 
 
+def fact_and_rest(text: str) -> tuple[Markup, Markup]:
+    """A notice's fact, and what follows from it, as sentences."""
+    fact, _, rest = text.partition(": ")
+    return _sentence(fact), _sentence(rest)
+
+
+def _sentence(text: str) -> Markup:
+    """Escaped, with the options of the command as such: no line ends within one."""
+    if not text:
+        return Markup("")
+    parts = _OPTION.split(f"{text[:1].upper()}{text[1:]}.")
+    shown = (
+        Markup('<span class="option">{}</span>').format(part) if at % 2 else escape(part)
+        for at, part in enumerate(parts)
+    )
+    return Markup("").join(shown)
+
+
 @functools.cache
 def environment() -> jinja2.Environment:
     """The pages' templates, which escape every value."""
@@ -91,5 +113,5 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "number": number, "plain": plain}
+    environment.filters |= {"percent": percent, "number": number, "plain": plain, "fact_and_rest": fact_and_rest}
     return environment
