@@ -79,15 +79,24 @@ def test_every_figure_of_a_run_is_in_its_own_column(capsys):
     assert second == "b w targeted gamma=0.25 7 91.0 (80.0–95.0) 62.0 (50.0–70.0) – 3.2 7.8 –"
 
 
-def test_of_several_attacks_only_what_is_not_their_own_default_is_said(capsys):
-    of_scg = {"attack": "scg", "steps": 50, "gamma": 0.05, "sigma": None, "epsilon": 0.1, "seed": 0}
-    of_another = {"attack": "adv-lib:fmn", "steps": 100, "gamma": None, "sigma": None, "epsilon": None, "seed": 1}
-    print_runs([listed("a", settings=of_scg), listed("b", settings=of_another)])
+def test_of_several_attacks_what_was_given_is_said(capsys):
+    """Their options are others, and so are the defaults of those that they share."""
+    a = {"attack": "pgd", "metric": "linf", "budget": 8 / 255, "seed": 1}
+    b = {"attack": "scg", "metric": "mse", "threshold": 1.0, "seed": 0}
+    rows = [listed("a", settings=a, given=["attack", "seed"]), listed("b", settings=b, given=["attack", "victim"])]
+    print_runs(rows)
     first, second = lines_of(capsys)[1:3]
-    assert first.startswith("a attack=scg, steps=50, epsilon=0.1, seed=0 1,200 ")
-    assert second.startswith("b attack=adv-lib:fmn, steps=100, seed=1 1,200 ")
-    print_runs([listed("a", settings={"attack": ["scg", "bim"], "steps": 50}), listed("b", settings=of_another)])
-    assert lines_of(capsys)[1].startswith("a attack=scg/bim, steps=50 1,200 ")
+    assert first.startswith("a attack=pgd, seed=1 1,200 ")
+    assert second.startswith("b attack=scg 1,200 ")
+    print_runs([listed("a", settings={**a, "attack": ["pgd", "bim"]}, given=["attack"]), listed("b", settings=b)])
+    first, second = lines_of(capsys)[1:3]
+    assert first.startswith("a attack=pgd/bim 1,200 ")
+    assert second.startswith("b attack=scg, metric=mse, threshold=1, ")
+
+
+def test_what_no_option_says_is_left_out_where_others_say_something(capsys):
+    print_runs([listed("a", settings={"sigma": None, "gamma": 0.5}), listed("b", settings={"sigma": 1.0})])
+    assert lines_of(capsys)[1].startswith("a gamma=0.5 1,200 ")
     print_runs([listed("a", settings={"threshold": None}), listed("b", settings={"threshold": 1.0})])
     assert lines_of(capsys)[1].startswith("a threshold=– 1,200 ")
 

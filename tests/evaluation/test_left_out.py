@@ -100,3 +100,17 @@ def test_more_refusals(inputs, digit_victim, digits):
     counting.counts = True
     with pytest.raises(SpikeflipError, match="the victim takes counts of events"):
         evaluate(counting, spikes, labels, threat="binary-l0", budget=0.1)
+
+
+def test_no_more_samples_than_the_micro_batch_allows_are_in_memory(inputs, few, monkeypatch):
+    """Four times as many where no gradient is kept."""
+    scg_and_spikefool(few)
+    scores, seen = LinearVictim.scores, []
+
+    def counted(self, spikes):
+        seen.append(len(spikes))
+        return scores(self, spikes)
+
+    monkeypatch.setattr(LinearVictim, "scores", counted)
+    evaluate(LinearVictim(), *inputs, threat="binary-l0", budget=0.2, micro_batch=2)
+    assert max(seen) == 8

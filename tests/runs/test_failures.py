@@ -142,8 +142,21 @@ def test_without_memory_twice_the_run_ends_in_a_sentence(command, undisturbed, r
     )
     assert len(list(tmp_path.glob("run/shards/*/shard.json"))) == 2
     monkeypatch.undo()
-    assert run(*command, tmp_path / "run") == (0, "", "")
+    assert run(command[0], "--micro-batch", "4", *command[1:], tmp_path / "run") == (0, "", "")
     assert results(tmp_path / "run") == results(undisturbed)
+
+
+def test_judging_holds_no_more_than_the_micro_batch_allows(command, run, tmp_path, monkeypatch):
+    """Four times as much, as no gradients are kept."""
+    judge, calls = shard.judge, []
+
+    def counted(*given, **options):
+        calls.append(options["micro_batch"])
+        return judge(*given, **options)
+
+    monkeypatch.setattr(shard, "judge", counted)
+    assert run(command[0], "--micro-batch", "2", *command[1:], tmp_path / "run")[0] == 0
+    assert set(calls) == {8}
 
 
 def test_a_full_disk_loses_no_recording(small_recordings, results, tmp_path, monkeypatch):

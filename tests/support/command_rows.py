@@ -25,7 +25,16 @@ def lines_of(capsys):
 
 
 def listed(name, **changed):
-    row = {"name": name, "runs": 1, "state": "finished", "victim": "v", "goal": "untargeted", "settings": {}, "n": 1200}
+    row = {
+        "name": name,
+        "runs": 1,
+        "state": "finished",
+        "victim": "v",
+        "goal": "untargeted",
+        "settings": {},
+        "given": None,
+        "n": 1200,
+    }
     for rate, (value, low, high) in {"success": (0.91, 0.8, 0.95), "verified": (0.62, 0.5, 0.7)}.items():
         row |= {rate: value, f"{rate}_low": low, f"{rate}_high": high, f"{rate}_n": 50}
     row |= {"mse": 0.0123, "steps": 3.24, "passes": 7.77, "seconds": 1234.5, "done": None, "note": None}

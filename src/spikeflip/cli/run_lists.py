@@ -1,7 +1,6 @@
 """Lists of runs, two runs beside each other, and a run beside its recomputation, as tables."""
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from rich.cells import cell_len
@@ -9,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spikeflip.cli.terminal import WIDE, note, plain, say
-from spikeflip.report.tables import COLUMNS, WORDS, cells, common, describe_settings, hints, one_line
+from spikeflip.report.tables import COLUMNS, WORDS, cells, common, describe_settings, hints, in_short, one_line
 
 _NARROWEST_NAME, _NARROWEST_WORDS = 12, 8
 _BETWEEN = 2  # blanks between two columns
@@ -26,7 +25,7 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
     Figures that lines have no room for are left out and named; where there is no room for the rates, or words would be
     folded into many lines, each run has a line of its own.
     """
-    whole = list(map(_without_unset, _told_apart([row for row in rows if row["state"] != "damaged"])))
+    whole = in_short([row for row in rows if row["state"] != "damaged"])
     same = common(whole, ("victim", "goal"))
     unset = [] if any(row["settings"] for row in whole) else ["settings"]
     lines = [dict(zip(COLUMNS, map(one_line, cells(row)), strict=True)) for row in whole]
@@ -44,30 +43,8 @@ def print_runs(rows: Sequence[Mapping[str, Any]]) -> None:
         _explain_hints(whole)
     for name, value in same.items():
         say(f"{name}: {value}")
-    for row in rows:
-        if row["state"] == "damaged":
-            say(f"damaged: {row['note']}")
-
-
-def _told_apart(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows of several attacks without what each attack does not have, or does where nothing is said."""
-    if len({str((row["settings"] or {}).get("attack")) for row in rows}) < 2:
-        return list(rows)
-    from spikeflip.attacks.registry import ATTACKS  # imports PyTorch, which lists do without otherwise
-
-    told: list[Mapping[str, Any]] = []
-    for row in rows:
-        own = ATTACKS.get(str(row["settings"]["attack"]))  # several, where rows are merged over it
-        default = {} if own is None else {one.name: one.default for one in fields(own.settings)}
-        kept = {k: v for k, v in row["settings"].items() if v is not None and v != default.get(k)}
-        told.append({**row, "settings": kept})
-    return told
-
-
-def _without_unset(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A row without settings that it does not set, if it sets any."""
-    settings = row["settings"] or {}
-    return {**row, "settings": {name: value for name, value in settings.items() if value is not None} or settings}
+    for note_of_damaged in (row["note"] for row in rows if row["state"] == "damaged"):
+        say(f"damaged: {note_of_damaged}")
 
 
 def _table(columns: Mapping[str, Sequence[str]], width: int) -> Table:

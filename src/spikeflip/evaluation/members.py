@@ -14,7 +14,7 @@ from spikeflip.attacks.iterated import Options
 from spikeflip.errors import NoMemoryError, NotFiniteError, SpikeflipError
 from spikeflip.evaluation.suites import Fit, Member
 from spikeflip.evaluation.threats import Threat
-from spikeflip.judging import judge
+from spikeflip.judging.judgement import judge, judged_together
 from spikeflip.victims import Victim
 
 Progress = Callable[[str, int, int], None]
@@ -91,6 +91,7 @@ class Conditions:
             draws=self.draws,
             seed=self.seed,
             samples=samples.ids,
+            micro_batch=judged_together(self.micro_batch),
         ).rows
         return rows["verified"] > MOST_FOOLED, ~rows["already_wrong"]
 

@@ -239,6 +239,11 @@ def judge(
     return Judgement(kind, draws, rows, known, _side_by_side(before, after))
 
 
+def judged_together(micro_batch: int) -> int:
+    """How many encodings are judged at a time beside an attack of ``micro_batch`` samples: they keep no gradient."""
+    return min(64, 4 * micro_batch)
+
+
 def _scores(victim: Victim, spikes: Tensor) -> tuple[Tensor, Tensor | None]:
     """A victim's scores, and what its output layer fires ``(N, T, K)`` where it tells that."""
     # A subclass may have scores of its own, which alone decide.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from spikeflip.report import curves, pictures
 from spikeflip.report.loading import Run
-from spikeflip.report.tables import common, describe_settings, folder_names, hints, one_line, said_once
+from spikeflip.report.tables import common, describe_settings, folder_names, hints, in_short, one_line, said_once
 from spikeflip.report.templates import environment, rates
 
 _LONGEST_NAME = 48
@@ -37,7 +37,7 @@ def render_comparison(
         .render(
             title=f"{len(runs)} attack runs",
             same=said_once(same),
-            runs=[_row(name, run, row) for name, run, row in zip(names, runs, rows, strict=True)],
+            runs=[_row(name, run, row) for name, run, row in zip(names, runs, in_short(rows), strict=True)],
             figures=figures(runs, names),
             pairs=[dict(pair) | {"better": _better(pair)} for pair in pairs],
             apart=apart,
@@ -50,7 +50,7 @@ def _row(name: str, run: Run, row: Mapping[str, Any]) -> dict[str, Any]:
     known = {rate.key: rate for rate in rates(run.summary)}
     keys = {"clean": "clean_accuracy", "success": "attack_success_rate", "verified": "verified_success_rate"}
     figures = {"name": name, "n": row["n"], "mse": row["mse"], "steps": row["steps"], "hints": one_line(hints(row))}
-    told = one_line(describe_settings({k: v for k, v in (row["settings"] or {}).items() if v is not None}))
+    told = one_line(describe_settings(row["settings"]))
     return figures | {"settings": told} | {short: known.get(key, _NOTHING) for short, key in keys.items()}
 
 

@@ -26,6 +26,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]], options: Sequence[str] = ()) -> st
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
+    rows = [{name: value for name, value in row.items() if name != "given"} for row in rows]
     rows = [_apart(row, options) for row in rows] if options else rows
     writer.writerow(rows[0] if rows else [])
     for row in rows:
@@ -66,7 +67,7 @@ def harmless(value: object) -> object:
 def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """Write rows of :func:`spikeflip.runs.list_runs` as a table of Markdown, and below it the notices of each."""
     lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * 4}{'---:|' * (len(COLUMNS) - 4)}"]
-    lines += [f"| {' | '.join(escape_markdown(cell) for cell in cells(row))} |" for row in rows]
+    lines += [f"| {' | '.join(escape_markdown(cell) for cell in cells(row))} |" for row in in_short(rows)]
     told = [f"- {escape_markdown(row['name'])}: {escape_markdown(hints(row))}" for row in rows if hints(row)]
     return "\n".join([*lines, "", *told] if told else lines) + "\n"
 
@@ -100,6 +101,22 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         _figure(row["passes"], ".1f"),
         _figure(row["seconds"], ",.0f"),
     ]
+
+
+def in_short(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of :func:`spikeflip.runs.list_runs` whose settings are what a reader tells the runs apart by.
+
+    Of runs of several attacks, whose options are others, that is what was given. What a run does not set is left out,
+    unless it sets nothing.
+    """
+    several = len({str((row["settings"] or {}).get("attack")) for row in rows}) > 1
+    short = []
+    for row in rows:
+        settings = row["settings"] or {}
+        if several and row["given"] is not None:
+            settings = {name: value for name, value in settings.items() if name in row["given"]}
+        short.append(dict(row) | {"settings": {k: v for k, v in settings.items() if v is not None} or settings})
+    return short
 
 
 def common(rows: Sequence[Mapping[str, Any]], columns: Iterable[str]) -> dict[str, Any]:

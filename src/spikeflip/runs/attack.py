@@ -252,6 +252,8 @@ def _check_same(out: Path, task: Task) -> None:
     theirs = stored.get("identity")
     # Labels are positions among the classes: where these are others, so are the labels.
     named = {"classes": stored.get("classes")} | (theirs if isinstance(theirs, dict) else {})
+    if not task.batches_matter:
+        named.pop("micro_batch", None)  # which earlier versions wrote there
     changed = _changes(named, {"classes": list(task.data.classes)} | task.identity)
     if changed:
         raise SpikeflipError(

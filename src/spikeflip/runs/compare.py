@@ -32,6 +32,8 @@ class _Found:
     victim: str
     goal: str
     settings: Mapping[str, Any]
+    given: Sequence[str] | None
+    """Names of the options that were given; None where the run does not say it."""
     identity: tuple[str, ...]
     """Checksums of the victim's weights and the data."""
     description: str | None
@@ -50,7 +52,8 @@ def list_runs(folders: Sequence[Path], *, merge: Sequence[str] = ()) -> list[dic
 
     Returns:
         Rows with the keys ``name``, ``state`` (``"finished"``, ``"unfinished"``, ``"damaged"``), ``runs``, ``victim``,
-        ``goal``, ``settings`` (those that are not the same in all rows), ``n``, ``success`` and ``verified`` with
+        ``goal``, ``settings`` (those that are not the same in all rows), ``given`` (the names of the options that were
+        given where the run was made, None where it does not say that), ``n``, ``success`` and ``verified`` with
         ``*_low``, ``*_high`` (95 % Wilson) and ``*_n``, ``success_lowest`` and ``success_highest`` of the runs merged,
         ``mse``, ``steps`` and ``passes`` (means over successes), ``seconds``, ``done`` (share of an unfinished run),
         ``data_sha256``, ``notices`` (the codes of those of its summary, or of any run merged) and ``note``. What a run
@@ -180,7 +183,11 @@ def _read(path: Path) -> _Found:
     options = _part(config, "options")
     if data.get("split") == "all":  # of a folder: what --data and --split would be without it
         options = {name: value for name, value in options.items() if name not in ("data", "split")}
-    settings = {"data": data.get("name"), "split": data.get("split")} | options | _part(config, "settings")
+    made = _part(config, "settings")
+    if options.get("epsilon") is not None:  # which says the same
+        made = {name: value for name, value in made.items() if name not in ("budget", "budget_metric")}
+    settings = {"data": data.get("name"), "split": data.get("split")} | options | made
+    given = config.get("given")
     sha, description = str(victim.get("weights_sha256")), victim.get("description_sha256")
     finished = (path / "summary.json").exists()
     return _Found(
@@ -188,6 +195,7 @@ def _read(path: Path) -> _Found:
         victim=f"{victim.get('architecture') or victim.get('source')} ({sha if ' ' in sha else sha[:8]})",
         goal=str(config.get("goal")),
         settings={str(name): _short(value) for name, value in settings.items()},
+        given=list(map(str, given)) if isinstance(given, dict) else None,
         identity=(sha, str(data.get("sha256"))),
         description=None if description is None else str(description),
         figures=_figures(path, read_facts(path, "summary"), read_facts(path, "manifest")) if finished else None,
@@ -242,7 +250,9 @@ def _key(run: _Found, merge: Sequence[str]) -> object:
 def _listed(group: Sequence[_Found], shown: Sequence[str], merge: Sequence[str]) -> dict[str, Any]:
     first = group[0]
     settings = {name: first.settings.get(name) for name in shown}
-    facts = {"victim": first.victim, "goal": first.goal, "data_sha256": first.identity[1]}
+    known = [run.given for run in group if run.given is not None]
+    given = list(dict.fromkeys(name for names in known for name in names)) if len(known) == len(group) else None
+    facts = {"victim": first.victim, "goal": first.goal, "given": given, "data_sha256": first.identity[1]}
     if first.figures is None:
         return _row(first.name, "unfinished", **facts, settings=settings, done=first.done)
     merged = [tuple(run.settings.get(name) for name in merge) for run in group]
@@ -287,7 +297,7 @@ def _pool(group: Sequence[_Found]) -> dict[str, Any]:
 def _row(name: str, state: str, **known: Any) -> dict[str, Any]:
     rates = [f"{rate}{end}" for rate in ("success", "verified") for end in ("", "_low", "_high", "_n")]
     means = ("success_lowest", "success_highest", "mse", "steps", "passes", "seconds")
-    first, last = ("runs", "victim", "goal", "settings", "n"), ("done", "data_sha256", "notices", "note")
+    first, last = ("runs", "victim", "goal", "settings", "given", "n"), ("done", "data_sha256", "notices", "note")
     empty = dict.fromkeys((*first, *rates, *means, *last))
     return {"name": name, "state": state, **empty, **known}
 

@@ -19,7 +19,7 @@ from spikeflip.reading import may_replace
 from spikeflip.report.folders import check_no_evaluation
 from spikeflip.report.loading import check_values, choose_examples, open_inputs, read_facts, read_rows
 from spikeflip.report.sweep import curve_lines
-from spikeflip.report.tables import describe_settings, folder_names, harmless, one_line
+from spikeflip.report.tables import describe_settings, folder_names, harmless, in_short, one_line
 from spikeflip.runs.compare import find_runs, list_runs
 from spikeflip.writing import write_bytes
 
@@ -190,7 +190,7 @@ def _budget(place: Path, options: Options) -> _Drawn:
 
 def _labels(folders: Sequence[Path]) -> list[str]:
     """What tells runs apart: their settings that differ, or their folders where these do not."""
-    rows = {row["name"]: row["settings"] for row in list_runs(folders)}
+    rows = {row["name"]: row["settings"] for row in in_short(list_runs(folders))}
     said = [describe_settings(rows.get(str(folder))) for folder in folders]
     if len(set(said)) == len(said) and all(said):
         return said

@@ -65,9 +65,18 @@ class Task:
         return kind_of(self.data.first, self.victim.input_shape, self.victim.coding)
 
     @property
+    def batches_matter(self) -> bool:
+        """Whether results depend on which inputs are attacked together.
+
+        The layers of foreign models round by how many samples there are, and attacks of other libraries see batches.
+        """
+        return not (self.loaded.is_network and EVERY_ATTACK[self.config.attack].settings.alone)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """All that results depend on beside versions and machine: runs that agree in it can go on one another."""
-        return stored_options(self.config) | {
+        places = PLACES if self.batches_matter else {*PLACES, "micro_batch"}
+        return self.config.stored(without=places) | {
             "engine": self.engine,
             "victim's weights": self.loaded.sha256,
             "victim's description": self.loaded.description_sha256,

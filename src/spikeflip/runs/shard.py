@@ -12,8 +12,7 @@ from torch import Tensor
 from spikeflip.attacks import AttackResult, Verified
 from spikeflip.attacks.metrics import METRICS
 from spikeflip.interop import EVERY_ATTACK
-from spikeflip.judging import judge
-from spikeflip.judging.judgement import sizes
+from spikeflip.judging.judgement import judge, judged_together, sizes
 from spikeflip.runs.folder import write_table
 from spikeflip.runs.recordings import Written, write_adversarials
 from spikeflip.runs.victim import LoadedVictim
@@ -32,8 +31,6 @@ MEMBERS = "members.json"
 _EVENTS = frozenset(metric.name for metric in METRICS.values() if metric.on != "all")
 LATER_COLUMNS = _EVENTS | {"silent"}
 """Columns of rows that runs of earlier versions do not have."""
-
-_JUDGED_AT_A_TIME = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +109,7 @@ class AttackWorker(Worker):
             samples=samples,
             budget=getattr(attack, "budget", None),
             recorded=recorded,
-            micro_batch=_JUDGED_AT_A_TIME // 2 if self.halved else _JUDGED_AT_A_TIME,
+            micro_batch=judged_together(self.micro_batch),
             progress=_stage(report, "judge"),
         )
         if judgement.outputs is not None:

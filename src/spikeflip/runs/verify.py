@@ -196,13 +196,9 @@ def _check_pattern(run: Path, description: Mapping[str, Any], pattern: Pattern |
 
 
 def _parts(plan: Plan, samples: int, seed: int) -> list[NDArray[np.int64]]:
-    """Rows to attack again, in what is attacked together: whole shards of a foreign model or attack, else any rows.
-
-    The layers of foreign models round by how many samples there are, and attacks of other libraries see batches: only
-    the same batches give the same.
-    """
+    """Rows to attack again, in what is attacked together: whole shards where batches matter, else any rows."""
     n, random = len(plan.rows), np.random.default_rng(seed)
-    if plan.task.loaded.is_network and plan.attack.alone:
+    if not plan.task.batches_matter:
         chosen = np.sort(random.choice(n, min(samples, n), replace=False))
         return [chosen[first : first + _TOGETHER] for first in range(0, len(chosen), _TOGETHER)] or [chosen]
     size = plan.task.config.shard_size
