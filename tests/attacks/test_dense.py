@@ -256,6 +256,15 @@ def test_several_estimators_are_tried_on_what_still_stands():
         pgd(victim, IMAGES, labels, gradient="bptt,rga", stop=Verified(0.9), **options)
 
 
+def test_progress_of_several_estimators_never_goes_back():
+    victim, told = spiking(), []
+    options = {"steps": 4, "budget": 0.05, "micro_batch": 2, "progress": lambda *part: told.append(part)}
+    pgd(victim, IMAGES, labels_of(victim), gradient="bptt,rga", **options)
+    assert told == sorted(told)
+    assert told[-1] == (6, 6)
+    assert len(set(told)) > 3
+
+
 @pytest.mark.parametrize("encodings", [2, 5])
 def test_a_gradient_may_be_the_mean_over_encodings(encodings):
     """The one that judged, and further ones of a purpose of their own."""

@@ -78,6 +78,7 @@ def test_a_value_out_of_range_is_refused(wrong, words):
 def test_the_ends_of_a_range():
     assert Settings(count=1, share=1, width=1e-9).share == 1
     assert Settings(count=np.int64(1), share=np.float32(1)).share == 1
+    assert str(Range(gt=1)) == "a number above 1"
     assert not Range(ge=0, le=1).holds(-1e-9)
     assert Range(ge=0, le=1).holds(0)
 

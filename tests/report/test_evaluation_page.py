@@ -122,6 +122,16 @@ def test_figures_and_attacks(folder):
     assert "by a control alone" not in text
 
 
+def test_where_no_input_is_right_nothing_is_drawn_as_broken(folder):
+    made = folder(clean_accuracy=0.0, clean_accuracy_interval=[0.0, 0.3], robust_accuracy=0.0, broken=0, curve=[])
+    table = pyarrow.parquet.read_table(made / "rows.parquet").to_pydict()
+    table |= {"right": [False] * N, "broken": [False] * N, "broken_by": [""] * N}
+    pyarrow.parquet.write_table(pyarrow.table(table), made / "rows.parquet")
+    page = render_evaluation(made)
+    assert "Success against budget" not in page
+    assert "No input was right at first." in page
+
+
 def test_what_attacks_break_alone(folder):
     made = folder(every=True, broken_by_controls_alone=2)
     figures = json.loads((made / "evaluation.json").read_text())

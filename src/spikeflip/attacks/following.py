@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks.iterated import Iterated, Options
+from spikeflip.attacks.loop import Progress
 from spikeflip.attacks.options import option
 from spikeflip.attacks.result import AttackResult, Trace
 from spikeflip.attacks.step import MOST_ENCODINGS, Rule, Step
@@ -111,11 +112,14 @@ class GradientAttack(Iterated):
                 f"confidence is {stop.confidence}, and of several estimators any success of one ends a sample: give "
                 "one gradient, or leave confidence out"
             )
+        progress = options.get("progress")
+        options["progress"] = _part(progress, 0, len(self.members), len(inputs))
         result = replace(self, gradient=first)(victim, inputs, labels, targets, **options)
         ids, recorded = options.get("samples"), options.get("recorded")
         ids = torch.arange(len(inputs)) if ids is None else ids
-        for name in others:
+        for number, name in enumerate(others, 1):
             rows = (~result.success & ~result.already_wrong).nonzero().squeeze(1)
+            options["progress"] = _part(progress, number, len(self.members), len(inputs))
             again = replace(self, gradient=name)(
                 victim,
                 inputs[rows.to(inputs.device)],
@@ -125,7 +129,16 @@ class GradientAttack(Iterated):
             )
             _join(result, again, rows)
             result = _traced(result, again, rows)
+        if progress is not None:
+            progress(len(inputs), len(inputs))
         return replace(result, notices=self._notices(victim))
+
+
+def _part(progress: Progress | None, number: int, parts: int, n: int) -> Progress | None:
+    """Progress of one of several attacks, of which each is a part of the way of all ``n`` samples."""
+    if progress is None:
+        return None
+    return lambda done, of: progress((number * n + (n - of) + done) // parts, n)
 
 
 def _join(result: AttackResult, again: AttackResult, rows: Tensor) -> None:

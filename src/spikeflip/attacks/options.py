@@ -41,8 +41,8 @@ class Range:
         if self.le is not None:
             least = f"({self.gt:g}" if self.ge is None else f"[{self.ge:g}"
             return f"a number in {least}, {self.le:,g}]"
-        if self.gt == 0:
-            return "a positive number"
+        if self.gt is not None:
+            return "a positive number" if self.gt == 0 else f"a number above {self.gt:g}"
         return f"at least {self.ge:g}"
 
 

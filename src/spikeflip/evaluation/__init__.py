@@ -4,20 +4,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spikeflip.evaluation.outcome import Evaluation, MemberResult, Verdict
+    from spikeflip.evaluation.findings import THRESHOLDS, Finding, Rate, Verdict
+    from spikeflip.evaluation.masking import masking_verdict
+    from spikeflip.evaluation.outcome import Evaluation, MemberResult
     from spikeflip.evaluation.suites import SUITES, Member, Suite
     from spikeflip.evaluation.threats import THREATS, Threat
     from spikeflip.evaluation.worst_case import evaluate
 
 _HOMES = {
-    "outcome": ("Evaluation", "MemberResult", "Verdict"),
+    "findings": ("THRESHOLDS", "Finding", "Rate", "Verdict"),
+    "masking": ("masking_verdict",),
+    "outcome": ("Evaluation", "MemberResult"),
     "suites": ("SUITES", "Member", "Suite"),
     "threats": ("THREATS", "Threat"),
     "worst_case": ("evaluate",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["SUITES", "THREATS", "Evaluation", "Member", "MemberResult", "Suite", "Threat", "Verdict", "evaluate"]
+__all__ = [
+    "SUITES",
+    "THREATS",
+    "THRESHOLDS",
+    "Evaluation",
+    "Finding",
+    "Member",
+    "MemberResult",
+    "Rate",
+    "Suite",
+    "Threat",
+    "Verdict",
+    "evaluate",
+    "masking_verdict",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
+from spikeflip.evaluation.findings import Verdict
 from spikeflip.evaluation.threats import threat_of
 from spikeflip.intervals import wilson
 from spikeflip.showing import grid_as_html
@@ -14,14 +15,6 @@ from spikeflip.snn.validation import Kind
 
 _POINTS = 10
 """Of the curve, beside that at 0."""
-
-
-class Verdict(Protocol):
-    """Whether the figures can be trusted, or hide that gradients were masked."""
-
-    def summary(self) -> dict[str, Any]:
-        """As plain values."""
-        ...
 
 
 @dataclass(frozen=True)

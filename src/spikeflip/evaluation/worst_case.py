@@ -96,7 +96,7 @@ def evaluate(
         suite: with its version, such as ``"binary-l0/1"``; the newest of the threat when not given.
         every: run all attacks on all inputs that are right at first, which tells what each breaks alone; takes longer.
         verdict: say too whether gradients are masked, of the first 64 inputs that are right; see
-            :func:`spikeflip.evaluation.masking.masking_verdict`. With a budget of 0, or fewer than 8 inputs that are
+            :func:`spikeflip.evaluation.masking_verdict`. With a budget of 0, or fewer than 8 inputs that are
             right, there is none.
         draws: fresh encodings that decide on an image; one is enough, and made, where its coding is not random.
         seed: of all random streams.

@@ -65,6 +65,7 @@ def render_evaluation(folder: Path) -> str:
     classes = config.get("classes")
     names = [str(name) for name in classes] if isinstance(classes, list) else []
     least, never = _hardest(rows)
+    right = int(rows["right"].sum())
     data = config.get("data")
     data = data if isinstance(data, dict) else {}
     page = (
@@ -75,12 +76,14 @@ def render_evaluation(folder: Path) -> str:
             figures=figures,
             simulated=data.get("simulated") is True,
             notices=[Notice(**notice.model_dump()) for notice in figures.notices],
-            right=int(rows["right"].sum()),
+            right=right,
             unit=_UNITS.get(figures.metric, figures.metric),
             one=_ONE.get(figures.metric),
             share=figures.metric in ("l0", "l0_events", "moved"),
             attacks=_attacks(figures, manifest, named),
-            curve=_inline(_success(figures, int(rows["right"].sum())), "Success against the budget", "c-"),
+            curve=_inline(_success(figures, right), "Success against the budget", "c-")
+            if right and figures.clean_accuracy
+            else None,
             least=[_example(saved, rows, named, row, names) for row in least],
             never=_originals(saved, rows, never, names),
             kept=int((rows["right"] & ~rows["broken"]).sum()),
@@ -143,9 +146,8 @@ def _attack(member: CardMember, seconds: float | None, worst: Mapping[str, int],
 def _success(figures: CardFigures, right: int) -> Figure:
     """Draws which share of the inputs that were right at first is broken within each budget, with 95 % intervals."""
     figure, axes = plot("budget", f"broken, % of {right:,}")
-    clean = figures.clean_accuracy or 1.0
     budgets = [point.budget for point in figures.curve]
-    shares = [max(0.0, 1 - point.robust_accuracy / clean) for point in figures.curve]
+    shares = [max(0.0, 1 - point.robust_accuracy / figures.clean_accuracy) for point in figures.curve]
     ends = np.array([wilson(share, right) for share in shares])
     axes.fill_between(budgets, 100 * ends[:, 0], 100 * ends[:, 1], color=COLOURS[0], alpha=0.15, linewidth=0)
     axes.plot(budgets, [100 * share for share in shares], color=COLOURS[0], marker="o", markersize=4, linewidth=1.6)
