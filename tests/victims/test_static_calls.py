@@ -9,6 +9,8 @@ from torch import nn
 from spikeflip import SpikeflipError, judge, wrap
 from spikeflip.attacks import bim
 from spikeflip.interop import as_module
+from spikeflip.runs.config import VictimConfig
+from spikeflip.runs.victim import load_victim
 from spikeflip.victims import doctor
 
 IMAGES = torch.rand(4, 20, generator=torch.Generator().manual_seed(0))
@@ -118,6 +120,13 @@ def test_a_model_that_runs_for_one_step_is_noticed_until_somebody_says_so(made, 
     assert found.state(remark) == "remark"
     assert "one time step" in remark.finding
     assert "time_steps=T" in remark.fix
+
+
+def test_a_notice_of_a_command_is_in_its_own_words():
+    """``--time-steps``, and not ``time_steps=``."""
+    config = VictimConfig(victim=f"{__name__}:InBuffer", input_shape="1,8,8", layout="static")
+    (notice,) = load_victim(config).victim.notices
+    assert "pass --time-steps T if it was trained" in notice.text
 
 
 def test_membranes_that_are_handed_back_are_seen_too():

@@ -64,7 +64,7 @@ def noise(
         labels: true classes ``(N,)`` int64.
         targets: wanted classes ``(N,)`` int64; untargeted when not given.
         steps, strength: see :class:`Noise`.
-        options: ``seed``, ``samples``, ``micro_batch``, ``progress`` and ``trace``, as for :func:`scg`.
+        options: as for :func:`scg`.
 
     Returns:
         An :class:`AttackResult`. One forward pass a try, and one of the original; no backward pass; nothing vanishes.

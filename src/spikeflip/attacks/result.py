@@ -64,7 +64,10 @@ class AttackResult(Shown):
     over_budget: Tensor
     """``(N,)`` bool: the attack failed by reaching its budget."""
     forwards: Tensor
-    """``(N,)`` int64: passes through the trunk, those of a search and of a substitute included."""
+    """``(N,)`` int64: passes that the attack asks for, those of a search and of a substitute included.
+
+    A wrapped model runs once more for a gradient at another threshold, or by an estimator, than its own.
+    """
     backwards: Tensor
     """``(N,)`` int64: backward passes that went below the output layer, the victim's or a substitute's."""
     trace: Trace | None

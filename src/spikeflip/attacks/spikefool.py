@@ -82,7 +82,7 @@ class _Difference:
 
 
 def _crossing(gain: Tensor, gap: Tensor) -> Tensor:
-    """The fewest cells ``(n, cells)``, those of largest gain, whose gains sum to more than the gap; at least one."""
+    """The fewest cells ``(n, cells)``, those of largest gain, whose gains sum to more than the gap; none below 0."""
     ordered, cells = gain.sort(dim=1, descending=True, stable=True)
     before = ordered.cumsum(1) - ordered
     needed = (before <= gap.unsqueeze(1)) & (ordered > 0)

@@ -281,10 +281,12 @@ def _of_code(place: str, config: VictimConfig, device: str) -> LoadedVictim:
         digest = weights_sha256(model) if isinstance(model, nn.Module) else NOT_KNOWN
         inputs, calling = random_inputs(model, config), calling_of(config, model)
         try:
-            victim = wrap(model, inputs, **calling)
+            wrapped = wrap(model, inputs, **calling)
         except SpikeflipError as error:
             error.args = (as_options(str(error)),)
             raise
+        wrapped.notices = tuple(replace(notice, text=as_options(notice.text)) for notice in wrapped.notices)
+        victim = wrapped
     described = _describe(_moved(victim, device), place, digest, config)
     described["code"] = "the user's own, not part of a checksum"
     return LoadedVictim(config, victim, described, notices=(_NOT_SEEN,) if digest == NOT_KNOWN else ())
