@@ -66,3 +66,15 @@ def test_encodings_are_in_the_help_of_attacks_on_images_alone(run, tmp_path):
     words = ["attack", "--attack", "sda", "--victim", "demo-events", "--simulate-events", "--samples", "1"]
     status, _, err = run(*words, "--encodings", "2", "--out", out)
     assert (status, "encodings" in err, out.exists()) == (2, True, False)
+
+
+def test_a_surrogate_is_an_option_of_attacks_that_follow_the_gradient(run, tmp_path):
+    for attack, shown in (("conversion", False), ("pyautoattack:square", False), ("scg", True), ("adv-lib:fmn", True)):
+        assert ("--surrogate" in run("attack", "--attack", attack, "--help")[1]) is shown
+    out = tmp_path / "r"
+    for option, value in (("--surrogate", "atan"), ("--surrogate-width", "2")):
+        words = ["attack", "--attack", "conversion", "--victim", "demo-digits", option, value, "--out", out]
+        status, _, err = run(*words)
+        said = f"{option} is for attacks that follow the victim's gradient, and conversion does not: leave it out"
+        assert (status, err) == (2, f"spikeflip: {said}\n")
+        assert not out.exists()

@@ -9,6 +9,7 @@ from spikeflip.attacks import ATTACKS
 from spikeflip.attacks.options import options_of
 from spikeflip.snn.coding import winner
 from spikeflip.snn.engines.event import why_not
+from spikeflip.snn.surrogate import Rectangular
 
 FORWARDS = {"conversion": 2, "greedy-pixels": 1 + 2 * 2, "greedy-flips": 1 + 4, "gumbel-flips": 2}
 """Passes of a step, the one that judges it included, where they are not one."""
@@ -99,6 +100,19 @@ def test_passes_are_counted(setting, name, kind, goal):
         assert (result.backwards <= most * result.steps).all()
         assert (result.backwards >= result.steps - result.vanished).all()
     assert result.steps[~result.already_wrong].min() >= 1
+
+
+def test_who_follows_the_gradient_of_the_victim_says_so(setting):
+    """Conversion's is that of a ReLU network, which no surrogate of the victim's changes."""
+    assert {name for name, info in ATTACKS.items() if not info.settings.follows_gradient} == {
+        *WITHOUT_GRADIENT,
+        "conversion",
+    }
+    victim, images, labels = setting["images"]
+    other = victim.on("torch", surrogate=Rectangular(9.0))
+    for name, same in (("conversion", True), ("bim", False)):
+        found = [ATTACKS[name].settings(steps=3)(one, images, labels).adversarials for one in (victim, other)]
+        assert torch.equal(*found) is same
 
 
 @pytest.mark.parametrize(("name", "kind", "goal"), cases())

@@ -37,6 +37,7 @@ class CameraNoise(Iterated):
     only: ClassVar[Kind | None] = "spikes"
     summary: ClassVar = "what a camera adds: background activity, hot pixels, a dash or a frame, at random places"
     source: ClassVar = "dash and frame: Marchisio et al., IJCNN and IROS 2021; the rest a control"
+    follows_gradient: ClassVar = False
 
     kind: Noise = "background"
     share: float = option(0.1, gt=0, le=1000)

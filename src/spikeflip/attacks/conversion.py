@@ -42,6 +42,7 @@ class Conversion(Iterated):
         "model conversion: FGSM or PGD with the gradients of a ReLU network that has the victim's weights"
     )
     source: ClassVar = "Sharmin et al., IJCNN 2019 and ECCV 2020"
+    follows_gradient: ClassVar = False
 
     step_size: float | None = option(None, gt=0)
     budget: Budget | None = _BUDGET

@@ -40,6 +40,7 @@ class FlipSearch(GoesOn, Iterated):
     decisions_only: ClassVar[bool] = True
     summary: ClassVar = "flip search: random flips until one set fools, then fewer and fewer, by decisions alone"
     source: ClassVar = "our own, after SCAR of Büchel et al., Front. Neurosci. 2022"
+    follows_gradient: ClassVar = False
 
     steps: int = option(60, ge=1, le=1_000_000)
     queries: int = option(50, ge=1, le=10_000)

@@ -85,6 +85,7 @@ class GreedyPixels(Iterated):
     only: ClassVar[Kind | None] = "images"
     summary: ClassVar = "trial and error: the block of pixels that moves the loss most, two forward passes a candidate"
     source: ClassVar = "Marchisio et al., 2019"
+    follows_gradient: ClassVar = False
 
     unit: float = option(0.25, gt=0)
     block: int = option(2, ge=1)
@@ -131,6 +132,7 @@ class GreedyFlips(Iterated):
     only: ClassVar[Kind | None] = "spikes"
     summary: ClassVar = "trial and error: the spike whose flip moves the loss most, one forward pass a candidate"
     source: ClassVar = "Bagheri et al., SPAWC 2018"
+    follows_gradient: ClassVar = False
 
     candidates: int | None = option(None, ge=1)
     loss: Loss = "mse"

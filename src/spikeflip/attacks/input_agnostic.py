@@ -33,6 +33,7 @@ class Universal(Iterated):
     same_in_all: ClassVar[bool] = True
     summary: ClassVar = "universal perturbation: the same cells flipped in every input, learned on others"
     source: ClassVar = "Moosavi-Dezfooli et al., CVPR 2017; on spikes Büchel et al., 2022"
+    follows_gradient: ClassVar = False
 
     steps: ClassVar[int] = 1  # type: ignore[misc]  # no setting of this one
     pattern: Pattern | None = None

@@ -46,6 +46,7 @@ class Attack(Protocol):
     only: ClassVar[Kind | None]
     goals: ClassVar[tuple[str, ...]]
     alone: ClassVar[bool]
+    follows_gradient: ClassVar[bool]
     summary: ClassVar[str]
     source: ClassVar[str]
 
@@ -72,6 +73,8 @@ class Described:
     """What it can aim at."""
     alone: ClassVar[bool] = True
     """Whether a sample's result depends on no other sample."""
+    follows_gradient: ClassVar[bool] = True
+    """Whether it asks the victim for gradients, through the surrogate of its neurons."""
     summary: ClassVar[str]
     """What it does, in one line."""
     source: ClassVar[str]

@@ -30,6 +30,7 @@ class Noise(Iterated):
 
     summary: ClassVar = "control: random flips or noise of a given mse, each try from the original"
     source: ClassVar = "a control, from no paper"
+    follows_gradient: ClassVar = False
 
     strength: float = option(0.03, gt=0, le=1)
 

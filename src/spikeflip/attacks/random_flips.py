@@ -50,6 +50,7 @@ class RandomFlips(Iterated):
     only: ClassVar[Kind | None] = "spikes"
     summary: ClassVar = "control: random flips of a given number, each try from the original"
     source: ClassVar = "a control, from no paper"
+    follows_gradient: ClassVar = False
 
     share: float = option(0.02, gt=0, le=1000)
 

@@ -34,6 +34,7 @@ class RandomRetiming(Iterated):
     only: ClassVar[Kind | None] = "spikes"
     summary: ClassVar = "control: random moves in time of a given share of the spikes, each try from the original"
     source: ClassVar = "a control, from no paper"
+    follows_gradient: ClassVar = False
     units: ClassVar[Units] = each_move
 
     share: float = option(0.02, gt=0, le=1)

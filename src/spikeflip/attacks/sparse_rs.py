@@ -51,6 +51,7 @@ class SparseRS(FewestFlips, Iterated):
 
     summary: ClassVar = "Sparse-RS: random search over sets of flips of one size, by scores alone"
     source: ClassVar = "Croce et al., AAAI 2022, on pixels; on cells our own"
+    follows_gradient: ClassVar = False
 
     steps: int = option(41, ge=1, le=1_000_000)
     queries: int = option(50, ge=1, le=10_000)

@@ -76,7 +76,7 @@ def _name(option: str) -> str:
 
 def _options(attack: str, given: Sequence[str]) -> type[BaseModel]:
     from spikeflip.interop import EVERY_ATTACK
-    from spikeflip.runs.attack_options import options_model, refuse_others
+    from spikeflip.runs.attack_options import OF_GRADIENTS, options_model, refuse_others
 
     if attack not in EVERY_ATTACK:
         raise SpikeflipError(f"--attack is {attack!r}: {choose_from(attack, EVERY_ATTACK)}")
@@ -84,13 +84,15 @@ def _options(attack: str, given: Sequence[str]) -> type[BaseModel]:
     group, on_images = Group(f"Options of {attack}", sort_key=5), "images" in EVERY_ATTACK[attack].inputs
     own = options_model(attack).model_fields
     shown = {name: Parameter(group=group, show=on_images or name not in _OF_IMAGES) for name in own}
-    return _model({name: (Annotated[known.annotation, shown[name]], known) for name, known in own.items()})
+    hidden = () if EVERY_ATTACK[attack].settings.follows_gradient else OF_GRADIENTS
+    return _model({name: (Annotated[known.annotation, shown[name]], known) for name, known in own.items()}, hidden)
 
 
-def _model(own: Mapping[str, Any]) -> type[BaseModel]:
-    """All options of a run, and those of its attack beside them."""
+def _model(own: Mapping[str, Any], hidden: Sequence[str] = ()) -> type[BaseModel]:
+    """All options of a run, some of them not in the help, and those of its attack beside them."""
     run = grouped(AttackConfig)
     del run["settings"]
+    run |= {name: (Annotated[run[name][0], Parameter(show=False)], run[name][1]) for name in hidden}
     strict = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     found: type[BaseModel] = create_model("AttackOptions", __config__=strict, **run, **own)
     return found

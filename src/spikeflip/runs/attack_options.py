@@ -19,6 +19,8 @@ from spikeflip.interop import EVERY_ATTACK
 from spikeflip.snn.losses import LOSSES
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+OF_GRADIENTS = ("surrogate", "surrogate_width")
+"""Options of all runs that change nothing but gradients."""
 _Options = dict[str, tuple[Any, FieldInfo]]
 
 
@@ -56,6 +58,17 @@ def refuse_unknown(attack: str, names: Iterable[str], of_runs: Iterable[str]) ->
         near = nearest(name, known)
         do = "leave it out" if near is None else f"did you mean {_dashed(near)}?"
         raise SpikeflipError(f"{_dashed(name)} is no option of {attack}: {do}")
+
+
+def refuse_surrogate(attack: str, given: Mapping[str, Any]) -> None:
+    """Raise a SpikeflipError for a surrogate where the attack follows no gradient of the victim."""
+    if EVERY_ATTACK[attack].settings.follows_gradient:
+        return
+    for name in OF_GRADIENTS:
+        if given.get(name) is not None:
+            raise SpikeflipError(
+                f"{_dashed(name)} is for attacks that follow the victim's gradient, and {attack} does not: leave it out"
+            )
 
 
 def _dashed(name: str) -> str:

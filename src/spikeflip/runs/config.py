@@ -360,7 +360,7 @@ class AttackConfig(DataConfig, VictimConfig):
         if None not in (one := given.get("samples"), each := given.get("per_class")):
             raise SpikeflipError(f"--samples {one} and --per-class {each} exclude each other: give one")
         from spikeflip.interop import EVERY_ATTACK
-        from spikeflip.runs.attack_options import options_model, refuse_unknown
+        from spikeflip.runs.attack_options import options_model, refuse_surrogate, refuse_unknown
 
         attack = given.get("attack", "scg")
         if attack not in EVERY_ATTACK:
@@ -368,6 +368,7 @@ class AttackConfig(DataConfig, VictimConfig):
         own = {name: value for name, value in given.items() if name in cls.model_fields}
         said = {name: value for name, value in given.items() if name not in own} | dict(own.pop("settings", {}))
         refuse_unknown(attack, said, cls.model_fields)
+        refuse_surrogate(attack, own)
         checked = options_model(attack)(**said)
         return own | {"settings": {name: getattr(checked, name) for name in checked.model_fields_set}}
 

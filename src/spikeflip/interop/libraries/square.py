@@ -39,6 +39,7 @@ class Square(LibraryAttack):
     summary: ClassVar = "Square: squares of random place and sign that raise the loss, by scores alone, in a ball"
     source: ClassVar = "Andriushchenko et al., ECCV 2020; pyautoattack"
     library: ClassVar = PYAUTOATTACK
+    follows_gradient: ClassVar = False
 
     steps: int = option(1000, ge=1, le=1_000_000)
     budget: Budget | None = EPSILON
