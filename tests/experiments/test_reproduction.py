@@ -4,11 +4,13 @@ import json
 import shutil
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from spikeflip import SpikeflipError
-from spikeflip.experiments import EXPERIMENTS, laboratory, reproduce, reproduction
+from spikeflip.data import load_images
+from spikeflip.experiments import EXPERIMENTS, laboratory, presets, reproduce, reproduction
 from spikeflip.experiments.laboratory import Laboratory
 from spikeflip.experiments.presets import PRESETS
 from spikeflip.experiments.rows import COLUMNS
@@ -254,6 +256,47 @@ def test_one_reason_is_said_once(tmp_path):
     with pytest.raises(SpikeflipError) as caught:
         reproduce(["table-3"], tmp_path / "out", preset="cpu", root=tmp_path, data=["MNIST", "MNIST, full width"])
     assert str(caught.value).count("t10k-images") == 1
+
+
+def with_inputs(preset, **inputs):
+    return replace(preset, data={"MNIST": replace(preset.data["MNIST"], **inputs)})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "needed"), [({"untargeted": {"per_class": 60}}, 60), ({"targeted": {"per_class": 1000}}, "1,000")]
+)
+def test_too_few_test_inputs_are_said_before_a_training(inputs, needed, tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(presets.PRESETS, "smoke", with_inputs(tiny, **inputs))
+    fewest = int(load_images("digits", "test").labels.bincount().min())
+    with pytest.raises(SpikeflipError) as caught:
+        reproduce(["table-7"], tmp_path / "out", preset="smoke")
+    assert str(caught.value) == (
+        f'table-7 in preset smoke: there are too few test inputs ("MNIST" has {fewest} of a class and needs {needed}): '
+        "add some, or take --preset smoke"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_inputs_that_are_not_chosen_by_class_need_not_be_many_of_each(tiny, tmp_path, monkeypatch):
+    """As those of table-1, whatever the preset says of others."""
+    monkeypatch.setitem(presets.PRESETS, "smoke", with_inputs(tiny, untargeted={"per_class": 60}))
+    monkeypatch.setattr(reproduction, "_result", lambda experiment, *_given: {"experiment": experiment.name})
+    monkeypatch.setattr(reproduction, "write_page", lambda *_given: None)
+    assert reproduce(["table-1"], tmp_path / "out", preset="smoke") == [{"experiment": "table-1"}]
+
+
+def test_recordings_for_training_alone_are_said_before_a_training(tiny, tmp_path, monkeypatch):
+    monkeypatch.setitem(presets.PRESETS, "smoke", with_inputs(tiny, kind="events", source={"data": "nmnist"}))
+    for part in ("Train", "Test"):
+        with pytest.raises(SpikeflipError, match=r'files are missing of "MNIST" .*(train|test) recordings of N-MNIST'):
+            reproduce(["table-7"], tmp_path / "out", preset="smoke", root=tmp_path)
+        (tmp_path / "NMNIST" / part / "0").mkdir(parents=True)
+        (tmp_path / "NMNIST" / part / "0" / "1.bin").write_bytes(bytes(10))
+    few = with_inputs(tiny, kind="events", source={"data": "nmnist"}, targeted={"per_class": 2})
+    monkeypatch.setitem(presets.PRESETS, "smoke", few)
+    with pytest.raises(SpikeflipError, match=r'"MNIST" has 1 of a class and needs 2'):
+        reproduce(["table-7"], tmp_path / "out", preset="smoke", root=tmp_path)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_experiment_that_no_data_set_takes_part_in(tiny, tmp_path):

@@ -127,14 +127,14 @@ class Laboratory:
 
     def attack_config(self, case: Case) -> AttackConfig:
         """The options of a case's attack."""
-        data, targeted = self.preset.data[case.data], case.goal == "targeted"
+        data = self.preset.data[case.data]
         exact = self.precision == "float32" or bool(case.victim.get("twin"))
         places = {"root": self.root, "download": self.download, "device": self.device, "victim": self.victim(case)}
         options = {
             **data.source,
-            **(data.targeted if targeted else data.untargeted),
-            "target": "all" if targeted else "none",
-            "draws": data.draws[targeted],
+            **self.preset.inputs(case.data, case.goal),
+            "target": "all" if case.goal == "targeted" else "none",
+            "draws": data.draws[case.goal == "targeted"],
             **({"engine": data.engine} if exact else {"engine": "torch", "precision": self.precision}),
             "trace": True,
             **case.attack,

@@ -1,6 +1,7 @@
 """Running experiments: what is missing is trained and attacked, rows and findings are written beside the paper's."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -9,7 +10,7 @@ from typing import Any, get_args
 
 import torch
 
-from spikeflip.data import IMAGE_SETS, load_event_set, load_images
+from spikeflip.data import IMAGE_SETS, EventSet, ImageSet, load_event_set, load_images
 from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.experiments.at_hand import remarks
 from spikeflip.experiments.declaration import Case, Experiment
@@ -74,8 +75,8 @@ def reproduce(
     """
     chosen = _experiments(names)
     size = _preset(preset, data, width)
-    used = {case.data for experiment in chosen for case in experiment.cases(size)}
-    _check_data(size, sorted(used), [experiment.name for experiment in chosen], root, download)
+    cases = [case for experiment in chosen for case in experiment.cases(size)]
+    _check_data(size, cases, [experiment.name for experiment in chosen], root, download)
     _check_folder(out)
     laboratory = Laboratory(size, out, root, download, device, execution or Execution(), progress, precision)
     written = []
@@ -169,31 +170,56 @@ def _preset(name: str, data: Sequence[str] | None, width: float | None) -> Prese
     return preset
 
 
-def _check_data(preset: Preset, used: Sequence[str], names: Sequence[str], root: Path | None, download: bool) -> None:
-    """Raise a SpikeflipError that names the data sets that are missing, before anything is trained."""
+def _check_data(preset: Preset, cases: Sequence[Case], names: Sequence[str], root: Path | None, download: bool) -> None:
+    """Raise a SpikeflipError that names data sets that are missing or have too few inputs, before a training."""
+    used = sorted({case.data for case in cases})
     missing: dict[str, list[str]] = {}  # by what is wrong
+    found: dict[str, ImageSet | EventSet] = {}
     for name in used:
         try:
-            _find(str(preset.data[name].source["data"]), root, download)
+            found[name] = _test_set(str(preset.data[name].source["data"]), root, download)
         except SpikeflipError as error:
             missing.setdefault(str(error), []).append(name)
+    which = ", ".join(names) if len(names) <= _MOST_NAMED else f"{len(names)} experiments"
+    lacking = [name for of in missing.values() for name in of]
     if missing:
-        which = ", ".join(names) if len(names) <= _MOST_NAMED else f"{len(names)} experiments"
-        lacking = [name for of in missing.values() for name in of]
-        rest = [name for name in used if name not in lacking]
-        instead = f", or leave them out: --data {_quoted(rest, ' ')}" if rest else ", or take --preset smoke"
         needs = f"{which} in preset {preset.name}: files are missing of {_quoted(lacking)}"
         if root is None:
-            raise SpikeflipError(f"{needs}; give their folder with --root DIR, --download fetches some{instead}")
-        raise SpikeflipError(f"{needs} ({'; '.join(missing)}){instead}")
+            raise SpikeflipError(
+                f"{needs}; give their folder with --root DIR, --download fetches some{_instead(used, lacking)}"
+            )
+        raise SpikeflipError(f"{needs} ({'; '.join(missing)}){_instead(used, lacking)}")
+    few = {}
+    for name in used:
+        fewest = min(Counter(found[name].labels.tolist()).values(), default=0)
+        needed = max(_per_class(preset, case) for case in cases if case.data == name)
+        if fewest < needed:
+            few[name] = f'"{name}" has {fewest:,} of a class and needs {needed:,}'
+    if few:
+        raise SpikeflipError(
+            f"{which} in preset {preset.name}: there are too few test inputs ({'; '.join(few.values())}): add some"
+            f"{_instead(used, [*few])}"
+        )
 
 
-def _find(source: str, root: Path | None, download: bool) -> None:
-    """Raise a SpikeflipError where a data set is not."""
+def _test_set(source: str, root: Path | None, download: bool) -> ImageSet | EventSet:
+    """The test inputs of a data set; a SpikeflipError where it is not there."""
     if source in IMAGE_SETS:
-        load_images(source, "test", root=root, download=download)
-    else:
-        load_event_set(source, "train", root=root, download=download)
+        return load_images(source, "test", root=root, download=download)
+    load_event_set(source, "train", root=root, download=download)
+    return load_event_set(source, "test", root=root, download=download)
+
+
+def _per_class(preset: Preset, case: Case) -> int:
+    """How many inputs of each class a case attacks; where it attacks the first ones, one at least must be there."""
+    options = {**preset.inputs(case.data, case.goal), **case.attack}
+    return options.get("per_class") or 1
+
+
+def _instead(used: Sequence[str], lacking: Sequence[str]) -> str:
+    """How to do without some data sets."""
+    rest = [name for name in used if name not in lacking]
+    return f", or leave them out: --data {_quoted(rest, ' ')}" if rest else ", or take --preset smoke"
 
 
 def _quoted(names: Sequence[str], between: str = ", ") -> str:

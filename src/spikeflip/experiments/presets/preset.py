@@ -96,6 +96,10 @@ class Preset:
         start = self.data[name].start
         return {"twin": True, "engine": "auto", **start, "seed": seed + (100 if start else 0)}
 
+    def inputs(self, name: str, goal: str) -> Mapping[str, Any]:
+        """Options that say which inputs of a data set are attacked."""
+        return self.data[name].targeted if goal == "targeted" else self.data[name].untargeted
+
     def in_order(self, goal: str) -> dict[str, Any]:
         """Options that attack the first inputs, right or wrong."""
         return {"per_class": None, "samples": self.ordered[goal]}
