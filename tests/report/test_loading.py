@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from safetensors.numpy import save_file
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.report import loading, render_report
+from spikeflip.runs import list_runs
 
 FILES = ("config.json", "manifest.json", "summary.json", "rows.parquet", "adversarials.safetensors")
 
@@ -34,6 +36,38 @@ def test_missing_and_damaged_files_are_named_in_one_line(tmp_path: Path, name: s
     with pytest.raises(SpikeflipError, match=re.escape(name)) as caught:
         render_report([folder])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "adversarials.safetensors", "outputs.safetensors", "trace.parquet"])
+def test_a_file_that_the_run_ended_with_and_lost_is_missed(tmp_path: Path, name: str) -> None:
+    """By the page and by a list of runs alike; whatever else a stranger's manifest names is not looked for."""
+    folder = make_run(tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / name).unlink(missing_ok=True)
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"files": ["/x", 3, "a\0b", name]}))
+    said = f"run is no finished run, {name} is missing: give its attack command again"
+    with pytest.raises(SpikeflipError, match=re.escape(said)):
+        render_report([folder])
+    (row,) = list_runs([folder])
+    assert row["state"] == "damaged"
+    assert row["note"].endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ({"n": None}, "n is None"),
+        ({"attack_success_rate": 1.5}, "attack_success_rate is 1.5 of 53"),
+        ({"verified_success_rate": -1}, "verified_success_rate is -1 of 53"),
+        ({"attack_success_rate_n": "many"}, "attack_success_rate is 0.9434 of many"),
+    ],
+)
+def test_figures_that_cannot_be_are_not_shown(tmp_path: Path, harm: dict[str, Any], said: str) -> None:
+    folder = make_run(tmp_path / "run", summary=harm)
+    with pytest.raises(SpikeflipError, match=re.escape(f"summary.json is damaged ({said}): ")) as caught:
+        render_report([folder])
+    (row,) = list_runs([folder])
+    assert (row["state"], row["note"]) == ("damaged", str(caught.value))
 
 
 def test_a_column_of_words_is_damage(tmp_path: Path) -> None:

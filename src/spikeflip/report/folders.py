@@ -1,11 +1,15 @@
 """What kind of result a folder holds, and what to say where it is no finished run."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.limits import LARGEST_FACTS
 from spikeflip.reading import small_text
+
+_OF_RUNS = ("rows.parquet", "adversarials.safetensors", "outputs.safetensors", "trace.parquet")
 
 
 def is_evaluation(folder: Path) -> bool:
@@ -30,3 +34,11 @@ def missing(path: Path) -> SpikeflipError:
     """The error that says what a folder lacks to be a finished run; one of ``evaluate`` is refused as what it is."""
     check_no_evaluation(path.parent)
     return SpikeflipError(f"{path.parent} is no finished run, {path.name} is missing: give its attack command again")
+
+
+def check_kept(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Raise a SpikeflipError if a run has lost one of the files that its manifest says it ended with."""
+    held = manifest.get("files")
+    for name in _OF_RUNS:
+        if isinstance(held, list) and name in held and not (folder / name).exists():
+            raise missing(folder / name)

@@ -24,7 +24,8 @@ from safetensors import SafetensorError, safe_open
 from spikeflip.errors import SpikeflipError
 from spikeflip.limits import LARGEST_FACTS, LONGEST_WORD, ROWS_AT_A_TIME
 from spikeflip.reading import small_text
-from spikeflip.report.folders import missing
+from spikeflip.report.facts import check_figures
+from spikeflip.report.folders import check_kept, missing
 
 _WHOLE = ("sample", "input", "label", "target", "prediction", "already_wrong", "success", "steps")
 _REAL = ("verified", "mse")
@@ -87,6 +88,8 @@ def load_run(folder: Path) -> Run:
     if not (folder / "config.json").is_file():
         raise SpikeflipError(f"{folder} is no run folder, it has no config.json; give the folder that the attack wrote")
     config, manifest, summary = (read_facts(folder, name) for name in ("config", "manifest", "summary"))
+    check_kept(folder, manifest)
+    check_figures(summary, folder / "summary.json")
     saved = open_inputs(folder)
     rows = read_rows(folder, saved.samples)
     examples = tuple(Example(row, *saved.read(row)) for row in choose_examples(rows))

@@ -1,6 +1,5 @@
 """Finished and unfinished runs side by side: listed, pooled over an option, or two of them compared input by input."""
 
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.intervals import exact, wilson
-from spikeflip.report.folders import check_no_evaluation, is_evaluation
+from spikeflip.report.facts import check_figures, count, real
+from spikeflip.report.folders import check_kept, check_no_evaluation, is_evaluation
 from spikeflip.report.loading import open_inputs, read_facts, read_rows
 from spikeflip.runs.progress import rows_done
 
@@ -21,7 +21,6 @@ _BESIDE = ("manifest.json", "summary.json", "rows.parquet", "shards")
 _NOT_RUNS = frozenset({"adversarial", "shards"})
 WITHOUT_EFFECT = frozenset({"micro_batch", "device", "download", "executor", "workers", "address"})
 """Options that say how a run is executed, not what it finds."""
-_MOST = 1 << 53
 
 
 @dataclass(frozen=True)
@@ -219,23 +218,15 @@ def _told_apart(found: Sequence[_Found]) -> list[_Found]:
 
 def _figures(path: Path, summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of a summary, each checked; None for what it does not say."""
-    figures: dict[str, Any] = {"n": _count(summary.get("n"))}
-    if figures["n"] is None:
-        raise SpikeflipError(
-            f"{path / 'summary.json'} is damaged (n is {_short(summary.get('n'))}): delete it and attack again"
-        )
+    check_kept(path, manifest)
+    check_figures({"n": None, **summary}, path / "summary.json")
+    figures: dict[str, Any] = {"n": summary["n"]}
     for name, key in (("success", "attack_success_rate"), ("verified", "verified_success_rate")):
-        rate, n = _real(summary.get(key)), _count(summary.get(f"{key}_n"))
-        if rate is not None and (n is None or not 0 <= rate <= 1):
-            raise SpikeflipError(
-                f"{path / 'summary.json'} is damaged ({key} is {rate:g} of {_short(summary.get(f'{key}_n'))}): "
-                "delete it and attack again"
-            )
-        figures |= {name: rate, f"{name}_n": n or 0}
+        figures |= {name: real(summary.get(key)), f"{name}_n": count(summary.get(f"{key}_n")) or 0}
     for name, keys in (("mse", ["mse"]), ("steps", ["steps"]), ("passes", ["forwards", "backwards"])):
-        parts = [_real(summary.get(f"{key}_mean")) for key in keys]
+        parts = [real(summary.get(f"{key}_mean")) for key in keys]
         figures[name] = None if None in parts else sum(part for part in parts if part is not None)
-    figures["seconds"] = _real(manifest.get("seconds"))
+    figures["seconds"] = real(manifest.get("seconds"))
     figures["notices"] = [notice["code"] for notice in summary.get("notices", ())]
     return figures
 
@@ -322,15 +313,6 @@ def _part(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _short(value: object) -> object:
     """A setting as a single value: plain ones as they are, all others as text."""
     return value if value is None or isinstance(value, bool | int | float) else str(value)[:200]
-
-
-def _real(value: object) -> float | None:
-    real = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if real else None  # type: ignore[arg-type]
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None
 
 
 def _mean(values: NDArray[Any]) -> float | None:
