@@ -41,7 +41,7 @@ APPENDED: dict[str, dict[str, str]] = {
     },
     "attack": {"--draws": "2"},
     "evaluate": {"--samples": "4", "--draws": "2"},
-    "certify": {"--samples": "3", "--draws": "9"},
+    "certify": {"--samples": "3", "--draws": "10"},
 }
 """Options that are added to a command where it is not typed with them already: short trainings, few encodings."""
 

@@ -246,6 +246,8 @@ def test_the_summary_counts_what_is_right_and_certified():
         ({"draws": 0}, "draws is 0: give at least 1"),
         ({"first": 0}, "first is 0: give at least 1"),
         ({"error": 1.0}, "error is 1.0: give a share between 0 and 1, such as 0.001"),
+        ({"draws": 9}, "draws is 9, and at error 0.001 so few .* even if all agree: give at least 10$"),
+        ({"draws": 4, "error": 2**-4}, "give at least 5$"),
         ({"samples": torch.zeros(2).long()}, "samples are .* for 1 inputs"),
     ],
 )
@@ -289,3 +291,25 @@ def test_the_command_refuses_what_has_one_encoding(run, folder):
     status, _, err = run("certify", "--victim", str(folder.with_name("latency")), "--samples", "2")
     assert status == 2
     assert "certify votes over random encodings" in err
+
+
+def test_as_many_draws_as_are_asked_for_can_bound_a_vote():
+    always = Pixels(time_steps=1, votes=torch.ones(4, dtype=torch.bool))
+    for draws, error in ((10, 0.001), (5, 2**-4), (2, 0.49)):
+        assert certify(always, torch.zeros(1, 2), draws=draws, error=error).classes.tolist() == [1]
+
+
+def test_the_command_says_what_must_be_known(run, folder):
+    save_checkpoint(spikeflip.load_checkpoint(folder).network, folder, {"loss": "mse", "learned": False})
+    arguments = ("certify", "--victim", str(folder), "--samples", "1000", "--draws", "10", "--first", "1")
+    found = json.loads(run(*arguments, "--json")[1])
+    assert [notice["code"] for notice in found["notices"]][-2:] == ["fewer-inputs", "victim-did-not-learn"]
+    status, out, _ = run(*arguments)
+    assert (status, f"there are {found['n']} inputs, fewer than the 1,000 asked for" in out) == (0, True)
+
+
+def test_options_of_recordings_are_not_in_its_help(run):
+    shown = run("certify", "--help")[1]
+    for option in ("--sensor", "--columns", "--time-unit", "--simulate-events", "--bins", "--time-bin "):
+        assert option not in shown
+    assert "--root" in shown

@@ -90,9 +90,8 @@ def _options(attack: str, given: Sequence[str]) -> type[BaseModel]:
 
 def _model(own: Mapping[str, Any], hidden: Sequence[str] = ()) -> type[BaseModel]:
     """All options of a run, some of them not in the help, and those of its attack beside them."""
-    run = grouped(AttackConfig)
+    run = grouped(AttackConfig, hidden)
     del run["settings"]
-    run |= {name: (Annotated[run[name][0], Parameter(show=False)], run[name][1]) for name in hidden}
     strict = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     found: type[BaseModel] = create_model("AttackOptions", __config__=strict, **run, **own)
     return found

@@ -7,10 +7,14 @@ from cyclopts import Parameter
 from pydantic import BaseModel, create_model
 
 from spikeflip.cli.command_line import AsJson, Quiet, foreign_prints, grouped
-from spikeflip.cli.terminal import Bars, print_json, say
+from spikeflip.cli.terminal import Bars, note, print_json, say
 from spikeflip.runs.certify_config import CertifyConfig
 
-_Options: type[BaseModel] = create_model("CertifyOptions", __base__=CertifyConfig, **grouped(CertifyConfig))
+_OF_RECORDINGS = ("simulate_events", "sensor", "columns", "time_unit", "bins", "time_bin")
+"""What a victim that codes images has no use for."""
+_Options: type[BaseModel] = create_model(
+    "CertifyOptions", __base__=CertifyConfig, **grouped(CertifyConfig, hidden=_OF_RECORDINGS)
+)
 
 
 def certify(
@@ -19,7 +23,10 @@ def certify(
     quiet: Quiet = False,
     json: AsJson = False,
 ) -> None:
-    """Certify the vote over random encodings of each image: how far no change of it can change the vote."""
+    """Certify the vote over random encodings of each image: how far no change of it can change the vote.
+
+    Writes no folder: --json has a row for each image.
+    """
     from spikeflip.runs import run_certification
 
     assert isinstance(options, CertifyConfig)
@@ -32,11 +39,13 @@ def certify(
 
 
 def print_certificate(found: Mapping[str, Any]) -> None:
-    """Write the accuracy of the vote, and how much of it is certified at some distances."""
+    """Write the accuracy of the vote, and how much of it is certified at some distances, and notes."""
     accuracy, abstained = _rate(found["accuracy"]), _rate(found["abstained"])
     say(f"accuracy of the vote: {accuracy} of {found['n']:,}; no class has half of it: {abstained}")
     for row in found["certified_accuracy"]:
         say(f"  certified for all changes up to {row['radius']:.4f} in L1: {_rate(row)}")
+    for notice in found["notices"]:
+        note(notice["text"])
 
 
 def _rate(of: Mapping[str, Any]) -> str:

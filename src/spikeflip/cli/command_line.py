@@ -2,7 +2,7 @@
 
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin
@@ -40,10 +40,10 @@ _WHAT_TO_LOWER = {
 }
 
 
-def grouped(kind: type[BaseModel]) -> dict[str, Any]:
-    """The fields of a configuration, as pydantic makes a model of, in the groups of the help."""
+def grouped(kind: type[BaseModel], hidden: Collection[str] = ()) -> dict[str, Any]:
+    """The fields of a configuration, as pydantic makes a model of, in the groups of the help; some are not shown."""
     return {
-        name: (Annotated[known.annotation, Parameter(group=group_of(name, kind))], known)
+        name: (Annotated[known.annotation, Parameter(group=group_of(name, kind), show=name not in hidden)], known)
         for name, known in kind.model_fields.items()
     }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import prod
+from math import floor, log2, prod
 from typing import Any
 
 import torch
@@ -118,7 +118,7 @@ def certify(
     Args:
         victim: codes images by rate; its defences are part of it.
         images: ``(N, *input)`` in [0, 1].
-        draws: fresh encodings of each image, for the bound.
+        draws: fresh encodings of each image, for the bound; at least ``log2(1 / error)``.
         first: encodings that choose the class, before these.
         error: how often a bound may be wrong, for each image, in (0, 1).
         seed: of the encodings.
@@ -154,6 +154,11 @@ def certify(
     check_counts(draws=draws, first=first, micro_batch=micro_batch)
     if not 0 < error < 1:
         raise SpikeflipError(f"error is {error}: give a share between 0 and 1, such as 0.001")
+    if at_least(draws, draws, error) <= 0.5:
+        raise SpikeflipError(
+            f"draws is {draws}, and at error {error:g} so few bound no vote above a half, even if all agree: give at "
+            f"least {floor(-log2(error)) + 1}"
+        )
     n = len(images)
     samples = torch.arange(n) if samples is None else samples
     check_streams(seed, samples, n)

@@ -1,12 +1,15 @@
 """Certifying the votes of a victim on a data set."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from spikeflip.judging.certificate import certify
+from spikeflip.judging.notices import Circumstances, did_not_learn
+from spikeflip.notices import Notice, as_json
 from spikeflip.runs.certify_config import CertifyConfig
+from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, DataConfig, VictimConfig
-from spikeflip.runs.plan import open_task
+from spikeflip.runs.plan import make_plan, open_task
 
 Progress = Callable[[str, int, int], None]
 
@@ -21,8 +24,8 @@ def run_certification(config: CertifyConfig, *, progress: Progress | None = None
         progress: called with ``"images"``, those that are done, and all.
 
     Returns:
-        The summary of the :class:`spikeflip.judging.certificate.Certificate`, with the victim's checksum and ``rows``:
-        of each image the label, the class (None where it abstains), the bound and the radius.
+        The summary of the :class:`spikeflip.judging.certificate.Certificate`, with the victim's checksum, ``notices``
+        and ``rows``: of each image the label, the class (None where it abstains), the bound and the radius.
 
     Raises:
         SpikeflipError: an option is wrong, or the victim's encodings are not random.
@@ -43,4 +46,16 @@ def run_certification(config: CertifyConfig, *, progress: Progress | None = None
         {"label": label, "class": chosen if chosen >= 0 else None, "bound": bound, "radius": radius}
         for label, chosen, bound, radius in zip(*columns, strict=True)
     ]
-    return {**found.summary(task.data.labels), "weights_sha256": task.loaded.sha256, "rows": rows}
+    return {
+        **found.summary(task.data.labels),
+        "weights_sha256": task.loaded.sha256,
+        "notices": as_json(_notices(circumstances(make_plan(task)))),
+        "rows": rows,
+    }
+
+
+def _notices(known: Circumstances) -> Iterator[Notice]:
+    """What must be known of the data and of the victim."""
+    yield from (*known.data, *known.attack)
+    if (notice := did_not_learn(known)) is not None:
+        yield notice

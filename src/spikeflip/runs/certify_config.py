@@ -10,6 +10,7 @@ from spikeflip.runs.config import DataConfig, VictimConfig
 class CertifyConfig(DataConfig, VictimConfig):
     """Which victim is certified on what; see :func:`spikeflip.certify`."""
 
+    data: str = Field("digits", description="Data set of images (see 'list data').")
     split: Literal["train", "test"] = Field("test", description="Which part of the data set.")
     samples: int = Field(100, ge=1, le=1 << 31, description="Certify the first so many images.")
     draws: int = Field(1000, ge=1, le=1_000_000, description="Fresh encodings of each image, which bound the vote.")
