@@ -124,7 +124,7 @@ class Numbers:
         """The next of them, float32."""
         if self._kernel is None:
             return torch.from_numpy(self._stream.random(tuple(shape), dtype=np.float32)).to(self._device)
-        drawn = torch.empty(prod(shape), device=self._device)
+        drawn = torch.empty(prod(shape), dtype=torch.float32, device=self._device)
         for part in drawn.split(_PART):
             part[:] = _drawn_on(self._device, self._kernel, *self._name, len(part), first=self._drawn)[0]
             self._drawn += len(part)
@@ -151,7 +151,7 @@ def _drawn_on(
     """The numbers of each sample from its ``first`` on, ``(N, numbers)``."""
     counter, skipped = divmod(first, _A_COUNTER)
     numbers += skipped
-    result = torch.empty((len(samples), numbers), device=device)
+    result = torch.empty((len(samples), numbers), dtype=torch.float32, device=device)
     signed = seed - (1 << 64) if seed >> 63 else seed  # the same bits
     named = torch.cat([torch.tensor([signed]), samples.cpu(), steps.cpu()]).to(device)
     key, ids, moments = named.split([1, len(samples), len(samples)])

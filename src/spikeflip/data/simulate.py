@@ -86,7 +86,7 @@ def simulate_saccades(
                 [0, 0, 0, 0, 1, 0, 0, 0]], dtype=torch.int32)
     """
     side = _check_settings(images, steps, contrast, amplitude, size, substeps)
-    spikes = torch.zeros(len(images), steps, 2, side, side, device=images.device)
+    spikes = torch.zeros(len(images), steps, 2, side, side, dtype=torch.float32, device=images.device)
     path = _saccade_path(steps * substeps, amplitude)
     rises, falls = _level_ratios(contrast, images.device)
     chunk = max(1, _CHUNK_PIXELS // (side * side))

@@ -2,7 +2,14 @@
 
 Maps are kept channels-last in memory, which is what the CPU's and the GPU's fast convolutions want; the shapes stay
 ``(N, T, C, H, W)``.
+
+All run in the type of the weights, whatever ``torch.autocast`` says around them: a score decides who is fooled, and a
+rounded current fires other neurons.
 """
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +17,22 @@ from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
 from spikeflip.snn.architecture import AvgPool, Conv, Layer, Linear, Shape
+
+_P = ParamSpec("_P")
+
+
+def _as_exact_as_its_weights(function: Callable[_P, Tensor]) -> Callable[_P, Tensor]:
+    """The function without autocast on the device of its tensors."""
+
+    @wraps(function)
+    def exact(*args: _P.args, **kwargs: _P.kwargs) -> Tensor:
+        device = next(value.device.type for value in args if isinstance(value, Tensor))
+        if not torch.is_autocast_enabled(device):
+            return function(*args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return function(*args, **kwargs)
+
+    return exact
 
 
 def channels_last(maps: Tensor) -> Tensor:
@@ -34,9 +57,11 @@ def weight_shape(layer: Layer, input_shape: Shape) -> Shape | None:
             return None
 
 
+@_as_exact_as_its_weights
 def apply(layer: Layer, spikes: Tensor, weight: Tensor | None) -> Tensor:
     """The layer's current: ``(N, T, *input)`` to ``(N, T, *output)``, differentiable in both arguments."""
     n, t = spikes.shape[:2]
+    spikes = spikes if weight is None else spikes.to(weight.dtype)
     match layer, weight:
         case Linear(), Tensor():
             return F.linear(spikes.flatten(2), weight)
@@ -56,6 +81,7 @@ def transposed(layer: Layer, weight: Tensor | None) -> Tensor | None:
     return weight
 
 
+@_as_exact_as_its_weights
 def apply_transposed(layer: Layer, gradient: Tensor, weight: Tensor | None, input_shape: Shape) -> Tensor:
     """The gradient of the layer's input from that of its current, ``(N, T, *output)`` to ``(N, T, *input)``.
 
@@ -78,6 +104,7 @@ def apply_transposed(layer: Layer, gradient: Tensor, weight: Tensor | None, inpu
     return result.view(n, t, *result.shape[1:])
 
 
+@_as_exact_as_its_weights
 def weight_gradient(layer: Conv | Linear, spikes: Tensor, gradient: Tensor, weight: Tensor) -> Tensor:
     """The gradient of the layer's weight from its input ``(N, T, *input)`` and that of its current."""
     if isinstance(layer, Linear):

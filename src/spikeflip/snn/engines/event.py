@@ -38,7 +38,7 @@ except ImportError:
 _DENSE_SPIKES = 0.25
 _DENSE_GRADIENT = 0.25
 
-_FLOAT, _BITS = torch.empty(0), torch.empty(0, dtype=torch.int16)
+_FLOAT, _BITS = torch.empty(0, dtype=torch.float32), torch.empty(0, dtype=torch.int16)
 
 
 def why_not(chain: Chain) -> str | None:
@@ -280,7 +280,7 @@ class EventEngine(DenseEngine):
     def _dense(self, i: int, bits: Tensor) -> Tensor:
         """The spikes that layer i receives, from bits, as floats."""
         channels, height, width = self.chain.shapes[i]
-        dense = torch.empty((*bits.shape[:2], height, width, channels))
+        dense = torch.empty((*bits.shape[:2], height, width, channels), dtype=torch.float32)
         self._native.unpack(to_dlpack(bits), to_dlpack(dense))
         return dense.permute(0, 1, 4, 2, 3)
 

@@ -43,7 +43,7 @@ class EventRescoring:
 
     def scores(self, rows: Tensor, cells: Tensor) -> Tensor:
         """As :meth:`spikeflip.snn.rescoring.Rescoring.scores`."""
-        counts = torch.empty(len(rows), self._classes)
+        counts = torch.empty(len(rows), self._classes, dtype=torch.float32)
         self._held.scores(*_given(rows, cells), to_dlpack(counts), torch.get_num_threads())
         return counts.div_(self._steps)
 

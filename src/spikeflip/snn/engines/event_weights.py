@@ -14,7 +14,7 @@ def packed(chain: Chain, i: int, vector: int, *, transposed: bool) -> Tensor:
     """A layer's weights, empty for a pooling layer; ``transposed`` for the way back, from outputs to inputs."""
     layer, weight = chain.layers[i], chain.weights[i]
     if weight is None:
-        return torch.empty(0)
+        return torch.empty(0, dtype=torch.float32)
     if isinstance(layer, Conv):
         taps = weight.permute(2, 3, 1, 0).flatten(0, 1)
         rows = taps.flip(0).transpose(1, 2) if transposed else taps
