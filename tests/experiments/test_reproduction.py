@@ -5,8 +5,10 @@ import shutil
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from spikeflip import SpikeflipError
 from spikeflip.data import load_images
@@ -241,6 +243,7 @@ def test_missing_data_say_what_can_be_done_without(tmp_path, monkeypatch):
     def only_mnist(name, *_given, **_options):
         if name != "mnist":
             raise SpikeflipError(f"no {name} there")
+        return SimpleNamespace(labels=torch.arange(10).repeat(50))
 
     monkeypatch.setattr(reproduction, "load_images", only_mnist)
     monkeypatch.setattr(reproduction, "load_event_set", only_mnist)
@@ -271,10 +274,21 @@ def test_too_few_test_inputs_are_said_before_a_training(inputs, needed, tiny, tm
     with pytest.raises(SpikeflipError) as caught:
         reproduce(["table-7"], tmp_path / "out", preset="smoke")
     assert str(caught.value) == (
-        f'table-7 in preset smoke: there are too few test inputs ("MNIST" has {fewest} of a class and needs {needed}): '
-        "add some, or take --preset smoke"
+        f'table-7 in preset smoke: there are too few inputs ("MNIST" has {fewest} of a class for test and needs '
+        f"{needed}): add some, or take --preset smoke"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_inputs_are_looked_for_where_they_are_attacked(tmp_path, monkeypatch):
+    """Gestures are attacked on the recordings that were trained on; those of the test are not asked for."""
+    labels = {"train": torch.arange(11), "test": torch.empty(0)}
+    monkeypatch.setattr(
+        reproduction, "load_event_set", lambda _source, split, **_places: SimpleNamespace(labels=labels[split])
+    )
+    monkeypatch.setattr(reproduction, "_result", lambda experiment, *_given: {"experiment": experiment.name})
+    monkeypatch.setattr(reproduction, "write_page", lambda *_given: None)
+    assert reproduce(["figure-17"], tmp_path / "out", data=["Gesture-DVS"]) == [{"experiment": "figure-17"}]
 
 
 def test_inputs_that_are_not_chosen_by_class_need_not_be_many_of_each(tiny, tmp_path, monkeypatch):
@@ -294,7 +308,7 @@ def test_recordings_for_training_alone_are_said_before_a_training(tiny, tmp_path
         (tmp_path / "NMNIST" / part / "0" / "1.bin").write_bytes(bytes(10))
     few = with_inputs(tiny, kind="events", source={"data": "nmnist"}, targeted={"per_class": 2})
     monkeypatch.setitem(presets.PRESETS, "smoke", few)
-    with pytest.raises(SpikeflipError, match=r'"MNIST" has 1 of a class and needs 2'):
+    with pytest.raises(SpikeflipError, match=r'"MNIST" has 1 of a class for test and needs 2'):
         reproduce(["table-7"], tmp_path / "out", preset="smoke", root=tmp_path)
     assert not (tmp_path / "out").exists()
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import torch
 
-from spikeflip.data import IMAGE_SETS, EventSet, ImageSet, load_event_set, load_images
+from spikeflip.data import IMAGE_SETS, load_event_set, load_images
 from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.experiments.at_hand import remarks
 from spikeflip.experiments.declaration import Case, Experiment
@@ -174,10 +174,13 @@ def _check_data(preset: Preset, cases: Sequence[Case], names: Sequence[str], roo
     """Raise a SpikeflipError that names data sets that are missing or have too few inputs, before a training."""
     used = sorted({case.data for case in cases})
     missing: dict[str, list[str]] = {}  # by what is wrong
-    found: dict[str, ImageSet | EventSet] = {}
+    needed: dict[str, Counter[str]] = {name: Counter() for name in used}
+    for case in cases:
+        needed[case.data] |= _attacked(preset, case)
+    few: dict[str, str] = {}
     for name in used:
         try:
-            found[name] = _test_set(str(preset.data[name].source["data"]), root, download)
+            few |= _too_few(name, str(preset.data[name].source["data"]), needed[name], root, download)
         except SpikeflipError as error:
             missing.setdefault(str(error), []).append(name)
     which = ", ".join(names) if len(names) <= _MOST_NAMED else f"{len(names)} experiments"
@@ -189,31 +192,30 @@ def _check_data(preset: Preset, cases: Sequence[Case], names: Sequence[str], roo
                 f"{needs}; give their folder with --root DIR, --download fetches some{_instead(used, lacking)}"
             )
         raise SpikeflipError(f"{needs} ({'; '.join(missing)}){_instead(used, lacking)}")
-    few = {}
-    for name in used:
-        fewest = min(Counter(found[name].labels.tolist()).values(), default=0)
-        needed = max(_per_class(preset, case) for case in cases if case.data == name)
-        if fewest < needed:
-            few[name] = f'"{name}" has {fewest:,} of a class and needs {needed:,}'
     if few:
         raise SpikeflipError(
-            f"{which} in preset {preset.name}: there are too few test inputs ({'; '.join(few.values())}): add some"
+            f"{which} in preset {preset.name}: there are too few inputs ({'; '.join(few.values())}): add some"
             f"{_instead(used, [*few])}"
         )
 
 
-def _test_set(source: str, root: Path | None, download: bool) -> ImageSet | EventSet:
-    """The test inputs of a data set; a SpikeflipError where it is not there."""
-    if source in IMAGE_SETS:
-        return load_images(source, "test", root=root, download=download)
-    load_event_set(source, "train", root=root, download=download)
-    return load_event_set(source, "test", root=root, download=download)
-
-
-def _per_class(preset: Preset, case: Case) -> int:
-    """How many inputs of each class a case attacks; where it attacks the first ones, one at least must be there."""
+def _attacked(preset: Preset, case: Case) -> Counter[str]:
+    """How many inputs of each class a case attacks, by their split; where it attacks the first ones, one at least."""
     options = {**preset.inputs(case.data, case.goal), **case.attack}
-    return options.get("per_class") or 1
+    return Counter({options.get("split", "test"): options.get("per_class") or 1})
+
+
+def _too_few(name: str, source: str, needed: Mapping[str, int], root: Path | None, download: bool) -> dict[str, str]:
+    """What a data set has too few inputs for, by its name; a SpikeflipError where it is not there."""
+    if source not in IMAGE_SETS:
+        load_event_set(source, "train", root=root, download=download)
+    said = {}
+    for split, number in needed.items():
+        load = load_images if source in IMAGE_SETS else load_event_set
+        fewest = min(Counter(load(source, split, root=root, download=download).labels.tolist()).values(), default=0)
+        if fewest < number:
+            said[name] = f'"{name}" has {fewest:,} of a class for {split} and needs {number:,}'
+    return said
 
 
 def _instead(used: Sequence[str], lacking: Sequence[str]) -> str:
