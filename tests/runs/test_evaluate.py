@@ -123,6 +123,9 @@ def test_an_interrupted_one_goes_on_with_the_same_bytes(evaluated, few, small_vi
     assert run(*given) == (0, "", "spikeflip: shard 1 is damaged or of another run, and is attacked again\n")
     assert bytes_of(out) == bytes_of(whole)
     assert not (out / "shards").exists()
+    log = (out / "run.log").read_text()
+    assert [f"interrupted; {done} of 3 shards are finished and stay" in log for done in range(3)] == [True] * 3
+    assert "finished: 6 rows" in log
 
 
 def test_the_same_bytes_whatever_the_shards(evaluated, few, small_victim, run, tmp_path):

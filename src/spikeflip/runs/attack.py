@@ -14,13 +14,12 @@ from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, Execution
 from spikeflip.runs.finished import SHARDS, Finished, any_left, shard_sha256
 from spikeflip.runs.folder import (
+    begin_manifest,
     check_free,
     check_plain,
     differences,
     known_to,
-    manifest,
     moment,
-    went_on,
     write_trouble,
 )
 from spikeflip.runs.lock import check_unlocked, locked
@@ -38,7 +37,7 @@ from spikeflip.runs.recordings import FOLDER as RECORDINGS
 from spikeflip.runs.shard import INPUTS, OUTPUTS, ROWS, TRACE
 from spikeflip.runs.sharded import Progress, Shards, check_execution, logged
 from spikeflip.runs.victim import load_victim
-from spikeflip.writing import remove_partial, sync, write_bytes, write_json
+from spikeflip.writing import make_folder, remove_partial, sync, write_bytes, write_json
 
 _CONFIG, _MANIFEST, _SUMMARY, _PAGE = "config.json", "manifest.json", "summary.json", "report.html"
 _WRITTEN = {_CONFIG, _MANIFEST, _SUMMARY, _PAGE, ROWS, TRACE, INPUTS, OUTPUTS}
@@ -154,23 +153,14 @@ class _Run:
     def finish(self, execution: Execution) -> dict[str, Any]:
         """Do what is not done yet."""
         try:
-            if not _has_results(self.out):
-                (self.out / _SUMMARY).unlink(missing_ok=True)  # what is found without it is not finished
-            self._open(execution)
-            if not (self.out / _SUMMARY).exists():
-                self.shards.finish(execution)
-                self._merge()
-            return self._close()
-        except OSError as error:
-            message = f"{write_trouble(error, self.out)}; {self.shards.state}"
-            _log.error(message)
-            raise SpikeflipError(message) from error
-        except SpikeflipError as error:
-            _log.error("%s; %s", error, self.shards.state)
-            raise
-        except KeyboardInterrupt as error:
-            _log.info("interrupted%s; %s", f" by {error}" if str(error) else "", self.shards.state)
-            raise
+            with self.shards.ending_logged():
+                if not _has_results(self.out):
+                    (self.out / _SUMMARY).unlink(missing_ok=True)  # what is found without it is not finished
+                self._open(execution)
+                if not (self.out / _SUMMARY).exists():
+                    self.shards.finish(execution)
+                    self._merge()
+                return self._close()
         finally:
             self._tidy()
 
@@ -181,12 +171,8 @@ class _Run:
 
     def _open(self, execution: Execution) -> None:
         self._tidy()
-        (self.out / SHARDS).mkdir(exist_ok=True)
-        now = manifest(self.plan.task.victim.device) | execution.model_dump(mode="json")
-        if not (self.out / _MANIFEST).exists():
-            write_json(self.out / _MANIFEST, now | {"started": moment()})
-        elif (known := read_json(self.out / _MANIFEST)) != (both := went_on(known, now)):
-            write_json(self.out / _MANIFEST, both)
+        make_folder(self.out / SHARDS)
+        begin_manifest(self.out / _MANIFEST, self.plan.task.victim.device, execution.model_dump(mode="json"))
 
     def _merge(self) -> None:
         plan = self.plan

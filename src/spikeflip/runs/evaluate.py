@@ -1,5 +1,6 @@
 """Evaluating a victim into a folder, shard by shard; an evaluation that was interrupted goes on where it was."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -30,7 +31,7 @@ from spikeflip.runs.config import AttackConfig, DataConfig, Execution, VictimCon
 from spikeflip.runs.evaluate_config import EvaluateConfig
 from spikeflip.runs.evaluate_shard import FIGURES, EvaluateWork, members_in
 from spikeflip.runs.finished import SHARDS, Finished, any_left, shard_sha256
-from spikeflip.runs.folder import check_free, check_plain, differences, manifest, moment, went_on, write_trouble
+from spikeflip.runs.folder import begin_manifest, check_free, check_plain, differences, moment, write_trouble
 from spikeflip.runs.lock import check_unlocked, locked
 from spikeflip.runs.merge import damage_told, merge
 from spikeflip.runs.plan import PLACES, Plan, Task, make_plan, open_task
@@ -45,6 +46,7 @@ _CONFIG, _MANIFEST = "config.json", "manifest.json"
 _WRITTEN = {_CONFIG, _MANIFEST, SUMMARY, ROWS, INPUTS, PAGE}
 _RESULTS = (SUMMARY, _MANIFEST, ROWS, INPUTS)
 """What every finished evaluation holds beside its page."""
+_log = logging.getLogger(__name__)
 _EXAMPLES = 16
 """Inputs on which the victim is examined."""
 _OF_ATTACKS = {
@@ -136,17 +138,17 @@ class _Run:
     def finish(self, execution: Execution) -> None:
         """Do what is not done yet."""
         try:
-            if not _has_results(self.out):
-                (self.out / SUMMARY).unlink(missing_ok=True)  # what is found without it is not finished
-            self._open(execution)
-            if not (self.out / SUMMARY).exists():
-                self.shards.finish(execution)
-                self._merge()
-            write_bytes(self.out / PAGE, render_evaluation(self.out).encode())
-            sync([self.out])
-            self.finished.remove()
-        except OSError as error:
-            raise SpikeflipError(f"{write_trouble(error, self.out)}; {self.shards.state}") from error
+            with self.shards.ending_logged():
+                if not _has_results(self.out):
+                    (self.out / SUMMARY).unlink(missing_ok=True)  # what is found without it is not finished
+                self._open(execution)
+                if not (self.out / SUMMARY).exists():
+                    self.shards.finish(execution)
+                    self._merge()
+                write_bytes(self.out / PAGE, render_evaluation(self.out).encode())
+                sync([self.out])
+                self.finished.remove()
+                _log.info("finished: %d rows", len(self.plan.rows))
         finally:
             self._tidy()
 
@@ -187,9 +189,7 @@ class _Run:
     def _open(self, execution: Execution) -> None:
         self._tidy()
         make_folder(self.out / SHARDS)
-        now = manifest(self.plan.task.victim.device) | execution.model_dump(mode="json")
-        facts = read_json(self.out / _MANIFEST) if (self.out / _MANIFEST).exists() else now | {"started": moment()}
-        write_json(self.out / _MANIFEST, went_on(facts, now))
+        begin_manifest(self.out / _MANIFEST, self.plan.task.victim.device, execution.model_dump(mode="json"))
 
     def _merge(self) -> None:
         """Write all that was found; its summary last, which says that shards are not needed any more."""

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from spikeflip import __version__
 from spikeflip.errors import SpikeflipError
+from spikeflip.report.loading import read_json
 from spikeflip.runs.lock import LOCK
-from spikeflip.writing import PARTIAL, is_partial, place_folder, write_bytes
+from spikeflip.writing import PARTIAL, is_partial, place_folder, write_bytes, write_json
 
 _PROJECT = 'name = "spikeflip"'
 _PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "safetensors", "pyarrow")
@@ -123,6 +124,15 @@ def manifest(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "git": _commit(),
     }
+
+
+def begin_manifest(path: Path, device: torch.device, how: Mapping[str, Any]) -> None:
+    """Write the manifest of a folder that begins; one that goes on in another way has that in its manifest too."""
+    now = {**manifest(device), **how}
+    if not path.exists():
+        write_json(path, now | {"started": moment()})
+    elif (known := read_json(path)) != (both := went_on(known, now)):
+        write_json(path, both)
 
 
 def went_on(facts: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

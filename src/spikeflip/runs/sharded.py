@@ -11,6 +11,7 @@ from spikeflip.errors import SpikeflipError
 from spikeflip.runs.config import Execution
 from spikeflip.runs.executors import Job, in_processes, in_this_process
 from spikeflip.runs.finished import SHARDS, Finished
+from spikeflip.runs.folder import write_trouble
 from spikeflip.runs.plan import Plan
 from spikeflip.runs.work import Work
 
@@ -54,6 +55,22 @@ class Shards:
             f"{self.finished.out / SHARDS} holds damaged shards each time they were written: see that the disk works, "
             "then give the same command again"
         )
+
+    @contextmanager
+    def ending_logged(self) -> Iterator[None]:
+        """Where what is done inside ends early, log why, and what of the shards stays; disks that fail say it too."""
+        try:
+            yield
+        except OSError as error:
+            message = f"{write_trouble(error, self.finished.out)}; {self.state}"
+            _log.error(message)
+            raise SpikeflipError(message) from error
+        except SpikeflipError as error:
+            _log.error("%s; %s", error, self.state)
+            raise
+        except KeyboardInterrupt as error:
+            _log.info("interrupted%s; %s", f" by {error}" if str(error) else "", self.state)
+            raise
 
     @property
     def state(self) -> str:
