@@ -7,7 +7,7 @@ from few_steps import few_steps
 from torch import nn
 
 from spikeflip import SCG, Budget, SpikeflipError, SpikingNetwork, judge, scg, wrap
-from spikeflip.attacks import ATTACKS, bim, fgsm, noise
+from spikeflip.attacks import ATTACKS, bim, fgsm, greedy_flips, noise, sigma_zero
 from spikeflip.attacks.result import AttackResult
 from spikeflip.interop import ArtAttack, FoolboxAttack, adv_lib_attack, as_module
 from spikeflip.snn.coding import latency
@@ -203,3 +203,29 @@ def test_thresholds_that_are_none(threshold):
 def test_other_attacks_on_images_ask_for_a_victim_too(call):
     with pytest.raises(SpikeflipError, match=r"wrap it with spikeflip\.wrap"):
         call(nn.Linear(4, 2), torch.rand(2, 4), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("call", [scg, greedy_flips, sigma_zero])
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (
+            nn.functional.cross_entropy,
+            r"the loss of a batch of 1 is of shape \(\): give a function that returns one number",
+        ),
+        (lambda scores, classes: scores, r"the loss of a batch of 1 is of shape \(1, 5\): give a function"),
+        (lambda scores, classes: 0.5, "the loss of a batch of 1 is of type float: give a function"),
+    ],
+)
+def test_a_loss_that_is_not_one_number_a_sample(call, loss, words, network):
+    labels = network.scores(X).argmax(1)
+    with pytest.raises(SpikeflipError, match=words):
+        call(network, X, labels, loss=loss, micro_batch=1)
+
+
+def test_a_loss_without_a_gradient(network):
+    labels = network.scores(X).argmax(1)
+    with pytest.raises(
+        SpikeflipError, match="the loss has no gradient with respect to the scores: compute it with torch"
+    ):
+        scg(network, X, labels, loss=lambda scores, classes: scores.detach().sum(1))

@@ -52,12 +52,28 @@ TRAINING_LOSSES = ("mse", "ce")
 
 
 def resolve(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
-    """The function of a loss given by name or as itself."""
+    """The function of a loss given by name or as itself; one of a user's raises a SpikeflipError for another shape."""
     if callable(loss):
-        return loss
+        return loss if loss in LOSSES.values() else _each_sample_its_own(loss)
     if loss not in LOSSES:
         raise SpikeflipError(f"loss is {loss!r}: {choose_from(loss, LOSSES)}, or give a function")
     return LOSSES[loss]
+
+
+def _each_sample_its_own(loss: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A loss that is one number a sample: in a mean over the batch, a sample's part depends on its batch-mates."""
+
+    def checked(scores: Tensor, classes: Tensor) -> Tensor:
+        values = loss(scores, classes)
+        if not isinstance(values, Tensor) or values.shape != classes.shape:
+            found = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"type {type(values).__name__}"
+            raise SpikeflipError(
+                f"the loss of a batch of {len(classes)} is of {found}: give a function that returns one number a "
+                "sample, (N,), such as torch.nn.CrossEntropyLoss(reduction='none')"
+            )
+        return values
+
+    return checked
 
 
 def check_loss(loss: Loss, classes: int) -> None:
@@ -71,5 +87,9 @@ def score_gradient(loss: Loss, scores: Tensor, classes: Tensor) -> tuple[Tensor,
     with torch.enable_grad():
         leaf = scores.detach().requires_grad_()
         values = resolve(loss)(leaf, classes)
+        if not values.requires_grad:
+            raise SpikeflipError(
+                "the loss has no gradient with respect to the scores: compute it with torch, from them"
+            )
         (gradient,) = torch.autograd.grad(values.sum(), leaf)
     return values.detach(), gradient
