@@ -1,5 +1,6 @@
 """What an attack and the judge are handed by mistake: one sentence each; and calls that only look like mistakes."""
 
+import numpy as np
 import pytest
 import torch
 from faulty_models import X, model
@@ -229,3 +230,22 @@ def test_a_loss_without_a_gradient(network):
         SpikeflipError, match="the loss has no gradient with respect to the scores: compute it with torch"
     ):
         scg(network, X, labels, loss=lambda scores, classes: scores.detach().sum(1))
+
+
+@pytest.mark.parametrize("threshold", [1.0, None])
+def test_numbers_of_numpy_are_those_of_python(network, threshold):
+    labels = network.scores(X).argmax(1)
+    settings = {"threshold": threshold, "gamma": 0.125, "steps": 3, "output_window": 2.0}
+    of_numpy = {name: np.float32(value) if isinstance(value, float) else value for name, value in settings.items()}
+    found = scg(network, X, labels, **of_numpy | {"steps": np.int64(3)})
+    assert torch.equal(found.adversarials, scg(network, X, labels, **settings).adversarials)
+    assert SCG(**of_numpy) == SCG(**settings)
+    assert repr(SCG(**of_numpy)) == repr(SCG(**settings))
+
+
+def test_a_number_of_encodings_of_numpy():
+    victim = SpikingNetwork("16FC-5FC", (20,), time_steps=6, seed=1)
+    images = torch.rand(4, 20, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 1, 2, 3])
+    found = scg(victim, images, labels, steps=3, encodings=np.int64(2))
+    assert torch.equal(found.adversarials, scg(victim, images, labels, steps=3, encodings=2).adversarials)

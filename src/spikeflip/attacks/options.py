@@ -12,6 +12,8 @@ from functools import cache
 from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from spikeflip.errors import SpikeflipError
 
 _RANGE = "range"
@@ -80,9 +82,12 @@ def options_of(settings: type) -> dict[str, Option]:
 
 
 def check_options(settings: Any) -> None:
-    """Raise a SpikeflipError if a number is not in the range of its option."""
+    """Raise a SpikeflipError if a number is not in the range of its option; numbers of NumPy become Python's."""
     for known in options_of(type(settings)).values():
         value, kinds = getattr(settings, known.name), get_args(known.type) or (known.type,)
+        if isinstance(value, np.generic):
+            value = value.item()
+            object.__setattr__(settings, known.name, value)  # they are frozen for everybody else
         if value is None or known.range is None or value in known.words:
             continue
         is_whole = isinstance(value, Integral) and not isinstance(value, bool)
