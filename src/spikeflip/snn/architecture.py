@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
+from numbers import Real
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.limits import MOST_LAYERS, MOST_WEIGHTS
@@ -107,8 +108,8 @@ def scale(layers: Sequence[Layer], width: float) -> tuple[Layer, ...]:
     >>> to_string(scale(parse("128C3-AP2-512FC-10FC"), 0.25))
     '32C3-AP2-128FC-10FC'
     """
-    if not 0 < width < float("inf"):
-        raise SpikeflipError(f"width is {width}: give a positive factor, such as 0.25")
+    if not isinstance(width, Real) or not 0 < width < float("inf"):
+        raise SpikeflipError(f"width is {width!r}: give a positive factor, such as 0.25")
 
     def narrower(layer: Layer) -> Layer:
         match layer:

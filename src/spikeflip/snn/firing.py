@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from spikeflip.errors import SpikeflipError
 from spikeflip.snn.network import SpikingNetwork
 from spikeflip.snn.neuron import integrate
-from spikeflip.snn.validation import at_a_time
+from spikeflip.snn.validation import at_a_time, check_tensor, kind_of
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ def measure_firing(network: SpikingNetwork, spikes: Tensor, *, micro_batch: int 
     Returns:
         One entry a layer.
 
+    Raises:
+        SpikeflipError: there is no sample, or what is given are no spikes of this network's shape.
+
     >>> network = SpikingNetwork("2FC-3FC", (1,))
     >>> with torch.no_grad():
     ...     for weight, values in zip(network.weights, ([[1.0], [-1.0]], [[0.0, 0.0]] * 3)):
@@ -85,6 +89,11 @@ def measure_firing(network: SpikingNetwork, spikes: Tensor, *, micro_batch: int 
     >>> [layer.silent_neurons for layer in measure_firing(network, torch.ones(4, 5, 1)).layers]
     [0.5, 1.0]
     """
+    check_tensor(spikes)
+    if kind_of(spikes, network.input_shape) == "images" or not len(spikes):
+        raise SpikeflipError(
+            f"spikes have shape {tuple(spikes.shape)}: give at least one sample, (N, T, *input), and code images first"
+        )
     engine, neuron = network.engine, network.neuron
     counts: list[_Count] = [_Count() for _ in network.layers]
     for part in spikes.split(at_a_time(network, spikes, micro_batch)):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,9 @@ class Layers(nn.Module):
     def __init__(self, architecture: str, input_shape: Sequence[int], *, width: float, seed: int) -> None:
         super().__init__()
         check_seed(seed)
-        if not isinstance(input_shape, Sequence):
+        if not isinstance(architecture, str):
+            raise SpikeflipError(f"architecture is {architecture!r}: give a string, such as '128C3-AP2-10FC'")
+        if not isinstance(input_shape, Sequence) or not all(isinstance(size, Integral) for size in input_shape):
             raise SpikeflipError(f"input_shape is {input_shape!r}: give a tuple, such as (1, 28, 28) or (20,)")
         self.layers: tuple[Layer, ...] = scale(parse(architecture), width)
         self.input_shape: Shape = tuple(input_shape)

@@ -68,6 +68,8 @@ class SpikingNetwork(Layers):
             raise SpikeflipError(
                 f"coding is {coding!r}: choose rate or latency; images as they are (direct) are for ReLU networks"
             )
+        if neuron is not None and not isinstance(neuron, LIF):
+            raise SpikeflipError(f"neuron is {neuron!r:.80}: give the constants of all neurons, such as LIF(0.3)")
         self.time_steps = time_steps
         self.coding: Coding = coding
         self.neuron = LIF() if neuron is None else neuron
@@ -112,6 +114,7 @@ class SpikingNetwork(Layers):
 
     def forward(self, spikes: Tensor) -> Tensor:
         """Output spike rates ``(N, K)``, differentiable in input and weights (Eq. 6-9); ``(N, T, *input)`` in."""
+        spikes = self._checked(spikes)
         remaining = iter(self.weights)
         for layer in self.layers:
             weight = None if isinstance(layer, AvgPool) else next(remaining)

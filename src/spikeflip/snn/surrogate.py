@@ -6,6 +6,7 @@ potential, so that those of one width can be compared. Only the backward pass kn
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol, Self
 
 import torch
@@ -36,8 +37,8 @@ class _OfWidth:
     width: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.width < float("inf"):
-            raise SpikeflipError(f"surrogate width is {self.width}: give a positive number, such as 0.5")
+        if not isinstance(self.width, Real) or not 0 < self.width < float("inf"):
+            raise SpikeflipError(f"surrogate width is {self.width!r}: give a positive number, such as 0.5")
 
     def with_width(self, width: float) -> Self:
         """The same kind with another width."""

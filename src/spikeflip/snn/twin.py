@@ -17,6 +17,7 @@ from spikeflip.snn.gradients import GradientRequest, InputGradient, ScoreGradien
 from spikeflip.snn.layers import Layers
 from spikeflip.snn.probe import all_zero
 from spikeflip.snn.surrogate import Surrogate
+from spikeflip.snn.validation import check_tensor
 
 if TYPE_CHECKING:
     from spikeflip.snn.network import SpikingNetwork
@@ -51,6 +52,8 @@ class ReluNetwork(Layers):
     @classmethod
     def twin_of(cls, network: "SpikingNetwork") -> "ReluNetwork":
         """A ReLU network with a copy of a spiking network's weights, in their type."""
+        if not isinstance(network, Layers):
+            raise SpikeflipError(f"a {type(network).__name__} has no ReLU twin: give a SpikingNetwork")
         twin = cls(network.architecture, network.input_shape).to(network.device, network.weights[0].dtype)
         twin.load_state_dict(network.state_dict())
         return twin
@@ -103,6 +106,7 @@ class ReluNetwork(Layers):
 
     def _checked(self, inputs: Tensor) -> Tensor:
         """Images in the type of the weights; a SpikeflipError for what is none of this network's."""
+        check_tensor(inputs)
         if tuple(inputs.shape[1:]) != (1, *self.input_shape):
             sizes = ", ".join(map(str, self.input_shape))
             raise SpikeflipError(

@@ -14,6 +14,9 @@ from spikeflip.snn.coding import Coding
 
 Kind = Literal["images", "spikes"]
 
+_ROUNDED = 1e-4
+"""How far interpolation and float32 may take a pixel beyond [0, 1]."""
+
 
 def kind_of(inputs: Tensor, input_shape: Shape, coding: Coding = "rate") -> Kind:
     """Whether inputs are images ``(N, *input_shape)`` or spikes ``(N, T, *input_shape)``.
@@ -75,12 +78,17 @@ def check_values(inputs: Tensor, kind: Kind, *, counts: bool = False) -> None:
     if bool(wrong.any()):
         where = tuple(wrong.nonzero()[0].tolist())
         first = float(inputs[where])
-        raise SpikeflipError(f"{kind} hold the value {first:g} at {where}: {_instead(first, kind)}")
+        said = f"{first:g}"
+        if float(said) != first and float(said).is_integer():  # 1.0000002 is not to be told from what is right
+            said = repr(first)
+        raise SpikeflipError(f"{kind} hold the value {said} at {where}: {_instead(first, kind)}")
 
 
 def _instead(value: float, kind: Kind) -> str:
     """What to give in the place of values that are no images or spikes, by what they seem to be."""
     if kind == "images":
+        if -_ROUNDED <= value <= 1 + _ROUNDED:
+            return "it is rounded beyond the range, give inputs.clamp(0, 1)"
         return (
             "scale them to [0, 1], and put what the model was trained on inside it: Sequential(Normalize(mean, std), "
             "model)"
