@@ -11,7 +11,7 @@ from attack_libraries import And, Closure, Estimator, Misclassification, Targete
 from few_steps import few_steps
 
 from spikeflip import SCG, Budget
-from spikeflip.attacks import ATTACKS
+from spikeflip.attacks import ATTACKS, pgd
 from spikeflip.interop import ArtAttack, FoolboxAttack, adv_lib_attack, as_module
 from spikeflip.snn.coding import encode
 
@@ -174,6 +174,13 @@ def test_settings_may_be_given_as_an_object(setting):
     assert torch.equal(adv_lib_attack(SCG(gamma=0.1), seed=3, steps=2)(victim, inputs, labels), wanted)
     limited = adv_lib_attack("scg", seed=3, steps=2, budget=0.01)(victim, inputs, labels)
     assert torch.equal(limited, SCG(steps=2, budget=Budget(0.01))(victim, inputs, labels, seed=3).adversarials)
+
+
+def test_a_number_as_budget_is_in_the_attack_s_own_metric(setting):
+    """As where it is called as a function."""
+    victim, inputs, labels = setting["images"]
+    found = adv_lib_attack("pgd", seed=3, steps=2, budget=0.05)(victim, inputs, labels)
+    assert torch.equal(found, pgd(victim, inputs, labels, steps=2, budget=0.05, seed=3).adversarials)
 
 
 def test_samples_name_the_streams(setting):

@@ -47,6 +47,7 @@ class Attack(Protocol):
     goals: ClassVar[tuple[str, ...]]
     alone: ClassVar[bool]
     follows_gradient: ClassVar[bool]
+    budget_in: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
 

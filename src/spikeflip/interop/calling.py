@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from spikeflip.attacks import ATTACKS, FGSM, Attack, AttackInfo, Budget
-from spikeflip.attacks.iterated import as_budget
 from spikeflip.errors import SpikeflipError, choose_from
 from spikeflip.interop.module import Answer, asking, precise
 from spikeflip.snn.coding import encode_for
@@ -53,8 +52,9 @@ def settings_of(attack: str | Attack, settings: dict[str, Any], among: Mapping[s
     for name in settings:
         if name not in known:
             raise SpikeflipError(f"{kind.__name__} has no setting {name!r}: {choose_from(name, known)}")
-    if "budget" in settings:
-        settings = {**settings, "budget": as_budget(settings["budget"])}
+    budget = settings.get("budget")
+    if budget is not None and not isinstance(budget, Budget):
+        settings = {**settings, "budget": Budget(budget, kind.budget_in)}
     return kind(**settings) if isinstance(attack, str) else replace(attack, **settings)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from spikeflip.attacks import ATTACKS, Attack, AttackInfo
-from spikeflip.attacks.dense import as_ball
 from spikeflip.interop.calling import settings_of
 from spikeflip.interop.libraries.adv_lib import DDN, FMN, CarliniWagner, SigmaZero
 from spikeflip.interop.libraries.attack import LibraryAttack
@@ -47,8 +46,6 @@ def library_attack(name: str, **settings: Any) -> Attack:
     >>> library_attack("adv-lib:fmn", metric="linf").steps
     100
     """
-    if "budget" in settings:
-        settings["budget"] = as_ball(settings["budget"])
     return settings_of(name, settings, LIBRARY_ATTACKS)
 
 

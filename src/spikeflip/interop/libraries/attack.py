@@ -93,6 +93,7 @@ class LibraryAttack(Described):
 
     only: ClassVar[Kind | None] = "images"
     alone: ClassVar[bool] = False
+    budget_in: ClassVar[str] = "linf"
     library: ClassVar[Library]
 
     encodings: int = option(1, ge=1, le=MOST_ENCODINGS)
