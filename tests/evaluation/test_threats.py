@@ -228,3 +228,10 @@ def test_parts_are_put_together():
     none = member(attempted=0, broken=0, alone=None, forwards=0, backwards=0, seconds=0.0)
     (found,) = together([[none], [replace(none, left_out="not for it")]])
     assert (found.left_out, found.alone) == ("not for it", None)
+
+
+def test_a_victim_of_one_time_step_is_not_robust_in_time():
+    """Nothing could move in any attack, and all that is right would count as robust."""
+    network, spikes = SpikingNetwork("4FC-2FC", (3,), time_steps=1, neuron=LIF(0.1, 0.3)), torch.ones(2, 1, 3)
+    with pytest.raises(SpikeflipError, match=r"moves spikes between time steps, and the victim has one: .* binary-l0"):
+        evaluate(network, spikes, torch.tensor([0, 1]), threat="timing", budget=0.5)

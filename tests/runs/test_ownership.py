@@ -292,3 +292,10 @@ def test_no_rows_are_a_result(small_recordings, run, tmp_path):
         assert run("verify", tmp_path / out, "--victim", victim, "--input", data / "left" / "0.npz", "--quiet")[0] == 0
         assert run("runs", tmp_path / out, "--format", "csv")[1].splitlines()[1].startswith(str(tmp_path / out))
         assert run("transfer", tmp_path / out, "--victim", victim, "--quiet")[0] == 0
+
+
+def test_an_evaluation_is_named_where_a_run_would_go(command, run, tmp_path):
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "config.json").write_text('{"suite": "binary-l0/1", "identity": {"threat": "binary-l0"}}')
+    said = f"spikeflip: --out {tmp_path / 'e'} holds an evaluation, and no run of attack: give another folder\n"
+    assert run(*command, tmp_path / "e") == (2, "", said)

@@ -41,12 +41,24 @@ class Threat:
         """Whether its distances are of recordings, and not of frames alone."""
         return METRICS[self.metric].on == "recordings"
 
-    def check(self, kind: Kind, budget: float, *, recorded: bool) -> None:
-        """Raise a SpikeflipError if the threat is not one to such inputs, or there is no such budget."""
+    def check(self, kind: Kind, budget: float, *, steps: int, recorded: bool) -> None:
+        """Raise a SpikeflipError if the threat is not one to such inputs, or there is no such budget.
+
+        Args:
+            kind: of the inputs.
+            budget: what is asked for.
+            steps: time steps of the victim.
+            recorded: whether the events of the inputs are known.
+        """
         if kind != self.kind:
             other = next(one.name for one in THREATS.values() if one.kind == kind)
             raise SpikeflipError(
                 f"threat {self.name} is on {self.kind}, and the inputs are {kind}: choose another, such as {other}"
+            )
+        if self.moves_alone and steps == 1:
+            raise SpikeflipError(
+                f"threat {self.name} moves spikes between time steps, and the victim has one: choose another, such as "
+                f"{self.gradients_in}"
             )
         if self.on_recordings and not recorded:
             raise SpikeflipError(

@@ -240,7 +240,7 @@ def _check(
     check_victim(victim)
     check_tensor(inputs)
     kind = kind_of(inputs, victim.input_shape, victim.coding)
-    threat.check(kind, budget, recorded=recorded is not None)
+    threat.check(kind, budget, steps=victim.time_steps, recorded=recorded is not None)
     if takes_counts(victim):
         raise SpikeflipError(
             "the victim takes counts of events, and the suites attack cells of 0 and 1: wrap it on such an example"

@@ -9,6 +9,7 @@ from typing import Any
 
 from spikeflip.errors import SpikeflipError
 from spikeflip.report import render_report
+from spikeflip.report.folders import is_evaluation
 from spikeflip.report.loading import read_facts, read_json
 from spikeflip.runs.circumstances import circumstances
 from spikeflip.runs.config import AttackConfig, Execution
@@ -234,6 +235,8 @@ def _claim(out: Path, plan: Plan) -> None:
 
 
 def _check_same(out: Path, task: Task) -> None:
+    if is_evaluation(out):
+        raise SpikeflipError(f"--out {out} holds an evaluation, and no run of attack: give another folder")
     stored = read_json(out / _CONFIG)
     theirs = stored.get("identity")
     # Labels are positions among the classes: where these are others, so are the labels.

@@ -261,7 +261,8 @@ def _figures_in(path: Path) -> dict[str, Tensor]:
 def _check_threat(config: EvaluateConfig, task: Task) -> None:
     """Raise a SpikeflipError if the threat is not one to these inputs."""
     threat = threat_of(config.threat)
-    threat.check(task.kind, config.budget, recorded=task.data.recordings is not None)
+    recorded = task.data.recordings is not None
+    threat.check(task.kind, config.budget, steps=task.victim.time_steps, recorded=recorded)
     rule = None if task.data.binning is None else task.data.binning.rule
     if threat.name in ("events", "timing") and rule not in (None, "time"):
         raise SpikeflipError(
