@@ -12,7 +12,7 @@ from spikeflip.report.loading import open_inputs
 from spikeflip.runs import AttackConfig, PatternConfig, run_attack, run_learning, verify_run
 from spikeflip.runs.attack import is_done
 from spikeflip.runs.inputs import data_checksum
-from spikeflip.snn.checkpoint import save_checkpoint
+from spikeflip.snn.checkpoint import load_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 EVENTS = {"simulate_events": True, "micro_batch": 8}
@@ -42,9 +42,8 @@ def test_the_file_says_what_it_was_learned_on(home):
     found = run_learning(config, home / "again")
     assert (home / "again").read_bytes() == (home / "flips").read_bytes()
     pattern = load_pattern(home / "flips")
-    assert found == {"file": str(home / "again"), "kind": "universal", "cells": 90, "sha256": pattern.sha256} | dict(
-        pattern.facts
-    )
+    facts = {"file": str(home / "again"), "kind": "universal", "cells": 90, "sha256": pattern.sha256, "notices": []}
+    assert found == facts | dict(pattern.facts)
     assert pattern.shape == (4, 2, 16, 16)
     assert (pattern.facts["split"], pattern.facts["steps"], pattern.facts["target"]) == ("train", 2, None)
     assert 0 < pattern.facts["inputs"] < 60
@@ -188,3 +187,15 @@ def test_the_command(home, tmp_path, run):
     assert (status, said) == (2, "spikeflip: --pattern is no option of scg: leave it out\n")
     status, _, said = run("learn-pattern", *given, "--kind", "patch", "--side", "4", "--place", "x", "--out", "a")
     assert (status, said) == (2, "spikeflip: --place is 'x': give ROW,COLUMN, such as 4,12\n")
+
+
+def test_what_must_be_known_of_victim_and_data_is_said(home, tmp_path, run):
+    shutil.copytree(home / "victim", tmp_path / "victim")
+    network = load_checkpoint(tmp_path / "victim").network
+    save_checkpoint(network, tmp_path / "victim", {"loss": "mse", "learned": False})
+    given = ["--victim", tmp_path / "victim", "--simulate-events", "--samples", "9000", "--split", "test"]
+    status, out, _ = run("learn-pattern", *given, "--cells", "2", "--steps", "1", "--out", tmp_path / "pattern")
+    notes = [line for line in out.splitlines() if line.startswith("note: ")]
+    assert (status, len(notes)) == (0, 2)
+    assert "inputs, fewer than the 9,000 asked for" in notes[0]
+    assert "the victim did not learn" in notes[1]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, create_model
 
 from spikeflip.cli.command_line import AsJson, Quiet, foreign_prints, grouped
 from spikeflip.cli.groups import OUTPUT
-from spikeflip.cli.terminal import Bars, print_json, say
+from spikeflip.cli.terminal import Bars, note, print_json, say
 from spikeflip.runs.pattern_config import PatternConfig
 
 _Options: type[BaseModel] = create_model("PatternOptions", __base__=PatternConfig, **grouped(PatternConfig))
@@ -32,3 +32,5 @@ def learn_pattern(
     elif not quiet:
         what = f"{found['cells']:,} cells" if found["kind"] == "universal" else f"a patch of {found['cells']:,} cells"
         say(f"{out}: {what}, fools {found['success']:.1%} of the {found['inputs']:,} inputs that it was learned on")
+        for notice in found["notices"]:
+            note(notice["text"])

@@ -1,13 +1,12 @@
 """Certifying the votes of a victim on a data set."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from spikeflip.judging.certificate import certify
-from spikeflip.judging.notices import Circumstances, did_not_learn
-from spikeflip.notices import Notice, as_json
+from spikeflip.notices import as_json
 from spikeflip.runs.certify_config import CertifyConfig
-from spikeflip.runs.circumstances import circumstances
+from spikeflip.runs.circumstances import circumstances, not_of_attacks
 from spikeflip.runs.config import AttackConfig, DataConfig, VictimConfig
 from spikeflip.runs.plan import make_plan, open_task
 
@@ -41,6 +40,7 @@ def run_certification(config: CertifyConfig, *, progress: Progress | None = None
         micro_batch=config.micro_batch,
         progress=None if progress is None else lambda done, every: progress("images", done, every),
     )
+    known = circumstances(make_plan(task))
     columns = (values.tolist() for values in (task.data.labels, found.classes, found.bounds, found.radii))
     rows = [
         {"label": label, "class": chosen if chosen >= 0 else None, "bound": bound, "radius": radius}
@@ -49,13 +49,6 @@ def run_certification(config: CertifyConfig, *, progress: Progress | None = None
     return {
         **found.summary(task.data.labels),
         "weights_sha256": task.loaded.sha256,
-        "notices": as_json(_notices(circumstances(make_plan(task)))),
+        "notices": as_json([*known.attack, *not_of_attacks(known)]),
         "rows": rows,
     }
-
-
-def _notices(known: Circumstances) -> Iterator[Notice]:
-    """What must be known of the data and of the victim."""
-    yield from (*known.data, *known.attack)
-    if (notice := did_not_learn(known)) is not None:
-        yield notice

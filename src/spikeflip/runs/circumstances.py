@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spikeflip.attacks.tuned import OWN_THRESHOLD, THRESHOLD
 from spikeflip.interop import EVERY_ATTACK
-from spikeflip.judging.notices import DEEPER, LOSS, OUTPUT, Circumstances
+from spikeflip.judging.notices import DEEPER, LOSS, OUTPUT, Circumstances, did_not_learn
 from spikeflip.notices import Notice
 from spikeflip.runs.data_checks import check_sensor
 from spikeflip.runs.inputs import stored_sensor
@@ -39,6 +39,13 @@ def circumstances(plan: Plan) -> Circumstances:
             *_of_pattern(plan),
         ),
     )
+
+
+def not_of_attacks(known: Circumstances) -> Iterator[Notice]:
+    """What must be known of the data and of the victim, whatever is done with them."""
+    yield from known.data
+    if (notice := did_not_learn(known)) is not None:
+        yield notice
 
 
 def learned(facts: Mapping[str, Any]) -> bool:

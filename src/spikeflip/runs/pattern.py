@@ -8,7 +8,9 @@ from typing import Any
 from spikeflip.attacks import Pattern, learn_patch, learn_universal, save_pattern
 from spikeflip.attacks.pattern import MARK
 from spikeflip.errors import SpikeflipError
+from spikeflip.notices import as_json
 from spikeflip.reading import may_replace
+from spikeflip.runs.circumstances import circumstances, not_of_attacks
 from spikeflip.runs.config import AttackConfig, DataConfig, VictimConfig
 from spikeflip.runs.pattern_config import PatternConfig
 from spikeflip.runs.plan import Plan, make_plan, open_task
@@ -19,7 +21,7 @@ _SHARED = {*DataConfig.model_fields, *VictimConfig.model_fields, "split", "targe
 
 
 def run_learning(config: PatternConfig, out: Path, *, progress: Progress | None = None) -> dict[str, Any]:
-    """Learn a pattern and write it into the file ``out``; returns what is known of it.
+    """Learn a pattern and write it into the file ``out``; returns what is known of it, and ``notices``.
 
     Args:
         config: on what it is learned, and how.
@@ -44,7 +46,14 @@ def run_learning(config: PatternConfig, out: Path, *, progress: Progress | None 
     plan = make_plan(task)
     learned = _learn(config, plan.task.loaded.attacked(task.engine, "float32", None), plan, progress)
     save_pattern(learned, out)
-    return {"file": str(out), "kind": learned.kind, "cells": learned.cells, "sha256": learned.sha256, **learned.facts}
+    return {
+        "file": str(out),
+        "kind": learned.kind,
+        "cells": learned.cells,
+        "sha256": learned.sha256,
+        **learned.facts,
+        "notices": as_json(not_of_attacks(circumstances(plan))),
+    }
 
 
 def _check_options(config: PatternConfig) -> None:
