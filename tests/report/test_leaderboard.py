@@ -134,3 +134,20 @@ def test_other_refusals(folder, tmp_path, run):
     assert "exists and is not a page of spikeflip" in run("leaderboard", home, "--out", tmp_path / "mine.html")[2]
     assert "cannot write the page" in run("leaderboard", home, "--out", tmp_path / "none" / "page.html")[2]
     assert run("leaderboard", home, "--out", tmp_path / "page.html") == (0, f"page: {tmp_path / 'page.html'}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            json.dumps(card(robust=0.5) | {"robust_accuracy": 2}),
+            "is not a card of spikeflip evaluate (robust_accuracy: Input should be less than or equal to 1)",
+        ),
+        ("[1", "is damaged (Expecting ',' delimiter: line 1 column 3 (char 2))"),
+    ],
+)
+def test_the_command_names_the_card_that_is_wrong(content, said, folder, tmp_path, run):
+    home = folder(card("one"))
+    (home / "1.json").write_text(content)
+    line = f"spikeflip: {home / '1.json'} {said}: remove it, or write it anew\n"
+    assert run("leaderboard", home, "--out", tmp_path / "page.html") == (2, "", line)

@@ -143,6 +143,8 @@ def one_sentence() -> Iterator[None]:
 def _said(error: Exception, causes: Sequence[BaseException]) -> str:
     if isinstance(error, cyclopts.MissingArgumentError) and error.argument is not None:
         return _missing(error.argument, " ".join(error.command_chain or ()))
+    if isinstance(error, SpikeflipError):
+        return str(error)  # whatever led to it, it says itself where and what is wrong
     cause = next((e for e in causes if isinstance(e, ValidationError)), None)
     return str(error) if cause is None else explain(cause)
 

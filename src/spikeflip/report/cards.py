@@ -168,7 +168,13 @@ def read_figures(path: Path) -> CardFigures:
 
 
 def _read(path: Path, kind: type[_Kind], what: str, cure: str) -> _Kind:
-    values = read_json(path)
+    try:
+        values = read_json(path)
+    except SpikeflipError as error:
+        if error.__cause__ is None:  # it is not there
+            raise
+        why = " ".join(str(error.__cause__).split())[:200]
+        raise SpikeflipError(f"{path} is damaged ({why}): {cure}") from error.__cause__
     try:
         return kind(**values)
     except (ValidationError, TypeError) as error:
