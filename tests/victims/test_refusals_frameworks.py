@@ -70,3 +70,26 @@ def test_spikingjelly_neurons_without_a_threshold():
     assert (victim.penultimate_layer, victim.penultimate_threshold) == ("1", None)
     with pytest.raises(SpikeflipError, match="layer '1' has none that could move"):
         victim.probe(X).input_gradient(lambda s, _: torch.ones_like(s), ask(torch.arange(4), penultimate_threshold=0.5))
+
+
+@pytest.mark.parametrize("name", ["DSRIFNode", "DSRLIFNode"])
+def test_spikingjelly_neurons_whose_spikes_are_made_inside_an_autograd_function(name):
+    pytest.importorskip("spikingjelly")
+    from spikingjelly.activation_based import neuron
+
+    torch.manual_seed(0)
+    steps = X.shape[1]
+    neurons = [getattr(neuron, name)(T=steps, v_threshold=1.0) for _ in range(2)]
+    thing = nn.Sequential(nn.Linear(20, 16), neurons[0], nn.Softplus(), nn.Linear(16, 5), neurons[1])
+    message = refusal(thing)
+    assert f"what has a threshold, '1' ({name}), '4' ({name}), has no spike function of a known name" in message
+    assert "or neurons={} to attack it without thresholds and surrogates" in message
+    victim = wrap(thing, X, neurons={})
+    leaf = X.clone().requires_grad_()
+    scores = thing(leaf.transpose(0, 1)).mean(0)
+    assert torch.equal(victim.scores(X), scores)
+    (expected,) = torch.autograd.grad(scores[:, 0].sum(), leaf)
+    one = torch.eye(5)[0]
+    found = victim.probe(X).input_gradient(lambda scores, _: one.expand_as(scores), ask()).values
+    assert expected.any()
+    torch.testing.assert_close(found, expected)

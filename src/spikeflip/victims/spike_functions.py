@@ -299,6 +299,17 @@ def find(model: nn.Module, rows: Iterable[NeuronType]) -> dict[str, SpikingLayer
     return {name: layer for name, layer in found.items() if layer.kind.module or not _holds_any(name, found)}
 
 
+def with_a_threshold(model: nn.Module) -> list[str]:
+    """Modules of frameworks that have a threshold as spiking layers do, as ``'name' (class)``."""
+    names = [row.threshold for row in TABLE if row.threshold is not None]
+    return [
+        f"{repr(name) if name else 'the model'} ({type(module).__name__})"
+        for name, module in named_modules(model)
+        if any(hasattr(module, known) for known in names)
+        and not type(module).__module__.startswith("torch.nn.")  # Softplus has one
+    ]
+
+
 def _holds_any(name: str, others: Iterable[str]) -> bool:
     inside = f"{name}." if name else ""
     return any(other != name and other.startswith(inside) for other in others)

@@ -23,7 +23,7 @@ from spikeflip.victims.layouts import (
     check_choice,
     layout_name,
 )
-from spikeflip.victims.spike_functions import Neurons, find, table
+from spikeflip.victims.spike_functions import Neurons, find, table, with_a_threshold
 from spikeflip.victims.wrapped import Calling, WrappedModel
 
 
@@ -98,9 +98,12 @@ def wrap(
     inputs = example_inputs(example, layout, time_steps)
     layers = find(model, table(neurons))
     if not layers and neurons is None:
+        like = ", ".join(with_a_threshold(model)[:3])
+        but = f"; what has a threshold, {like}, has no spike function of a known name" if like else ""
         raise SpikeflipError(
-            "no spiking layer was found in the model: pass neurons={YourNeuron: ('threshold', 'spike_function')} with "
-            "the names of its attributes, or neurons={} to attack it without thresholds and surrogates"
+            f"no spiking layer was found in the model{but}: pass neurons={{YourNeuron: ('threshold', "
+            "'spike_function')} with the names of its attributes, or neurons={} to attack it without thresholds and "
+            "surrogates"
         )
     calling = Calling(layout, output, readout)
     shape = tuple(inputs.shape[2:])
