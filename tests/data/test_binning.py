@@ -271,3 +271,27 @@ def test_frames_that_cannot_be_written_back_are_refused():
 def test_edges_must_fit():
     with pytest.raises(SpikeflipError, match="edges"):
         bin_events(recording(), Binning(2, time_bin=1), edges=np.array([0, 1]))
+
+
+def test_numbers_of_numpy_are_those_of_python():
+    of_numpy = Binning(np.int64(5), time_bin=np.float32(2.5), height=np.int16(17), width=np.int16(17))
+    assert repr(of_numpy) == repr(Binning(5, time_bin=2.5, height=17, width=17))
+    with pytest.raises(SpikeflipError, match="steps is True: give a whole number"):
+        Binning(np.bool_(True), time_bin=2.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.bool, torch.int64])
+@pytest.mark.parametrize("moves", [None, "fewest"])
+def test_frames_of_any_type_are_written_back(dtype, moves):
+    binned = bin_events(recording(200), Binning(4, time_bin=10))
+    after = binned.frames.clone()
+    after[:2] = after[:2].flip(0)
+    expected = binned.write_back(after, moves=moves).events
+    assert len(expected) != len(binned.recording) or not np.array_equal(expected, binned.recording.events)
+    assert np.array_equal(binned.write_back(after.to(dtype), moves=moves).events, expected)
+
+
+def test_frames_that_are_no_tensor():
+    binned = bin_events(recording(20), Binning(4, time_bin=10))
+    with pytest.raises(SpikeflipError, match="frames are a ndarray: give a tensor"):
+        binned.write_back(binned.frames.numpy())

@@ -113,3 +113,11 @@ def test_between_cuts_by_the_files_clock():
     assert (part.t0, part.events["t"].tolist(), part.events["x"].tolist()) == (1010, [0, 10], [1, 2])
     assert recording.events["t"].tolist() == [0, 10, 20, 30]  # the original is as it was
     assert np.shares_memory(recording.events, part.events) is False
+
+
+@pytest.mark.parametrize("times", [(1.5, 3), (1, 3.0), (1, "3")])
+def test_between_takes_whole_times(times):
+    recording = Recording.from_columns([1, 2, 3], [0] * 3, [0] * 3, [0, 1, 1], height=34, width=34)
+    with pytest.raises(SpikeflipError, match="give times in whole µs"):
+        recording.between(*times)
+    assert recording.between(np.int64(2), np.uint32(3)).events["t"].tolist() == [0]

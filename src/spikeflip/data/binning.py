@@ -48,6 +48,9 @@ class Binning:
     counted: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("steps", "time_bin", "height", "width"):
+            if isinstance(value := getattr(self, name), np.generic):
+                object.__setattr__(self, name, value.item())
         if self.rule not in get_args(Rule):
             raise SpikeflipError(f"rule is {self.rule!r:.80}: give one of {', '.join(get_args(Rule))}")
         if not isinstance(self.counted, bool):
@@ -119,7 +122,7 @@ class Binned:
         :func:`spikeflip.data.moving.moved_times`.
 
         Args:
-            frames: ``(T, 2, H, W)`` of exactly 0 and 1.
+            frames: ``(T, 2, H, W)`` of exactly 0 and 1, of any type.
             seed: of the times of added events.
             sample: id of the recording; each has its own random stream.
             moves: which spikes moved, see :func:`spikeflip.data.moving.destinations`; none when not given.
@@ -129,11 +132,13 @@ class Binned:
         """
         if self.binning.counted:
             raise SpikeflipError("frames that count events have no way back: bin with counted=False")
+        if not isinstance(frames, Tensor):
+            raise SpikeflipError(f"frames are a {type(frames).__name__}: give a tensor, as torch.from_numpy makes")
         if frames.shape != self.frames.shape:
             raise SpikeflipError(f"frames have shape {tuple(frames.shape)}, the recording's {tuple(self.frames.shape)}")
-        after = frames.detach().cpu().numpy()
-        if not ((after == 0) | (after == 1)).all():
+        if not bool(((frames == 0) | (frames == 1)).all()):
             raise SpikeflipError("frames hold other values than 0 and 1: binarise them")
+        after = frames.detach().to("cpu", torch.uint8).numpy()
         before = self.frames.numpy()
         first, last = int(self.positions[0]), int(self.positions[-1])
         events = self.recording.events
@@ -146,7 +151,7 @@ class Binned:
         staying = np.concatenate([events[:first], inside[kept], events[last:]])
         moved = inside[:0]
         if moves is not None:
-            goes = destinations(before, after.astype(np.uint8), moves)
+            goes = destinations(before, after, moves)
             to = goes[bins, lines]
             staying = np.concatenate([events[:first], inside[kept & (to < 0)], events[last:]])
             moved = inside[to >= 0]
@@ -159,7 +164,7 @@ class Binned:
 
     def moved(self, frames: Tensor, moves: Moves) -> tuple[int, int]:
         """How many spikes are added by :meth:`write_back` with ``moves``, and how many events go to another bin."""
-        before, after = self.frames.numpy(), frames.detach().cpu().numpy().astype(np.uint8)
+        before, after = self.frames.numpy(), frames.detach().to("cpu", torch.uint8).numpy()
         goes = destinations(before, after, moves)
         filled, counts = (after > before).reshape(goes.shape), self.count_events().numpy().reshape(goes.shape)
         at, line = np.nonzero(goes >= 0)

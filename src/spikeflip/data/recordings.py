@@ -100,7 +100,15 @@ class Recording:
         return int(self.events["t"][-1] - self.events["t"][0]) if len(self.events) else 0
 
     def between(self, start: int, stop: int) -> "Recording":
-        """The events at file-clock times ``start`` to ``stop - 1`` µs, with t0 = ``start``."""
+        """The events at file-clock times ``start`` to ``stop - 1`` µs, with t0 = ``start``.
+
+        Raises:
+            SpikeflipError: a time is not a whole number of µs.
+        """
+        for time in (start, stop):
+            if not isinstance(time, Integral):
+                raise SpikeflipError(f"between is asked for {time!r:.80}: give times in whole µs")
+        start, stop = int(start), int(stop)
         first, last = np.searchsorted(self.events["t"], [start - self.t0, stop - self.t0])
         events = self.events[first:last].copy()
         events["t"] += self.t0 - start
