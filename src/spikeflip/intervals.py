@@ -3,14 +3,42 @@
 from math import log, sqrt
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from spikeflip.errors import SpikeflipError
 
 _Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
 
 
-def wilson(rate: float, n: int, z: float = _Z95) -> tuple[float, float]:
-    """The Wilson score interval of a rate in [0, 1] over n trials, 95 % by default.
+def trials(values: ArrayLike, groups: ArrayLike) -> float:
+    """How many independent trials numbers in [0, 1] are worth, of which those of a group may go together.
+
+    Targets of one input are such a group: where one of them succeeds, others are likelier to. It is the number of
+    trials whose mean would vary as this one does between the groups: all numbers where those of a group are as unlike
+    as any, the groups where they are alike, and nothing beyond these. Where all numbers are the same, nothing shows
+    how they go together, and it is the groups.
+
+    Source: E. Korn and B. Graubard, Confidence intervals for proportions with small expected number of positive counts
+    estimated from survey data, Survey Methodology 1998.
+
+    >>> trials([1, 1, 0, 0], ["a", "a", "b", "b"]), trials([1, 0, 1, 0], ["a", "a", "b", "b"]), trials([1, 1], [3, 3])
+    (2.0, 4.0, 1.0)
+    """
+    found, names = np.asarray(values, dtype=float), np.asarray(groups)
+    n, (_, group) = len(found), np.unique(names, return_inverse=True)
+    if not n:
+        return 0.0
+    rate, every = found.mean(), int(group.max()) + 1
+    if every == n or every == 1 or np.ptp(found) == 0:
+        return float(every)
+    apart = np.bincount(group, found - rate)
+    variance = every / (every - 1) * float((apart**2).sum()) / n**2
+    worth = rate * (1 - rate) / variance if variance > 0 else n
+    return float(min(n, max(every, worth)))
+
+
+def wilson(rate: float, n: float, z: float = _Z95) -> tuple[float, float]:
+    """The Wilson score interval of a rate in [0, 1] over n trials, 95 % by default; :func:`trials` need not be whole.
 
     Also used for the mean of n numbers in [0, 1] (a share of draws a sample), whose variance is at most that of a rate:
     the interval is then on the wide side.

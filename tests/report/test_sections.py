@@ -179,7 +179,7 @@ def test_the_page_says_how_to_cite(tmp_path: Path) -> None:
 
 
 def test_curves_of_several_runs_are_shares_of_their_own_inputs() -> None:
-    figure = curves.compared("step", {"a": ([1, 1, 4], 4), "b": ([2], 2)}, whole=True)
+    figure = curves.compared("step", {"a": ([1, 1, 4], 4, 4), "b": ([2], 2, 2)}, whole=True)
     (axes,) = figure.axes
     lines = [(np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()) for line in axes.lines]
     assert lines == [([0, 1, 4, 4], [0, 50, 75, 75]), ([0, 2, 4], [0, 50, 50])]
@@ -196,8 +196,8 @@ def test_what_is_compared_is_what_the_runs_say(tmp_path: Path, monkeypatch: Any)
     rows = pyarrow.parquet.read_table(runs[0] / "rows.parquet").to_pydict()
     won = [row for row in range(12) if rows["success"][row]]
     assert [what for what, _ in drawn] == ["step", "changed cells"]
-    steps, n = drawn[0][1]["a"]
-    assert (steps.tolist(), n) == ([rows["steps"][row] for row in won], 11)
+    steps, n, worth = drawn[0][1]["a"]
+    assert (steps.tolist(), n, worth) == ([rows["steps"][row] for row in won], 11, 11)
     assert drawn[1][1]["b"][0].tolist() == [round(96 * rows["mse"][row]) for row in won]
 
 
@@ -299,7 +299,7 @@ def test_runs_on_other_data_are_named_as_such(tmp_path: Path, numbers: str, word
 @pytest.mark.parametrize("high", [0.0325, 0.9, 1e-4, 0.1, 0.15])
 def test_no_label_of_a_plot_is_cut_off(high: float) -> None:
     values = np.linspace(high / 20, high, 30)
-    for figure in (pictures.perturbation_histogram(values), curves.compared("mse", {"a": (values, 40)}, whole=False)):
+    for figure in (pictures.perturbation_histogram(values), curves.compared("mse", {"a": (values, 40, 40)}, whole=False)):
         figure.draw_without_rendering()
         (axes,) = figure.axes
         for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):

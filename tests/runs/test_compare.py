@@ -50,6 +50,23 @@ def test_figures_are_those_of_the_rows(tmp_path):
     assert row["settings"] == {}
 
 
+def test_targets_of_an_input_are_no_trials_of_their_own(small_victim, run, tmp_path):
+    """Where none succeeds, nothing shows that those of an input do not go together."""
+    command = ["attack", "--victim", small_victim, "--samples", "8", "--target", "all", "--draws", "5", "--steps", "1"]
+    command += ["--epsilon", "1e-9"]
+    found = []
+    for seed in (0, 1):
+        assert run(*command, "--seed", seed, "--quiet", "--out", tmp_path / str(seed))[0] == 0
+        found.append(json.loads((tmp_path / str(seed) / "summary.json").read_text()))
+    for row, summary in zip(list_runs([tmp_path]), found, strict=True):
+        assert summary["attack_success_rate_trials"] <= 8 < row["success_n"]
+        ends = [row["success_low"], row["success_high"]]
+        assert ends == pytest.approx(summary["attack_success_rate_interval"])
+    (pooled,) = list_runs([tmp_path], merge=["seed"])
+    most = max(summary["attack_success_rate_trials"] for summary in found)
+    assert [pooled["success_low"], pooled["success_high"]] == pytest.approx(wilson(pooled["success"], most))
+
+
 def test_seeds_are_pooled_over_all_their_inputs(tmp_path):
     runs = [write_run(tmp_path / str(seed), n, seed=seed) for seed, n in enumerate((16, 40, 64))]
     for run in runs:  # the same options but for the seed

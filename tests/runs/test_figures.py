@@ -104,6 +104,7 @@ def test_a_change_that_failed_at_a_small_size_and_one_without_a_size(images, mon
     """By hand: wrong from the start; fooled at 2; not fooled at 1; half of the draws at 3; no size at all."""
     given = {
         "sample": np.arange(5),
+        "input": np.arange(5),
         "already_wrong": np.array([1, 0, 0, 0, 0]),
         "still_right": np.array([0.0, 0.0, 1.0, 0.5, 1.0]),
         "l0": np.array([9.0, 2.0, 1.0, 3.0, np.nan]),

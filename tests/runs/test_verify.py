@@ -85,6 +85,15 @@ def test_a_summary_that_is_not_of_the_rows_is_named(victim, touched, run):
     assert "0 differ, and the summary is not that of the rows" in out.replace("\n", " ")
 
 
+def test_intervals_of_an_earlier_version_are_not_compared(victim, touched):
+    """It took the targets of an input for independent, and says of no rate what they are worth."""
+    summary = json.loads((touched / "summary.json").read_text())
+    assert summary.pop("clean_accuracy_trials") < summary["clean_accuracy_n"]
+    summary["clean_accuracy_interval"] = [0.9, 1.0]
+    (touched / "summary.json").write_text(json.dumps(summary))
+    assert verify_run(touched, victim=victim, samples=1)["differences"] == []
+
+
 @pytest.mark.parametrize(
     ("part", "name", "value"),
     [

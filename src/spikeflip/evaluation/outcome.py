@@ -9,7 +9,7 @@ from torch import Tensor
 
 from spikeflip.evaluation.findings import Verdict
 from spikeflip.evaluation.threats import threat_of
-from spikeflip.intervals import wilson
+from spikeflip.intervals import trials, wilson
 from spikeflip.showing import grid_as_html
 from spikeflip.snn.validation import Kind
 
@@ -78,8 +78,8 @@ class Figures:
     rows: Mapping[str, Tensor]
     """``sample``, ``label``, ``target`` (-1: none), ``right`` (at first), ``own`` (what the budget is a share of: its
     spikes or events; 1 of images), ``limit`` (the largest distance allowed), ``broken``, ``distance`` (the least that
-    fooled, within the budget or not; infinite: none) and ``by_attack`` (whether one that is no control broke the
-    sample)."""
+    fooled, within the budget or not; infinite: none), ``by_attack`` (whether one that is no control broke the sample)
+    and, of a run, ``input`` (which several targets may share)."""
     members: tuple[MemberResult, ...]
     verdict: Verdict | None = None
 
@@ -122,7 +122,9 @@ class Figures:
         """
         rows, n = self.rows, len(self.rows["right"])
         rates = {"clean_accuracy": self.clean_accuracy, "robust_accuracy": self.robust_accuracy}
-        intervals = {f"{name}_interval": list(wilson(rate, n)) for name, rate in rates.items()}
+        flags = {"clean_accuracy": rows["right"], "robust_accuracy": rows["right"] & ~rows["broken"]}
+        groups = rows["input"] if "input" in rows else range(n)
+        intervals = {f"{name}_interval": list(wilson(rates[name], trials(of, groups))) for name, of in flags.items()}
         return {
             "suite": self.suite,
             "threat": self.threat,

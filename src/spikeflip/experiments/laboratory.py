@@ -220,6 +220,7 @@ def figures(run: Path) -> dict[str, Any]:
 def _rates(summary: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "n": summary["attack_success_rate_n"],
+        "trials": summary.get("attack_success_rate_trials"),
         "success": summary["attack_success_rate"],
         "success_interval": summary["attack_success_rate_interval"],
         "verified": summary["verified_success_rate"],

@@ -15,7 +15,7 @@ from spikeflip.attacks.budget import Budget
 from spikeflip.attacks.metrics import METRICS, METRICS_VERSION, Change, Recorded
 from spikeflip.attacks.result import AttackResult, Vanishing
 from spikeflip.errors import SpikeflipError
-from spikeflip.intervals import wilson
+from spikeflip.intervals import trials, wilson
 from spikeflip.judging.notices import Circumstances, notices_of
 from spikeflip.notices import Notice, as_json
 from spikeflip.rates import RATES
@@ -64,6 +64,7 @@ class Judgement(Shown):
     def summary(self) -> dict[str, Any]:
         """The rates, each with its own n (``*_n``) and 95 % Wilson interval (``*_interval``), the means, the notices.
 
+        Where several targets share an input, an interval is over the trials that they are worth (``*_trials``).
         ``clean_accuracy``: originals whose label fires alone the most, over all inputs, one encoding each.
         ``attack_success_rate``: the paper's; over originally correct inputs, one encoding decides, a tie is no success.
         ``verified_success_rate``: over originally correct inputs, the mean share of fresh encodings that fool.
@@ -93,22 +94,26 @@ class Judgement(Shown):
     def _figures(self) -> dict[str, Any]:
         rows, n = self.rows, len(self.rows["success"])
         attacked, won = ~rows["already_wrong"], rows["success"]
+        every = torch.ones_like(attacked)
         rates = {
-            "clean_accuracy": attacked.double(),
-            "attack_success_rate": won[attacked].double(),
-            "verified_success_rate": rows["verified"][attacked],
-            "robust_accuracy": rows["still_right"],
-            "tie_rate": (rows["prediction"][attacked] == -1).double(),
+            "clean_accuracy": (attacked, every),
+            "attack_success_rate": (won, attacked),
+            "verified_success_rate": (rows["verified"], attacked),
+            "robust_accuracy": (rows["still_right"], every),
+            "tie_rate": (rows["prediction"] == -1, attacked),
         }
         counted = "vanished" in rows
         if counted:
-            rates["vanished_first_step_rate"] = rows["vanished_first_step"][attacked].double()
+            rates["vanished_first_step_rate"] = (rows["vanished_first_step"], attacked)
         result: dict[str, Any] = {"n": n, "kind": self.kind, "draws": self.draws, "metrics_version": METRICS_VERSION}
-        for name, values in rates.items():
-            rate = float(values.mean()) if len(values) else None
+        for name, (column, among) in rates.items():
+            values, groups = column[among].double(), rows.get("input", rows["sample"])[among]
+            rate, worth = float(values.mean()) if len(values) else None, trials(values.numpy(), groups.numpy())
             result[name] = rate
             result[f"{name}_n"] = len(values)
-            result[f"{name}_interval"] = list(wilson(0.0 if rate is None else rate, len(values)))
+            if worth < len(values):
+                result[f"{name}_trials"] = round(worth, 1)
+            result[f"{name}_interval"] = list(wilson(0.0 if rate is None else rate, worth))
         for name in (
             *(name for name in METRICS if name in rows),
             *(("steps", "forwards", "backwards") if counted else ()),
@@ -135,6 +140,7 @@ def judge(
     draws: int = 100,
     seed: int = 0,
     samples: Tensor | None = None,
+    index: Tensor | None = None,
     micro_batch: int = 64,
     budget: Budget | None = None,
     recorded: Recorded | None = None,
@@ -155,6 +161,8 @@ def judge(
             (``"latency"``, ``"direct"``).
         seed: the attack's.
         samples: the attack's sample ids; 0 to N - 1 when not given.
+        index: which input each sample is, ``(N,)``, where several targets share one, as of
+            :func:`spikeflip.every_target`: intervals then do not count them as independent.
         micro_batch: encodings in memory at a time.
         budget: the attack's, where it had one; no rate depends on it, a notice says if no input came near it.
         recorded: of the recordings that the inputs are frames of, for the metrics that are measured on them.
@@ -184,6 +192,7 @@ def judge(
     micro_batch = at_a_time(victim, inputs, micro_batch)
     samples = torch.arange(n) if samples is None else samples
     check_streams(seed, samples, n)
+    shared = _shared(index, n)
     labels = labels.cpu()
     goal = None if targets is None else targets.cpu()
 
@@ -222,6 +231,7 @@ def judge(
         if progress is not None:
             progress(position + 1, len(attacked))
     rows = {
+        **shared,
         "sample": samples,
         "label": labels,
         "target": torch.full_like(labels, -1) if goal is None else goal,
@@ -237,6 +247,15 @@ def judge(
     said = (*getattr(victim, "notices", ()), *(() if result is None else result.notices))
     known = Circumstances(classes=victim.classes, budget=budget, attack=said)
     return Judgement(kind, draws, rows, known, _side_by_side(before, after))
+
+
+def _shared(index: Tensor | None, n: int) -> dict[str, Tensor]:
+    """Which input each of n samples is, as a column of the rows, where it is said."""
+    if index is None:
+        return {}
+    if index.shape != (n,):
+        raise SpikeflipError(f"index has shape {tuple(index.shape)}, for {n} inputs: give what every_target returned")
+    return {"input": index.cpu()}
 
 
 def judged_together(micro_batch: int) -> int:

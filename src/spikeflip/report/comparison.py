@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from spikeflip.intervals import trials
 from spikeflip.report import curves, pictures
 from spikeflip.report.loading import Run
 from spikeflip.report.tables import common, describe_settings, folder_names, hints, in_short, one_line, said_once
@@ -143,6 +144,7 @@ def _figure(
     for name, run in runs.items():
         attacked = _attacked(run)
         values = of(run)[attacked & run.rows["success"].astype(bool)]
-        lines[name] = values[np.isfinite(values)], int(attacked.sum())
+        worth = trials(run.rows["success"][attacked], run.rows["input"][attacked])
+        lines[name] = values[np.isfinite(values)], int(attacked.sum()), worth
     picture = pictures.to_svg(curves.compared(axis, lines, whole=whole), title=f"{title}, of each run", prefix=prefix)
     return {"title": title, "words": words, "picture": Markup(picture)}

@@ -90,23 +90,23 @@ def _band(axes: Axes, x: NDArray[Any], y: NDArray[Any], low: NDArray[Any], high:
 
 
 @styled
-def compared(what: str, lines: Mapping[str, tuple[ArrayLike, int]], *, whole: bool) -> Figure:
+def compared(what: str, lines: Mapping[str, tuple[ArrayLike, int, float]], *, whole: bool) -> Figure:
     """Draws, of several runs, the share of attacked inputs fooled within so many steps or so large a change.
 
     Args:
         what: What is on the axis.
-        lines: By name, `(M,)` the step or size at which each success came, and the number of attacked inputs, at least
-            1; at most `MOST_LINES`.
+        lines: By name, `(M,)` the step or size at which each success came, the number of attacked inputs, at least 1,
+            and how many independent trials these are worth; at most `MOST_LINES`.
         whole: Whether these are whole numbers.
     """
     figure, axes = plot(what, "fooled, % of attacked")
-    finite = {name: np.sort(np.asarray(at, dtype=float)) for name, (at, _) in lines.items()}
+    finite = {name: np.sort(np.asarray(at, dtype=float)) for name, (at, *_) in lines.items()}
     end = max((float(at[-1]) for at in finite.values() if at.size), default=1.0) or 1.0
     for colour, (name, at) in zip(COLOURS, finite.items(), strict=False):
-        n = lines[name][1]
+        _, n, worth = lines[name]
         places, counts = np.unique(at, return_counts=True)
         rates = np.concatenate(([0], np.cumsum(counts) / n))
-        ends = np.array([wilson(float(rate), n) for rate in rates])
+        ends = np.array([wilson(float(rate), worth) for rate in rates])
         x = [0, *places, end]
         drawn = [100 * np.append(values, values[-1]) for values in (rates, ends[:, 0], ends[:, 1])]
         axes.step(x, drawn[0], where="post", color=colour, linewidth=1.6, label=name)

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from spikeflip.errors import SpikeflipError
-from spikeflip.intervals import wilson
+from spikeflip.intervals import trials, wilson
 from spikeflip.notices import Notice
 from spikeflip.report import pictures, pixels
 from spikeflip.report.cards import CardFigures, CardMember, read_figures
@@ -81,7 +81,7 @@ def render_evaluation(folder: Path) -> str:
             one=_ONE.get(figures.metric),
             share=figures.metric in ("l0", "l0_events", "moved"),
             attacks=_attacks(figures, manifest, named),
-            curve=_inline(_success(figures, right), "Success against the budget", "c-")
+            curve=_inline(_success(figures, rows), "Success against the budget", "c-")
             if right and figures.clean_accuracy
             else None,
             least=[_example(saved, rows, named, row, names) for row in least],
@@ -143,12 +143,14 @@ def _attack(member: CardMember, seconds: float | None, worst: Mapping[str, int],
 
 
 @styled
-def _success(figures: CardFigures, right: int) -> Figure:
+def _success(figures: CardFigures, rows: Mapping[str, NDArray[Any]]) -> Figure:
     """Draws which share of the inputs that were right at first is broken within each budget, with 95 % intervals."""
-    figure, axes = plot("budget", f"broken, % of {right:,}")
+    right = rows["right"]
+    figure, axes = plot("budget", f"broken, % of {right.sum():,}")
     budgets = [point.budget for point in figures.curve]
     shares = [max(0.0, 1 - point.robust_accuracy / figures.clean_accuracy) for point in figures.curve]
-    ends = np.array([wilson(share, right) for share in shares])
+    worth = trials(rows["broken"][right], rows["input"][right])
+    ends = np.array([wilson(share, worth) for share in shares])
     axes.fill_between(budgets, 100 * ends[:, 0], 100 * ends[:, 1], color=COLOURS[0], alpha=0.15, linewidth=0)
     axes.plot(budgets, [100 * share for share in shares], color=COLOURS[0], marker="o", markersize=4, linewidth=1.6)
     axes.set(xlim=(0, budgets[-1] or 1), ylim=(-3, 103))

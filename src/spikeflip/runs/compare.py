@@ -222,7 +222,9 @@ def _figures(path: Path, summary: Mapping[str, Any], manifest: Mapping[str, Any]
     check_figures({"n": None, **summary}, path / "summary.json")
     figures: dict[str, Any] = {"n": summary["n"]}
     for name, key in (("success", "attack_success_rate"), ("verified", "verified_success_rate")):
-        figures |= {name: real(summary.get(key)), f"{name}_n": count(summary.get(f"{key}_n")) or 0}
+        n, worth = count(summary.get(f"{key}_n")) or 0, real(summary.get(f"{key}_trials"))
+        worth = worth if worth is not None and 0 < worth < n else n
+        figures |= {name: real(summary.get(key)), f"{name}_n": n, f"{name}_trials": worth}
     for name, keys in (("mse", ["mse"]), ("steps", ["steps"]), ("passes", ["forwards", "backwards"])):
         parts = [real(summary.get(f"{key}_mean")) for key in keys]
         figures[name] = None if None in parts else sum(part for part in parts if part is not None)
@@ -262,7 +264,7 @@ def _listed(group: Sequence[_Found], shown: Sequence[str], merge: Sequence[str])
 def _pool(group: Sequence[_Found]) -> dict[str, Any]:
     """The figures of one run, or of several taken together.
 
-    These attacked the same inputs, which are no new trials in each of them: the intervals count those of one run.
+    These attacked the same inputs, which are no new trials in each of them: the intervals are over those of one run.
     """
     parts = [run.figures for run in group if run.figures is not None]
     pooled: dict[str, Any] = {"n": sum(part["n"] for part in parts)}
@@ -270,7 +272,8 @@ def _pool(group: Sequence[_Found]) -> dict[str, Any]:
         known = [(part[name], part[f"{name}_n"]) for part in parts if part[name] is not None]
         n = sum(count for _, count in known)
         rate = min(1.0, sum(rate * count for rate, count in known) / n) if n else None
-        low, high = wilson(rate, max(count for _, count in known)) if rate is not None else (None, None)
+        worth = max((part[f"{name}_trials"] for part in parts if part[name] is not None), default=0)
+        low, high = wilson(rate, worth) if rate is not None else (None, None)
         pooled |= {name: rate, f"{name}_low": low, f"{name}_high": high, f"{name}_n": n}
     rates = [part["success"] for part in parts if part["success"] is not None]
     if len(parts) > 1 and rates:

@@ -18,7 +18,7 @@ from spikeflip.snn.network import ReluNetwork, SpikingNetwork
 from spikeflip.victims import Victim
 from spikeflip.writing import write_json
 
-FIGURES = ("target", "right", "own", "limit", "broken", "distance", "by_attack")
+FIGURES = ("input", "target", "right", "own", "limit", "broken", "distance", "by_attack")
 """Columns of the rows that figures are made of."""
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from spikeflip.attacks.metrics import METRICS
 from spikeflip.errors import SpikeflipError, choose_from
-from spikeflip.intervals import wilson
+from spikeflip.intervals import trials, wilson
 from spikeflip.reading import may_replace
 from spikeflip.report.folders import check_no_evaluation
 from spikeflip.report.loading import check_values, choose_examples, open_inputs, read_facts, read_rows
@@ -218,7 +218,8 @@ def _robustness(folder: Path, metric: str) -> Robustness:
     order = np.argsort(reached, kind="stable")
     lost = np.concatenate([[0.0], np.cumsum((clean - after)[order])])
     rate = np.clip((clean.sum() - lost[np.searchsorted(reached[order], sizes, side="right")]) / n, 0, 1)
-    low, high = np.array([wilson(float(at), n) for at in rate]).T
+    worth = trials(after, rows["input"])
+    low, high = np.array([wilson(float(at), worth) for at in rate]).T
     return Robustness(sizes, rate, low, high, n)
 
 
