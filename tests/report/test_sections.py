@@ -299,7 +299,10 @@ def test_runs_on_other_data_are_named_as_such(tmp_path: Path, numbers: str, word
 @pytest.mark.parametrize("high", [0.0325, 0.9, 1e-4, 0.1, 0.15])
 def test_no_label_of_a_plot_is_cut_off(high: float) -> None:
     values = np.linspace(high / 20, high, 30)
-    for figure in (pictures.perturbation_histogram(values), curves.compared("mse", {"a": (values, 40, 40)}, whole=False)):
+    for figure in (
+        pictures.perturbation_histogram(values),
+        curves.compared("mse", {"a": (values, 40, 40)}, whole=False),
+    ):
         figure.draw_without_rendering()
         (axes,) = figure.axes
         for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
