@@ -279,6 +279,22 @@ def test_a_difference_is_shown_where_a_sign_test_shows_it(tmp_path, alone, shown
     assert (compare_runs(second, first)["second_better_high"] < 0.5) is shown
 
 
+def test_targets_of_one_input_show_no_difference(tmp_path):
+    """All 9 targets of one input are one trial; of 6 inputs each ahead by a target, each is one."""
+    rows = {"input": [0] * 9, "target": [*range(9)], "already_wrong": [False] * 9, "steps": [1] * 9}
+    rows |= {"verified": [1.0] * 9, "mse": [0.1] * 9, "success": [False] * 9}
+    runs = by_hand(tmp_path / "a", 0, rows), by_hand(tmp_path / "b", 1, rows | {"success": [True] * 9})
+    found = compare_runs(*runs)
+    assert (found["only_second"], found["second_better"], found["second_better_low"] < 0.5) == (9, 1, True)
+    rows |= {"input": [0, 0, 1, 2, 3, 4, 5, 5, 5], "target": [0, 1, 0, 0, 0, 0, 0, 1, 2]}
+    wins = [True] * 6 + [False, True, True], [True] + [False] * 5 + [True, False, False]
+    found = compare_runs(
+        *(by_hand(tmp_path / name, 0, rows | {"success": won}) for name, won in zip("cd", wins, strict=True))
+    )
+    assert (found["only_first"], found["only_second"], found["second_better"]) == (7, 1, 0)
+    assert found["second_better_high"] == pytest.approx(1 - 0.025 ** (1 / 6))
+
+
 def test_a_pair_is_an_input_and_its_target(tmp_path):
     """The same inputs towards other targets are other attacks."""
     rows = {"input": [0, 0, 1], "target": [1, 2, 1], "already_wrong": [False] * 3, "steps": [1, 2, 3]}

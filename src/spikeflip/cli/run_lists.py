@@ -143,7 +143,7 @@ def print_comparison(found: Mapping[str, Any]) -> None:
         low, high = found["second_better_low"], found["second_better_high"]
         shown = "no difference in success is shown" if low <= 0.5 <= high else "the difference in success is real"
         share = f"{found['second_better']:.1%} ({low:.1%} – {high:.1%})"
-        say(f"of those that one alone fooled, {share} went to the second: {shown}")
+        say(f"of the inputs that one alone fooled, or towards more targets, {share} went to the second: {shown}")
 
 
 def print_differences(found: Mapping[str, Any]) -> None:

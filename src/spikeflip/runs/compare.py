@@ -89,8 +89,8 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
         had wrong from the start; how many ``both``, ``only_first``, ``only_second`` and ``neither`` fooled;
         ``success``, ``verified``, ``steps`` and, over the inputs that both fooled, ``mse`` and ``l0`` (None of a run of
         an earlier version), as pairs, and the codes of their ``notices``; and ``second_better``, the share of the
-        inputs that one alone fooled which went to the second, with its exact 95 % interval (Clopper and Pearson): where
-        the interval holds a half, the runs do not show a difference in success.
+        inputs that one alone fooled, or towards more targets, which went to the second, with its exact 95 % interval
+        (Clopper and Pearson): where the interval holds a half, the runs do not show a difference in success.
 
     Raises:
         SpikeflipError: a run is damaged or not finished, or the two have other data or no input in common.
@@ -109,9 +109,10 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
     attacked = ~(a["already_wrong"].astype(bool) | b["already_wrong"].astype(bool))
     won = [rows["success"].astype(bool)[attacked] for rows in (a, b)]
     only_first, only_second = int((won[0] & ~won[1]).sum()), int((won[1] & ~won[0]).sum())
-    alone = only_first + only_second
-    better = only_second / alone if alone else None
-    low, high = exact(only_second, alone)
+    ahead = _ahead(a["input"][attacked], won)
+    gained, alone = int((ahead > 0).sum()), int((ahead != 0).sum())
+    better = gained / alone if alone else None
+    low, high = exact(gained, alone)
     return {
         "runs": [str(first), str(second)],
         "settings": {name: [run.settings.get(name) for run in runs] for name in _differing(runs)},
@@ -132,6 +133,12 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
         "second_better_low": low,
         "second_better_high": high,
     }
+
+
+def _ahead(inputs: NDArray[Any], won: Sequence[NDArray[np.bool_]]) -> NDArray[Any]:
+    """By how many targets the second run is ahead on each input: targets of one input are no trials of their own."""
+    _, which = np.unique(inputs, return_inverse=True)
+    return np.bincount(which, won[1].astype(float) - won[0])
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
