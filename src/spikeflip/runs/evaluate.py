@@ -230,12 +230,13 @@ class _Run:
                 yield notice
 
     def _verdict(self, right: Tensor) -> Verdict | None:
-        """Of the first inputs that are right."""
+        """Of the first inputs that are right, each with one target before another has two."""
         if not self.config.verdict or self.config.budget == 0:
             return None
         if self.progress is not None:
             self.progress("verdict", 0, 1)
-        plan, some = self.plan, right.nonzero().squeeze(1)[:MOST]
+        plan, rows = self.plan, right.nonzero().squeeze(1)
+        some = rows[_which_time(plan.rows[rows]).argsort(stable=True)][:MOST].sort().values
         found = verdict_on(
             plan.task.victim,
             plan.task.data.read(plan.rows[some]).float(),
@@ -251,6 +252,18 @@ class _Run:
         if self.progress is not None:
             self.progress("verdict", 1, 1)
         return found
+
+
+def _which_time(inputs: Tensor) -> Tensor:
+    """How often each of some numbers ``(n,)`` came before.
+
+    >>> _which_time(torch.tensor([7, 7, 3, 7])).tolist()
+    [0, 1, 0, 2]
+    """
+    order = inputs.argsort(stable=True)
+    _, counts = inputs.unique(return_counts=True)
+    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return torch.empty_like(order).index_put_((order,), torch.arange(len(order)) - first)
 
 
 def _figures_in(path: Path) -> dict[str, Tensor]:
