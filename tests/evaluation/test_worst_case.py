@@ -14,8 +14,7 @@ from spikeflip import SpikeflipError, load_victim
 from spikeflip.attacks import ATTACKS, AttackInfo, Verified
 from spikeflip.attacks.bim import FGSM
 from spikeflip.attacks.random_flips import RandomFlips
-from spikeflip.evaluation import SUITES, THREATS, Member, Suite, evaluate, members, worst_case
-from spikeflip.evaluation.findings import Verdict
+from spikeflip.evaluation import SUITES, THREATS, Member, Suite, Verdict, evaluate, members, worst_case
 from spikeflip.evaluation.outcome import table_lines
 from spikeflip.evaluation.suites import Fit
 from spikeflip.snn.coding import encode_for, winner

@@ -228,41 +228,6 @@ def test_a_budget_that_stopped_an_input_was_reached_and_its_own_metric_counts():
     assert notices.budget_not_reached(rows(2, already_wrong=[True, True]), known) is None
 
 
-# ---------------------------------------------------------------- events
-
-
-def of_recordings(outside, success=(True, True, False)):
-    """Two of 100 events each with 20 of them changed; a third, of which success decides whether it counts."""
-    counts = {"events": [100, 100, 800], "events_outside": [outside, outside, 0]}
-    counts |= {"events_added": [15, 5, 0], "events_removed": [5, 15, 0]}
-    return rows(3, success=success, **counts)
-
-
-@pytest.mark.parametrize(("outside", "said"), [(9, False), (10, True), (60, True)])
-def test_unseen_events_are_said_from_a_tenth_on(outside, said):
-    found = notices.events_unseen(of_recordings(outside))
-    assert (found is not None) == said
-    if said:
-        assert f"did not see {outside:.1f} % of the successes' events" in found.text
-        assert f"a change of 20.0 % of all events is one of {100 * 20 / (100 - outside):.1f} %" in found.text
-
-
-def test_a_change_has_two_sizes_and_is_of_the_successes():
-    # 682 of 4,244 events, of which the victim saw 1,390.
-    judged = rows(2, success=[True, False], events=[4244, 9], events_outside=[2854, 9], events_added=[300, 9])
-    judged["events_removed"] = torch.tensor([382, 9])
-    assert notices.changed_events(judged) == pytest.approx((682 / 4244, 682 / 1390))
-    assert (
-        "a change of 16.1 % of all events is one of 49.1 % of those that it saw" in notices.events_unseen(judged).text
-    )
-
-
-def test_no_events_no_success_and_none_seen_have_no_size():
-    for judged in (rows(2), of_recordings(60, (False,) * 3), of_recordings(100, (True, True, False))):
-        assert notices.changed_events(judged) is None
-        assert notices.events_unseen(judged) is None
-
-
 # ---------------------------------------------------------------- draws
 
 
@@ -400,7 +365,9 @@ def test_every_notice_fits_what_a_page_takes_and_splits_in_fact_and_consequence(
             rows(2, success=[True] * 2, verified=[0.95, 0.2]), 100, Circumstances(confidence=0.9)
         ),
         notices.budget_not_reached(rows(2), known),
-        notices.events_unseen(of_recordings(60)),
+        notices.events_unseen(
+            rows(1, success=[True], events=[9], events_outside=[6], events_added=[1], events_removed=[1])
+        ),
         notices.one_draw("images", None, (0.9, 0.85, 0.95), (0.8, 0.7, 0.75)),
     ]
     for notice in every:

@@ -26,13 +26,13 @@ from spikeflip.runs.folder import (
 from spikeflip.runs.lock import check_unlocked, locked
 from spikeflip.runs.merge import DAMAGE, damage_told, merge, recordings_in, summarise
 from spikeflip.runs.plan import (
+    PLACES,
     Plan,
     Task,
     make_plan,
     open_task,
     pattern_identity,
     pattern_of,
-    stored_options,
 )
 from spikeflip.runs.recordings import FOLDER as RECORDINGS
 from spikeflip.runs.shard import INPUTS, OUTPUTS, ROWS, TRACE
@@ -120,7 +120,7 @@ def is_done(config: AttackConfig, out: Path, checksum: Callable[[AttackConfig], 
     options, identity = stored.get("options"), stored.get("identity")
     if not isinstance(options, dict) or not isinstance(identity, dict):
         return False
-    if differences(options, known_to(options, stored_options(config), AttackConfig)):
+    if differences(options, known_to(options, config.stored(without=PLACES), AttackConfig)):
         return False
     loaded = load_victim(config)
     ours = {

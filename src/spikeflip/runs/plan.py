@@ -205,7 +205,7 @@ class Plan:
             "classes": list(data.classes),
             "victim": dict(self.task.loaded.description),
             **({} if self.task.pattern is None else {"pattern": dict(self.task.pattern.facts)}),
-            "options": stored_options(config),
+            "options": config.stored(without=PLACES),
             "given": _given(config),
             "source": EVERY_ATTACK[config.attack].source,
             "identity": self.task.identity,
@@ -380,11 +380,6 @@ def pattern_of(config: AttackConfig) -> Pattern | None:
 def pattern_identity(pattern: Pattern | None) -> dict[str, str]:
     """What a run's identity has of a pattern: what it is, wherever it lies."""
     return {} if pattern is None else {"pattern's checksum": pattern.sha256}
-
-
-def stored_options(config: AttackConfig) -> dict[str, Any]:
-    """What a run folder keeps of a configuration: all but places."""
-    return config.stored(without=PLACES)
 
 
 def _given(config: AttackConfig) -> dict[str, Any]:
