@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from weighing_victim import LinearVictim, some_inputs
 
 from spikeflip import SpikeflipError, SpikingNetwork, every_target, judge, scg
+from spikeflip.evaluation import evaluate
 from spikeflip.evaluation.outcome import Figures
 from spikeflip.intervals import trials, wilson
 
@@ -63,7 +65,14 @@ def test_a_judgement_counts_targets_of_an_input_for_what_they_are_worth():
         judge(*kept, index=torch.arange(12))
 
 
-def test_an_evaluation_counts_them_so_too():
+def test_an_evaluation_in_python_counts_them_so_too():
+    index = torch.arange(4).repeat_interleave(3)
+    spikes, labels = (values[index] for values in some_inputs(4))
+    found = evaluate(LinearVictim(), spikes, labels, threat="binary-l0", budget=0, index=index).summary()
+    assert found["clean_accuracy_interval"] == pytest.approx(list(wilson(1.0, 4)))
+
+
+def test_figures_of_an_evaluation_are_over_inputs():
     flags = {name: torch.tensor([True, True, False, False]) for name in ("right", "broken", "by_attack")}
     sizes = {name: torch.ones(4).double() for name in ("own", "limit", "distance")}
     rows = flags | sizes | {"target": torch.tensor([1, 2, 1, 2]), "input": torch.tensor([0, 0, 1, 1])}

@@ -15,6 +15,7 @@ from spikeflip.evaluation.suites import Member, Suite, suite_of
 from spikeflip.evaluation.threats import Threat, threat_of
 from spikeflip.judging import fresh_draws
 from spikeflip.judging.distances import alone
+from spikeflip.judging.judgement import shared_inputs
 from spikeflip.snn.network import ReluNetwork, SpikingNetwork
 from spikeflip.snn.validation import (
     check_counts,
@@ -71,6 +72,7 @@ def evaluate(
     draws: int = 20,
     seed: int = 0,
     samples: Tensor | None = None,
+    index: Tensor | None = None,
     micro_batch: int = 16,
     recorded: Recorded | None = None,
     progress: Progress | None = None,
@@ -101,6 +103,7 @@ def evaluate(
         draws: fresh encodings that decide on an image; one is enough, and made, where its coding is not random.
         seed: of all random streams.
         samples: ids ``(N,)`` int64 that name the samples' streams; 0 to N - 1 when not given.
+        index: which input each sample is, ``(N,)``, where several targets share one; see :func:`spikeflip.judge`.
         micro_batch: samples in memory at a time.
         recorded: of the recordings that the inputs are frames of; attacks are given it, and ``events`` needs it.
         progress: called with the name of a member, and the samples that it is done with and was given.
@@ -129,6 +132,7 @@ def evaluate(
     _check(victim, inputs, labels, targets, threat_model, budget, recorded, micro_batch=micro_batch, draws=draws)
     ids = torch.arange(len(inputs)) if samples is None else samples
     check_streams(seed, ids, len(inputs))
+    shared = shared_inputs(index, len(inputs))
     kind = threat_model.kind
     draws = fresh_draws(kind, victim.coding, draws)
     if twin is None and kind == "images" and isinstance(victim, SpikingNetwork):
@@ -152,8 +156,7 @@ def evaluate(
     _check_any(chosen, found)
     said = None
     if verdict and budget > 0:
-        rows = right.nonzero().squeeze(1)[:MOST]
-        some = all_samples.rows(rows)
+        some = all_samples.rows(looked_at(right, shared.get("input")))
         said = verdict_on(
             victim,
             some.inputs,
@@ -175,6 +178,7 @@ def evaluate(
         seed=seed,
         every=every,
         rows={
+            **shared,
             "sample": ids,
             "label": labels,
             "target": torch.full_like(labels, -1) if targets is None else targets.cpu(),
@@ -190,6 +194,26 @@ def evaluate(
         adversarials=worst.adversarials.to(given),
         verdict=said,
     )
+
+
+def looked_at(right: Tensor, index: Tensor | None = None) -> Tensor:
+    """Which samples the verdict is of: the first that are right, and a target of every input before a second of any."""
+    rows = right.nonzero().squeeze(1)
+    if index is not None:
+        rows = rows[_which_time(index[rows]).argsort(stable=True)]
+    return rows[:MOST].sort().values
+
+
+def _which_time(inputs: Tensor) -> Tensor:
+    """How often each of some numbers ``(n,)`` came before.
+
+    >>> _which_time(torch.tensor([7, 7, 3, 7])).tolist()
+    [0, 1, 0, 2]
+    """
+    order = inputs.argsort(stable=True)
+    _, counts = inputs.unique(return_counts=True)
+    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return torch.empty_like(order).index_put_((order,), torch.arange(len(order)) - first)
 
 
 def verdict_on(

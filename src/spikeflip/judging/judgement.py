@@ -192,7 +192,7 @@ def judge(
     micro_batch = at_a_time(victim, inputs, micro_batch)
     samples = torch.arange(n) if samples is None else samples
     check_streams(seed, samples, n)
-    shared = _shared(index, n)
+    shared = shared_inputs(index, n)
     labels = labels.cpu()
     goal = None if targets is None else targets.cpu()
 
@@ -249,7 +249,7 @@ def judge(
     return Judgement(kind, draws, rows, known, _side_by_side(before, after))
 
 
-def _shared(index: Tensor | None, n: int) -> dict[str, Tensor]:
+def shared_inputs(index: Tensor | None, n: int) -> dict[str, Tensor]:
     """Which input each of n samples is, as a column of the rows, where it is said."""
     if index is None:
         return {}

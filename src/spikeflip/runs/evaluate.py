@@ -15,11 +15,10 @@ from torch import Tensor
 from spikeflip import __version__
 from spikeflip.errors import SpikeflipError
 from spikeflip.evaluation.findings import Verdict
-from spikeflip.evaluation.masking import MOST
 from spikeflip.evaluation.outcome import Figures, together
 from spikeflip.evaluation.suites import Suite, suite_of
 from spikeflip.evaluation.threats import threat_of
-from spikeflip.evaluation.worst_case import verdict_on
+from spikeflip.evaluation.worst_case import looked_at, verdict_on
 from spikeflip.judging.notices import did_not_learn, nothing_right, victim_at_chance
 from spikeflip.notices import Notice, as_json
 from spikeflip.reading import may_replace
@@ -230,13 +229,12 @@ class _Run:
                 yield notice
 
     def _verdict(self, right: Tensor) -> Verdict | None:
-        """Of the first inputs that are right, each with one target before another has two."""
+        """Of some of the inputs that are right."""
         if not self.config.verdict or self.config.budget == 0:
             return None
         if self.progress is not None:
             self.progress("verdict", 0, 1)
-        plan, rows = self.plan, right.nonzero().squeeze(1)
-        some = rows[_which_time(plan.rows[rows]).argsort(stable=True)][:MOST].sort().values
+        plan, some = self.plan, looked_at(right, self.plan.rows)
         found = verdict_on(
             plan.task.victim,
             plan.task.data.read(plan.rows[some]).float(),
@@ -252,18 +250,6 @@ class _Run:
         if self.progress is not None:
             self.progress("verdict", 1, 1)
         return found
-
-
-def _which_time(inputs: Tensor) -> Tensor:
-    """How often each of some numbers ``(n,)`` came before.
-
-    >>> _which_time(torch.tensor([7, 7, 3, 7])).tolist()
-    [0, 1, 0, 2]
-    """
-    order = inputs.argsort(stable=True)
-    _, counts = inputs.unique(return_counts=True)
-    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
-    return torch.empty_like(order).index_put_((order,), torch.arange(len(order)) - first)
 
 
 def _figures_in(path: Path) -> dict[str, Tensor]:
