@@ -67,6 +67,13 @@ def test_events_that_were_added_and_removed(capsys):
     assert "events: 1,513 added and 71 removed of 4,244 on average" in lines_of(capsys)
 
 
+@pytest.mark.parametrize("known", [{}, {"clean_accuracy_trials": 12.5}])
+def test_intervals_over_fewer_trials_than_rows_are_explained(known, capsys):
+    print_summary("run", summary(**known))
+    told = "intervals count the targets of an input as no more trials than they are worth together"
+    assert (told in lines_of(capsys)) == bool(known)
+
+
 # ---------------------------------------------------------------- lists of runs
 
 

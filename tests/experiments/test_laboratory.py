@@ -168,6 +168,7 @@ def test_figures_of_a_run_written_by_hand(tmp_path):
     found = figures(write_run(tmp_path / "run"))
     assert found == {
         "n": 4,
+        "trials": None,
         "success": 0.5,
         "success_interval": [0.1, 0.9],
         "verified": 0.25,

@@ -79,6 +79,12 @@ def test_what_takes_the_meaning_from_figures_is_apart_from_what_they_are_of(tmp_
     assert warning < html.index("The victim is silent.") < note < html.index("Fewer inputs than asked for.")
 
 
+@pytest.mark.parametrize("summary", [{}, {"clean_accuracy_trials": 3.5}])
+def test_intervals_over_fewer_trials_than_rows_are_explained(tmp_path: Path, summary: dict[str, Any]) -> None:
+    told = "Intervals count the targets of an input as no more trials than they are worth together."
+    assert (told in text_of(make_run(tmp_path / "run", summary=summary))) == bool(summary)
+
+
 @pytest.mark.parametrize("summary", [{}, {"notices": []}])
 def test_a_run_without_notices_has_no_box(tmp_path: Path, summary: dict[str, Any]) -> None:
     assert 'class="notice warning"' not in render_report([make_run(tmp_path / "run", summary=summary)])

@@ -175,6 +175,8 @@ def print_summary(name: str, summary: Mapping[str, Any]) -> None:
         Console().print(table)
     else:
         say(f"{name}, n = {summary['n']}: no rates")
+    if any(key.endswith("_trials") for key in summary):
+        say("intervals count the targets of an input as no more trials than they are worth together")
     if summary["mse_mean"] is not None:
         cells = f", {summary['l0_mean']:,.1f} cells" if summary.get("kind") == "spikes" else ""
         steps = f", {summary['steps_mean']:.1f} steps" if "steps_mean" in summary else ""
