@@ -80,6 +80,17 @@ def test_the_page_says_which_experiments_were_run_at_another_width():
     assert "; twins with `--preset cpu` (small); Python 3" in line
 
 
+def test_a_note_that_another_holds_is_left_out():
+    few, more = (
+        "1,000 training recordings were at hand",
+        "1,000 training recordings and 100 test recordings were at hand",
+    )
+    notes = {"table-7": {"MNIST": few, "N-MNIST": more}, "figure-5": {"N-MNIST": few}}
+    page = render({name: result(name, notes=said) for name, said in notes.items()}, {})
+    assert f"\n\nMNIST: {few}.\n\nN-MNIST: {more}.\n" in page
+    assert page.count("were at hand") == 2
+
+
 @pytest.mark.parametrize("name", ["reproduction", "reproduction-quarter-width", "reproduction-full-width"])
 def test_the_committed_pages_are_what_their_results_give(name, tmp_path):
     write_page(HOME / "results" / name, tmp_path / f"{name}.md")

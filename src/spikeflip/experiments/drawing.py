@@ -223,7 +223,8 @@ def _explain(drawn: Figure, title: str | None, order: Sequence[str]) -> float:
 
 
 def _style(number: int) -> dict[str, Any]:
-    return {"color": COLOURS[number % len(COLOURS)], "marker": _MARKS[number % len(_MARKS)], "markersize": 3.5}
+    mark = {"marker": _MARKS[number % len(_MARKS)], "markersize": 3.5, "clip_on": False}  # whole at the edge, too
+    return {"color": COLOURS[number % len(COLOURS)], **mark}
 
 
 def _limit(axes: Axes, measure: str) -> None:

@@ -204,10 +204,15 @@ def _anchor(result: Result) -> str:
 
 
 def _notes(notes: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """A sentence for each note, with all data sets that it is on; results of several machines may differ in them."""
+    """A sentence for each note, with all data sets that it is on; results of several machines may differ in them.
+
+    What experiments that attack nothing say of a data set is left out where others say that and more.
+    """
     on: dict[str, dict[str, None]] = {}
-    for data, note in notes:
-        on.setdefault(note, {})[data] = None
+    every = dict.fromkeys(notes)
+    for data, note in every:
+        if not any(name == data and set(note.split()) < set(other.split()) for name, other in every):
+            on.setdefault(note, {})[data] = None
     for note, names in on.items():
         of = ", ".join(names)
         yield f"{escape_markdown(of)}: {escape_markdown(note)}."
