@@ -15,6 +15,7 @@ from synthetic import write_run
 
 from spikeflip import SpikeflipError
 from spikeflip.judging import wilson
+from spikeflip.report.tables import to_csv
 from spikeflip.runs import compare_runs, list_runs
 
 EVIL = "<script>alert(1)</script>|`x`\x1b]0;owned\x07\n=cmd()"
@@ -35,6 +36,20 @@ def test_runs_are_found_below_and_show_what_differs(tmp_path):
     assert [row["name"] for row in rows] == [str(tmp_path / "study" / name) for name in ("a", "deep/b")]
     assert [row["settings"] for row in rows] == [{"gamma": 0.05, "seed": 0}, {"gamma": 0.1, "seed": 1}]
     assert list_runs([tmp_path / "study" / "a", tmp_path / "study"])[0]["settings"] == rows[0]["settings"]
+
+
+def test_what_was_given_is_known_of_a_run_and_no_column_of_its_own(tmp_path):
+    for name, given in (("a", {"attack": "scg", "victim": "VICTIM", "gamma": 0.1}), ("b", {"attack": "scg", "c": 0.5})):
+        config = json.loads((write_run(tmp_path / name, seed=name == "b") / "config.json").read_text())
+        (tmp_path / name / "config.json").write_text(json.dumps(config | {"given": given}))
+    rows = list_runs([tmp_path])
+    assert [row["given"] for row in rows] == [["attack", "victim", "gamma"], ["attack", "c"]]
+    (pooled,) = list_runs([tmp_path], merge=["seed"])
+    assert pooled["given"] == ["attack", "victim", "gamma", "c"]
+    config.pop("given", None)
+    (tmp_path / "b" / "config.json").write_text(json.dumps(config))
+    assert list_runs([tmp_path])[1]["given"] is None
+    assert "given" not in to_csv(rows).splitlines()[0]
 
 
 def test_figures_are_those_of_the_rows(tmp_path):
