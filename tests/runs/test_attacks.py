@@ -13,7 +13,7 @@ from spikeflip.runs.attack import is_done
 from spikeflip.runs.attack_options import options_model
 from spikeflip.runs.config import explain
 from spikeflip.runs.inputs import data_checksum
-from spikeflip.runs.plan import make_plan, open_task, stored_options
+from spikeflip.runs.plan import PLACES, make_plan, open_task
 
 LATER = {"top_k", "rescue_window", "step_size", "candidates", "unit", "block", "strength"}
 """Options that run folders of version 0.1 do not know."""
@@ -123,4 +123,4 @@ def test_runs_of_before_these_options_are_still_the_same(small_victim, tmp_path)
     run_attack(config, tmp_path / "run")  # not refused: it is finished
     expected = {"steps": 2, "gamma": 0.05, "threshold": 1.0, "tuning": True, "loss": "victim", "epsilon": None}
     expected |= {"metric": "mse", "sampling": True, "flipper": True, "output_window": None, "c": 0.0}
-    assert expected.items() <= stored_options(config).items()
+    assert expected.items() <= config.stored(without=PLACES).items()
