@@ -201,6 +201,15 @@ def test_what_is_compared_is_what_the_runs_say(tmp_path: Path, monkeypatch: Any)
     assert drawn[1][1]["b"][0].tolist() == [round(96 * rows["mse"][row]) for row in won]
 
 
+def test_targets_of_one_input_make_wide_bands(tmp_path: Path, monkeypatch: Any) -> None:
+    run, drawn, real = make_run(tmp_path / "a", "spikes", (3, 2, 4, 4)), [], curves.compared
+    rows = pyarrow.parquet.read_table(run / "rows.parquet").to_pydict()
+    pyarrow.parquet.write_table(pyarrow.table(rows | {"input": [7] * 12}), run / "rows.parquet")
+    monkeypatch.setattr(curves, "compared", lambda what, lines, **o: drawn.append(lines) or real(what, lines, **o))
+    comparison.figures([load_run(run)], ["a"])
+    assert drawn[0]["a"][1:] == (11, 1)
+
+
 def test_an_attack_that_takes_all_its_steps_is_not_drawn_against_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from spikeflip import SpikeflipError
 from spikeflip.cli.app import main
+from spikeflip.intervals import wilson
 from spikeflip.report import figures as drawing
 from spikeflip.report import strips
 from spikeflip.report.loading import open_inputs, read_facts, read_rows
@@ -113,6 +114,9 @@ def test_a_change_that_failed_at_a_small_size_and_one_without_a_size(images, mon
     found = module._robustness(images, "l0")
     assert found.sizes.tolist() == [0, 1, 2, 3]
     assert found.rate.tolist() == pytest.approx([0.8, 0.8, 0.6, 0.5])
+    assert found.low[0] == pytest.approx(wilson(0.8, 5)[0])
+    given["input"] = np.zeros(5, dtype=int)
+    assert module._robustness(images, "l0").low[0] == pytest.approx(wilson(0.8, 1)[0])
 
 
 def test_runs_are_told_apart_by_their_settings_or_their_folders(sweep, images, drawn, tmp_path):
