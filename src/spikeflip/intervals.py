@@ -21,6 +21,10 @@ def trials(values: ArrayLike, groups: ArrayLike) -> float:
     Source: E. Korn and B. Graubard, Confidence intervals for proportions with small expected number of positive counts
     estimated from survey data, Survey Methodology 1998.
 
+    Args:
+        values: ``(n,)`` in [0, 1].
+        groups: ``(n,)``, which group each is of; numbers or names.
+
     >>> trials([1, 1, 0, 0], ["a", "a", "b", "b"]), trials([1, 0, 1, 0], ["a", "a", "b", "b"]), trials([1, 1], [3, 3])
     (2.0, 4.0, 1.0)
     """

@@ -52,6 +52,28 @@ def test_what_was_given_is_known_of_a_run_and_no_column_of_its_own(tmp_path):
     assert "given" not in to_csv(rows).splitlines()[0]
 
 
+def test_a_budget_is_listed_once(tmp_path):
+    """As ``epsilon``, where it was given as that."""
+    for name, epsilon in (("a", 0.08), ("b", None)):
+        config = json.loads((write_run(tmp_path / name) / "config.json").read_text())
+        config["options"]["epsilon"] = epsilon
+        config["settings"]["budget"] = epsilon or 0.03
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    assert [row["settings"] for row in list_runs([tmp_path])] == [
+        {"epsilon": 0.08, "budget": None},
+        {"epsilon": None, "budget": 0.03},
+    ]
+
+
+@pytest.mark.parametrize("worth", [0, -3, 1000, float("nan"), "9"])
+def test_trials_that_cannot_be_are_as_many_as_there_are(tmp_path, worth):
+    run = write_run(tmp_path / "a", 100)
+    before = list_runs([run])
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps(summary | {"attack_success_rate_trials": worth}))
+    assert list_runs([run]) == before
+
+
 def test_figures_are_those_of_the_rows(tmp_path):
     run = write_run(tmp_path / "a", 100)
     (row,) = list_runs([run])
