@@ -132,6 +132,15 @@ def test_where_no_input_is_right_nothing_is_drawn_as_broken(folder):
     assert "No input was right at first." in page
 
 
+def test_the_band_of_the_curve_is_over_inputs_and_not_their_targets(folder, monkeypatch):
+    made, asked = folder(), []
+    table = pyarrow.parquet.read_table(made / "rows.parquet").to_pydict()
+    pyarrow.parquet.write_table(pyarrow.table(table | {"input": [7] * N}), made / "rows.parquet")
+    monkeypatch.setattr("spikeflip.report.evaluation.wilson", lambda _, n: asked.append(n) or (0.0, 1.0))
+    render_evaluation(made)
+    assert set(asked) == {1}
+
+
 def test_what_attacks_break_alone(folder):
     made = folder(every=True, broken_by_controls_alone=2)
     figures = json.loads((made / "evaluation.json").read_text())
